@@ -1,0 +1,1 @@
+"""The audit log: the evidence of what was asked, answered and decided."""

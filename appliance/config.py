@@ -1,0 +1,159 @@
+"""The one configuration file.
+
+Knows: every setting, its default, its unit and its bounds. Rules: unknown keys are refused with the
+nearest known one; every limit is named here with its unit last; without a file the embedded default
+runs from ./holdfast-data on loopback. Leaves to others: acting on it.
+"""
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+
+from appliance.errors import ConfigError
+from appliance.files import make_directory
+from appliance.tables import canonical_json, read_toml
+
+CONFIG_VARIABLE = "HOLDFAST_CONFIG"
+SYSTEM_CONFIG = Path("/etc/holdfast/holdfast.toml")
+
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+Natural = Annotated[int, msgspec.Meta(ge=0)]
+Seconds = Annotated[float, msgspec.Meta(gt=0.0)]
+
+
+class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One table of the file."""
+
+
+class StateConfig(Section, frozen=True, kw_only=True):
+    """Where everything that must survive a restart is kept."""
+
+    directory: str = "./holdfast-data"
+
+    @property
+    def root(self) -> Path:
+        """The state directory, absolute."""
+        return Path(self.directory).absolute()
+
+    @property
+    def store(self) -> Path:
+        """Where versions are at rest."""
+        return self.root / "store"
+
+    @property
+    def audit_log(self) -> Path:
+        """The audit log's database file."""
+        return self.root / "audit" / "log.db"
+
+    @property
+    def box_key(self) -> Path:
+        """The box's own private key; it signs checkpoints and nothing else."""
+        return self.root / "keys" / "box.pem"
+
+    @property
+    def trust(self) -> Path:
+        """Public keys of those whose bundles this box builds."""
+        return self.root / "trust"
+
+    @property
+    def control_socket(self) -> Path:
+        """The Unix socket of the control service."""
+        return self.root / "control.sock"
+
+    @property
+    def drift(self) -> Path:
+        """Where drift reports are written."""
+        return self.root / "drift"
+
+    @property
+    def kernel_cache(self) -> Path:
+        """Where Numba keeps what it compiled on this box."""
+        return self.root / "cache" / "numba"
+
+
+class ServerConfig(Section, frozen=True, kw_only=True):
+    """The inference service. Port 0 asks the system for a free one."""
+
+    address: str = "127.0.0.1:8001"
+    name: str = "holdfast"
+    request_bytes_max: Positive = 64 << 20
+    requests_in_flight_max: Positive = 1024
+    drain_seconds: Seconds = 20.0
+
+
+class MetricsConfig(Section, frozen=True, kw_only=True):
+    """Prometheus text over HTTP; an empty address turns it off."""
+
+    address: str = "127.0.0.1:9464"
+
+
+class BatchingConfig(Section, frozen=True, kw_only=True):
+    """Dynamic batching of each model. A delay of 0 batches only what queued while the engine ran."""
+
+    rows_max: Positive = 32
+    delay_us_max: Natural = 0
+    queue_requests_max: Positive = 512
+
+
+class EngineConfig(Section, frozen=True, kw_only=True):
+    """CPU engines. 0 threads means one a core."""
+
+    threads: Natural = 0
+
+
+class AuditConfig(Section, frozen=True, kw_only=True):
+    """The audit log. A checkpoint is signed every N records or T seconds, whichever comes first."""
+
+    queue_records_max: Positive = 4096
+    checkpoint_records: Positive = 1024
+    checkpoint_seconds: Seconds = 60.0
+
+
+class Config(Section, frozen=True, kw_only=True):
+    """Every setting of one box."""
+
+    state: StateConfig = StateConfig()
+    server: ServerConfig = ServerConfig()
+    metrics: MetricsConfig = MetricsConfig()
+    batching: BatchingConfig = BatchingConfig()
+    engine: EngineConfig = EngineConfig()
+    audit: AuditConfig = AuditConfig()
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the settings in canonical form, 64 hex digits; recorded at each boot."""
+        return hashlib.sha256(canonical_json(self)).hexdigest()
+
+
+def load_config(path: Path | None = None) -> Config:
+    """Read `path`, else the file named by HOLDFAST_CONFIG, else the system's, else the defaults.
+
+    Raises ConfigError naming the wrong key; a file that was asked for must exist.
+    """
+    named = path or (Path(os.environ[CONFIG_VARIABLE]) if CONFIG_VARIABLE in os.environ else None)
+    if named is None:
+        if not SYSTEM_CONFIG.exists():
+            return Config()
+        named = SYSTEM_CONFIG
+    return read_toml(named, Config, ConfigError)
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Split "host:port" (IPv6 in brackets). Raises ConfigError when it is none."""
+    host, colon, port = address.rpartition(":")
+    if not colon or not host or not port.isdecimal() or int(port) > 65535:
+        raise ConfigError(
+            f"'{address}' is not an address", remedy="write host:port, such as 127.0.0.1:8001"
+        )
+    return host, int(port)
+
+
+def use_kernel_cache(state: StateConfig) -> None:
+    """Point Numba's cache into the state directory; must run before runtime.kernels is imported.
+
+    Raises StateError when the directory cannot be made.
+    """
+    os.environ.setdefault("NUMBA_CACHE_DIR", str(make_directory(state.kernel_cache)))

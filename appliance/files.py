@@ -1,0 +1,134 @@
+"""Files at rest: written whole or not at all, read within limits, named safely.
+
+Knows: write-sync-replace, digests, safe relative paths. Rules: one function writes files; a directory
+appears by one rename, synced before and after. Leaves to others: what the bytes mean.
+"""
+
+import hashlib
+import os
+import stat
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+from appliance.errors import StateError
+
+CHUNK_BYTES = 1 << 20
+
+
+def write_file(path: Path, *parts: bytes, mode: int = 0o644) -> None:
+    """Replace `path` by `parts` joined: temporary file beside it, sync, rename, sync the directory.
+
+    Raises StateError when the file system refuses; the old content is then still whole.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.writelines(parts)
+                file.flush()
+                os.fchmod(file.fileno(), mode)
+                os.fsync(file.fileno())
+            Path(temporary).replace(path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+        sync_directory(path.parent)
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+def make_directory(path: Path, *, mode: int = 0o755) -> Path:
+    """Create `path` and its parents if missing and return it; StateError when it cannot be."""
+    try:
+        path.mkdir(parents=True, exist_ok=True, mode=mode)
+    except OSError as error:
+        raise unwritable(path, error) from error
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise unwritable(path, PermissionError("permission denied"))
+    return path
+
+
+def publish_directory(staged: Path, final: Path) -> None:
+    """Make the finished directory `staged` appear as `final` by one rename, all of it durable.
+
+    Raises FileExistsError when `final` is taken, StateError when the file system refuses.
+    """
+    try:
+        for item in sorted(staged.rglob("*")):
+            sync_directory(item) if item.is_dir() else _sync_file(item)
+        sync_directory(staged)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        # rename(2) replaces an empty directory silently, so a taken name is refused first; the
+        # store's lock makes the check and the rename one act.
+        if final.exists():
+            raise FileExistsError(final)
+        staged.rename(final)
+        sync_directory(final.parent)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        raise unwritable(final, error) from error
+
+
+def sync_directory(path: Path) -> None:
+    """Make the names in directory `path` durable (fsync of the directory, see rename(2))."""
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open `path` for reading if it is a regular file, not a link, device or pipe.
+
+    Raises OSError otherwise, so that a hostile name cannot block or redirect a read.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(f"{path} is not a regular file")
+    return os.fdopen(handle, "rb")
+
+
+def sha256_file(path: Path) -> str:
+    """SHA-256 of a regular file's bytes, 64 hex digits. Raises OSError."""
+    with open_regular(path) as file:
+        return sha256_parts(chunks(file))
+
+
+def sha256_parts(parts: Iterable[bytes]) -> str:
+    """SHA-256 of `parts` joined, 64 hex digits."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def chunks(file: BinaryIO) -> Iterator[bytes]:
+    """Yield the rest of `file` in pieces of at most CHUNK_BYTES."""
+    while chunk := file.read(CHUNK_BYTES):
+        yield chunk
+
+
+def is_safe_name(name: str) -> bool:
+    """True when `name` is a relative POSIX path that stays below where it is joined."""
+    path = PurePosixPath(name)
+    plain = bool(name) and not path.is_absolute() and str(path) == name and "\0" not in name
+    return plain and all(part not in ("..", ".") for part in path.parts)
+
+
+def unwritable(path: Path, error: OSError) -> StateError:
+    """The StateError for a file system that refused `path`."""
+    return StateError(
+        f"cannot write {path}: {error.strerror or error}",
+        remedy="check free space, ownership and permissions of the state directory",
+    )
+
+
+def _sync_file(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

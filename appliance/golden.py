@@ -1,0 +1,104 @@
+"""Golden vectors: inputs with the reference's outputs, and how far an engine may differ.
+
+Knows: named arrays at rest (.npz, uncompressed, no pickles) and the comparison. Rules: equal arrays give
+equal bytes; NaN equals NaN; an infinite value must be matched exactly. Leaves to others: who computed
+the reference and who runs the engine.
+"""
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from appliance.errors import ApplianceError, GoldenMissed, StoreError
+from appliance.manifest import Tolerance
+from appliance.tensors import Array
+
+_INPUT, _OUTPUT = "input/", "output/"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Golden:
+    """Served inputs and the reference's engine outputs, by name, rows along the batch axis."""
+
+    inputs: dict[str, Array]
+    outputs: dict[str, Array]
+
+    def to_bytes(self) -> bytes:
+        """The vectors as .npz bytes."""
+        named = {_INPUT + name: array for name, array in self.inputs.items()}
+        return arrays_to_bytes(
+            named | {_OUTPUT + name: array for name, array in self.outputs.items()}
+        )
+
+    @classmethod
+    def load(cls, path: Path) -> "Golden":
+        """Read the vectors of a stored version; StoreError when the file is unreadable."""
+        arrays = load_arrays(path, StoreError)
+        return cls(inputs=_under(_INPUT, arrays), outputs=_under(_OUTPUT, arrays))
+
+    @property
+    def rows(self) -> int:
+        """How many golden rows there are."""
+        return len(next(iter(self.inputs.values())))
+
+
+def check_golden(outputs: Mapping[str, Array], golden: Golden, tolerance: Tolerance) -> float:
+    """Return the largest absolute error of `outputs` against the golden outputs.
+
+    Raises GoldenMissed naming output, row and values when |x - r| > absolute + relative * |r|.
+    """
+    worst = 0.0
+    for name, reference in golden.outputs.items():
+        worst = max(worst, _check_one(name, np.asarray(outputs[name]), reference, tolerance))
+    return worst
+
+
+def arrays_to_bytes(arrays: Mapping[str, Array]) -> bytes:
+    """Named arrays as .npz bytes; numpy gives every entry the same fixed date."""
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **{name: arrays[name] for name in sorted(arrays)})
+    return buffer.getvalue()
+
+
+def load_arrays(path: Path, error: type[ApplianceError]) -> dict[str, Array]:
+    """Read a .npz file of plain arrays; raises `error` when it is none or holds objects."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, AttributeError, TypeError, EOFError) as cause:
+        raise error(
+            f"{path} is not a readable .npz of plain arrays: {cause}",
+            remedy="write it with numpy.savez from arrays of numbers",
+        ) from cause
+
+
+def _under(prefix: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
+    return {
+        name.removeprefix(prefix): array
+        for name, array in arrays.items()
+        if name.startswith(prefix)
+    }
+
+
+def _check_one(name: str, got: Array, reference: Array, tolerance: Tolerance) -> float:
+    if got.shape != reference.shape:
+        raise GoldenMissed(
+            f"output '{name}' has shape {list(got.shape)}, the reference {list(reference.shape)}",
+            remedy="the engine does not compute this model; report the engine and its version",
+        )
+    wanted, actual = reference.astype(np.float64), got.astype(np.float64)
+    same = (wanted == actual) | (np.isnan(wanted) & np.isnan(actual))
+    with np.errstate(invalid="ignore"):
+        error = np.where(same, 0.0, np.abs(actual - wanted))
+        allowed = tolerance.absolute + tolerance.relative * np.abs(wanted)
+        missed = ~same & ~((error <= allowed) & np.isfinite(wanted))
+    if missed.any():
+        at = tuple(int(axis[0]) for axis in np.nonzero(missed))
+        raise GoldenMissed(
+            f"output '{name}' at {list(at)} is {actual[at]:.6g}, the reference {wanted[at]:.6g}",
+            remedy="raise the tolerance in the spec if this error is acceptable, or fix the model",
+        )
+    return float(error.max(initial=0.0))

@@ -1,0 +1,323 @@
+"""Recipes: preprocessing and postprocessing as data.
+
+Knows: the steps there are, their parameters, and what each does to a tensor spec. Rules: a recipe is
+checked against the engine's interface before anything runs; what clients see (the served interface)
+follows from it. Leaves to others: running the steps (`runtime.kernels`).
+
+Before the engine, per input: images are height x width x channels (HWC), tables are one row of named
+columns. After the engine: steps add outputs made from the engine's outputs.
+"""
+
+from enum import StrEnum
+from typing import Annotated, Literal, TypeAlias
+
+import msgspec
+
+from appliance.errors import RecipeError
+from appliance.tensors import DataType, Interface, TensorName, TensorSpec
+
+Finite = float
+PositiveInt = Annotated[int, msgspec.Meta(ge=1, le=65536)]
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="step"):
+    """One entry of a recipe; TOML names it by its `step` key."""
+
+
+class Cast(Step, frozen=True, kw_only=True, tag="cast"):
+    """Convert values to `datatype`: y = datatype(x), exact for UINT8 to FP32."""
+
+    datatype: Literal[DataType.FP32] = DataType.FP32
+
+
+class Resize(Step, frozen=True, kw_only=True, tag="resize"):
+    """Resize HWC to `height` x `width` by bilinear interpolation, half-pixel centres, no antialias.
+
+    `stretch` ignores the aspect ratio; `letterbox` keeps it and fills the border with `fill`, the
+    image centred (odd pixels go right and below).
+    """
+
+    height: PositiveInt
+    width: PositiveInt
+    method: Literal["bilinear"] = "bilinear"
+    fit: Literal["stretch", "letterbox"] = "stretch"
+    fill: Finite = 0.0
+
+
+class Normalise(Step, frozen=True, kw_only=True, tag="normalise"):
+    """Per channel y = (x * scale - mean) / std; one value serves all channels."""
+
+    mean: tuple[Finite, ...]
+    std: tuple[Finite, ...]
+    scale: Finite = 1.0
+
+
+class Layout(Step, frozen=True, kw_only=True, tag="layout"):
+    """Reorder the axes of an image: HWC to CHW."""
+
+    order: Literal["CHW"] = "CHW"
+
+
+class Select(Step, frozen=True, kw_only=True, tag="select"):
+    """Keep `columns`, by name and in this order."""
+
+    columns: tuple[str, ...]
+
+
+class Impute(Step, frozen=True, kw_only=True, tag="impute"):
+    """Replace NaN by the value given for its column."""
+
+    values: dict[str, Finite]
+
+
+class Standardise(Step, frozen=True, kw_only=True, tag="standardise"):
+    """Per named column y = (x - mean) / std; `columns`, `mean` and `std` run in parallel."""
+
+    columns: tuple[str, ...]
+    mean: tuple[Finite, ...]
+    std: tuple[Finite, ...]
+
+
+class OneHot(Step, frozen=True, kw_only=True, tag="one_hot"):
+    """Replace `column` by one 0/1 column a category, in place; an unknown value gives all zeros."""
+
+    column: str
+    categories: tuple[Finite, ...]
+
+
+BeforeStep: TypeAlias = Cast | Resize | Normalise | Layout | Select | Impute | Standardise | OneHot
+IMAGE_STEPS = (Resize, Normalise, Layout)
+TABLE_STEPS = (Select, Impute, Standardise, OneHot)
+
+
+class Softmax(Step, frozen=True, kw_only=True, tag="softmax"):
+    """Add output `output` = exp(x - max x) / sum over the last axis of `tensor`, FP32."""
+
+    tensor: TensorName
+    output: TensorName
+
+
+class ArgMax(Step, frozen=True, kw_only=True, tag="argmax"):
+    """Add output `output` = index of the largest value on the last axis (first wins), INT64 [1]."""
+
+    tensor: TensorName
+    output: TensorName
+
+
+class TopK(Step, frozen=True, kw_only=True, tag="top_k"):
+    """Add the `k` best classes of `tensor`, best first: `output` INT64 [k], `labels` BYTES [k].
+
+    `labels` names the output with label texts; it needs labels in the model spec.
+    """
+
+    tensor: TensorName
+    k: PositiveInt
+    output: TensorName
+    labels: TensorName | None = None
+
+
+AfterStep: TypeAlias = Softmax | ArgMax | TopK
+
+
+class Accepts(StrEnum):
+    """What clients send: the raw data or the tensor that the engine takes."""
+
+    RAW = "raw"
+    PREPARED = "prepared"
+
+
+class InputRecipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How one engine input is made: `raw` through `steps` gives the engine's input `feeds`.
+
+    `columns` names the raw columns of a table, in the order clients send them.
+    """
+
+    feeds: TensorName
+    raw: TensorSpec
+    columns: tuple[str, ...] = ()
+    accepts: Accepts = Accepts.RAW
+    steps: tuple[BeforeStep, ...]
+
+
+class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All steps of a model; inputs without an InputRecipe are passed on as they are sent."""
+
+    inputs: tuple[InputRecipe, ...] = ()
+    after: tuple[AfterStep, ...] = ()
+    labels: tuple[str, ...] = ()
+
+    def input_for(self, feeds: str) -> InputRecipe | None:
+        """The InputRecipe that makes engine input `feeds`, None when it has none."""
+        return next((item for item in self.inputs if item.feeds == feeds), None)
+
+
+class Prepared(msgspec.Struct, frozen=True, kw_only=True):
+    """A tensor between two steps: its spec, and its column names when it is a table."""
+
+    spec: TensorSpec
+    columns: tuple[str, ...]
+
+
+def served_interface(recipe: Recipe, engine: Interface) -> Interface:
+    """What clients see: raw inputs where the recipe takes raw data, engine outputs plus added ones.
+
+    Raises RecipeError when the recipe does not fit the engine's interface.
+    """
+    inputs = tuple(_served_input(recipe, spec) for spec in engine.inputs)
+    unused = {item.feeds for item in recipe.inputs} - {spec.name for spec in engine.inputs}
+    if unused:
+        raise RecipeError(
+            f"the recipe feeds {sorted(unused)}, which the model does not take",
+            remedy=f"feed one of {[spec.name for spec in engine.inputs]}",
+        )
+    outputs = list(engine.outputs)
+    for step in recipe.after:
+        outputs += _added_outputs(step, outputs, recipe.labels)
+    _check_unique([spec.name for spec in inputs], "input")
+    _check_unique([spec.name for spec in outputs], "output")
+    return Interface(inputs=inputs, outputs=tuple(outputs), batch_max=engine.batch_max)
+
+
+def trace(item: InputRecipe) -> list[Prepared]:
+    """The tensor before the first step and after each one. Raises RecipeError at a step that fails."""
+    stages = [Prepared(spec=item.raw, columns=item.columns)]
+    if item.columns and item.raw.shape != (len(item.columns),):
+        raise RecipeError(
+            f"input '{item.raw.name}' has shape {list(item.raw.shape)} "
+            f"but names {len(item.columns)} columns",
+            remedy="a table's raw shape is [number of columns]",
+        )
+    for step in item.steps:
+        stages.append(_after_step(step, stages[-1]))
+    return stages
+
+
+def _served_input(recipe: Recipe, spec: TensorSpec) -> TensorSpec:
+    item = recipe.input_for(spec.name)
+    if item is None:
+        return spec
+    made = trace(item)[-1].spec
+    if made.datatype != spec.datatype or not spec.fits(made.shape):
+        raise RecipeError(
+            f"the recipe makes {made.datatype} {list(made.shape)} for '{spec.name}', "
+            f"the model takes {spec.datatype} {list(spec.shape)}",
+            remedy="correct the steps or their order",
+        )
+    return item.raw if item.accepts is Accepts.RAW else spec
+
+
+def _after_step(step: BeforeStep, before: Prepared) -> Prepared:
+    spec, columns = before.spec, before.columns
+    if isinstance(step, IMAGE_STEPS) and len(spec.shape) != 3:
+        raise _misfit(step, before, "needs an image of 3 axes")
+    if isinstance(step, TABLE_STEPS) and not columns:
+        raise _misfit(step, before, "needs named columns")
+    if not isinstance(step, Cast | Select) and spec.datatype is not DataType.FP32:
+        raise _misfit(step, before, "needs FP32: put a cast first")
+    match step:
+        case Cast():
+            return _with(before, datatype=step.datatype)
+        case Resize():
+            return _with(before, shape=(step.height, step.width, spec.shape[2]))
+        case Normalise():
+            _check_channels(step, before)
+            return before
+        case Layout():
+            return _with(before, shape=(spec.shape[2], spec.shape[0], spec.shape[1]))
+        case Select():
+            _check_columns(step, before, step.columns)
+            return _with(before, shape=(len(step.columns),), columns=step.columns)
+        case Impute():
+            _check_columns(step, before, tuple(step.values))
+            return before
+        case Standardise():
+            _check_columns(step, before, step.columns)
+            if not len(step.columns) == len(step.mean) == len(step.std) or 0.0 in step.std:
+                raise _misfit(step, before, "needs one mean and one std, not 0, a column")
+            return before
+        case OneHot():
+            _check_columns(step, before, (step.column,))
+            at = columns.index(step.column)
+            hot = tuple(f"{step.column}={category:g}" for category in step.categories)
+            columns = columns[:at] + hot + columns[at + 1 :]
+            return _with(before, shape=(len(columns),), columns=columns)
+
+
+def _with(
+    before: Prepared,
+    *,
+    datatype: DataType | None = None,
+    shape: tuple[int, ...] | None = None,
+    columns: tuple[str, ...] | None = None,
+) -> Prepared:
+    spec = TensorSpec(
+        name=before.spec.name,
+        datatype=before.spec.datatype if datatype is None else datatype,
+        shape=before.spec.shape if shape is None else shape,
+    )
+    return Prepared(spec=spec, columns=before.columns if columns is None else columns)
+
+
+def _check_channels(step: Normalise, before: Prepared) -> None:
+    channels = before.spec.shape[2]
+    if len(step.mean) != len(step.std) or 0.0 in step.std:
+        raise _misfit(step, before, "needs as many std as mean, none of them 0")
+    if len(step.mean) not in (1, channels):
+        raise _misfit(step, before, f"needs 1 or {channels} values of mean and std")
+
+
+def _check_columns(step: Step, before: Prepared, names: tuple[str, ...]) -> None:
+    missing = [name for name in names if name not in before.columns]
+    if missing or len(set(names)) != len(names):
+        raise _misfit(step, before, f"needs columns that exist, each once; missing {missing}")
+
+
+def _misfit(step: Step, before: Prepared, why: str) -> RecipeError:
+    tag = step.__struct_config__.tag
+    return RecipeError(
+        f"step '{tag}' on '{before.spec.name}' "
+        f"({before.spec.datatype} {list(before.spec.shape)}): {why}",
+        remedy="correct the step or the order of steps",
+    )
+
+
+def _added_outputs(
+    step: AfterStep, outputs: list[TensorSpec], labels: tuple[str, ...]
+) -> list[TensorSpec]:
+    source = next((spec for spec in outputs if spec.name == step.tensor), None)
+    if source is None or not source.shape or source.datatype is not DataType.FP32:
+        raise RecipeError(
+            f"step '{step.__struct_config__.tag}' needs an FP32 output '{step.tensor}' with an axis",
+            remedy=f"use one of {[spec.name for spec in outputs]}",
+        )
+    classes, lead = source.shape[-1], source.shape[:-1]
+    match step:
+        case Softmax():
+            return [TensorSpec(name=step.output, datatype=DataType.FP32, shape=source.shape)]
+        case ArgMax():
+            return [TensorSpec(name=step.output, datatype=DataType.INT64, shape=(*lead, 1))]
+        case TopK():
+            _check_top_k(step, classes, labels)
+            indices = TensorSpec(name=step.output, datatype=DataType.INT64, shape=(*lead, step.k))
+            if step.labels is None:
+                return [indices]
+            texts = TensorSpec(name=step.labels, datatype=DataType.BYTES, shape=(*lead, step.k))
+            return [indices, texts]
+
+
+def _check_top_k(step: TopK, classes: int, labels: tuple[str, ...]) -> None:
+    if classes == -1 or step.k > classes:
+        raise RecipeError(
+            f"top_k of {step.k} does not fit {classes} classes of '{step.tensor}'",
+            remedy="lower k; the class axis must have a fixed length",
+        )
+    if step.labels is not None and len(labels) != classes:
+        raise RecipeError(
+            f"'{step.tensor}' has {classes} classes but the spec has {len(labels)} labels",
+            remedy="give one label a class",
+        )
+
+
+def _check_unique(names: list[str], what: str) -> None:
+    if len(set(names)) != len(names):
+        raise RecipeError(f"two {what}s share a name: {names}", remedy="rename one")

@@ -1,0 +1,209 @@
+"""Versions at rest.
+
+Knows: `<root>/<model>/<number>/` with what was built and how it was proven. Rules: a version appears by
+one rename and never changes; numbers only grow; digests are checked before anything is used. Leaves to
+others: building (`compiler`) and serving (`runtime`).
+"""
+
+import fcntl
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import msgspec
+
+from appliance.errors import StoreError, UnknownModel, UnknownVersion
+from appliance.files import (
+    make_directory,
+    publish_directory,
+    sha256_file,
+    unwritable,
+    write_file,
+)
+from appliance.manifest import Acceptance, Digest, FileEntry, Manifest
+from appliance.tables import canonical_json, from_json
+from appliance.version import ModelName, check_name
+
+MANIFEST_NAME = "manifest.json"
+RECORD_NAME = "version.json"
+_STAGING = ".staging"
+T = TypeVar("T")
+
+
+class Measurement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One engine tried at build: median milliseconds a call at `rows` rows, and what became of it."""
+
+    engine: str
+    rows: int
+    median_ms: float
+    verdict: str
+
+
+class Reached(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """An acceptance threshold and the value that the engine reached."""
+
+    threshold: Acceptance
+    value: float
+
+
+class Proof(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How the engine was proven: golden rows compared, largest absolute error, thresholds reached."""
+
+    golden_rows: int
+    error_max: float
+    reached: tuple[Reached, ...]
+
+
+class EngineEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The compiled engine: its kind, file, digest and the stamp of what it was built with."""
+
+    kind: Literal["onnxruntime", "openvino"]
+    file: str
+    sha256: Digest
+    stamp: dict[str, str]
+
+
+class VersionRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What `build` files beside the engine; `built` is RFC 3339 UTC."""
+
+    format: Literal[1] = 1
+    model: ModelName
+    bundle_sha256: Digest
+    signer: Digest
+    built: str
+    release: str
+    engine: EngineEntry
+    proof: Proof
+    measurements: tuple[Measurement, ...]
+    files: tuple[FileEntry, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredVersion:
+    """A version found in the store; files are named relative to `directory`."""
+
+    directory: Path
+    number: int
+    record: VersionRecord
+    manifest: Manifest
+
+    @property
+    def engine_path(self) -> Path:
+        """Where the engine's bytes are."""
+        return self.directory / self.record.engine.file
+
+
+class Store:
+    """All versions of all models below `root`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def models(self) -> list[str]:
+        """Names of the models that have a directory here, sorted."""
+        if not self.root.is_dir():
+            return []
+        return sorted(path.name for path in self.root.iterdir() if not path.name.startswith("."))
+
+    def versions(self, model: str) -> list[int]:
+        """Numbers of the model's versions, rising; UnknownModel when there is no such model."""
+        directory = self.root / check_name(model)
+        if not directory.is_dir():
+            raise UnknownModel(
+                f"unknown model '{model}'",
+                remedy=f"use one of {self.models()}" if self.models() else "build a bundle first",
+            )
+        return sorted(int(path.name) for path in directory.iterdir() if path.name.isdecimal())
+
+    def open(self, model: str, version: int) -> StoredVersion:
+        """Read a version after checking every file's digest.
+
+        Raises UnknownModel, UnknownVersion, or StoreError when a file is missing or was changed.
+        """
+        stored = self.describe(model, version)
+        for item in stored.record.files:
+            if not _intact(stored.directory / item.name, item):
+                raise StoreError(
+                    f"version {version} of '{model}': '{item.name}' is missing or was changed",
+                    remedy="build the bundle again; the new version gets the next number",
+                )
+        return stored
+
+    def describe(self, model: str, version: int) -> StoredVersion:
+        """Read what a version says of itself, without checking its files; raises as `open`."""
+        known = self.versions(model)
+        if version not in known:
+            raise UnknownVersion(
+                f"model '{model}' has no version {version}", remedy=f"use one of {known}"
+            )
+        directory = self.root / model / str(version)
+        record = _read(directory / RECORD_NAME, VersionRecord)
+        manifest = _read(directory / MANIFEST_NAME, Manifest)
+        return StoredVersion(directory=directory, number=version, record=record, manifest=manifest)
+
+    def find(self, model: str, bundle_sha256: str) -> int | None:
+        """The number under which this very bundle was filed before, None when it was not."""
+        if not (self.root / check_name(model)).is_dir():
+            return None
+        return next(
+            (
+                number
+                for number in self.versions(model)
+                if self.describe(model, number).record.bundle_sha256 == bundle_sha256
+            ),
+            None,
+        )
+
+    @contextmanager
+    def stage(self) -> Iterator[Path]:
+        """An empty directory to prepare a version in; whatever is left of it is removed."""
+        parent = make_directory(self.root / _STAGING)
+        try:
+            directory = Path(tempfile.mkdtemp(dir=parent))
+        except OSError as error:
+            raise unwritable(parent, error) from error
+        try:
+            yield directory
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
+
+    def file(self, staged: Path, manifest: Manifest, record: VersionRecord) -> int:
+        """Give the finished directory `staged` the model's next number and return the number.
+
+        Raises StateError when the disk refuses; then nothing has appeared.
+        """
+        write_file(staged / MANIFEST_NAME, canonical_json(manifest))
+        write_file(staged / RECORD_NAME, msgspec.json.format(canonical_json(record)))
+        home = make_directory(self.root / record.model)
+        with self._lock():
+            number = max(self.versions(record.model), default=0) + 1
+            publish_directory(staged, home / str(number))
+        return number
+
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        with (self.root / _STAGING / "lock").open("wb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+
+def _intact(path: Path, item: FileEntry) -> bool:
+    try:
+        return sha256_file(path) == item.sha256
+    except OSError:
+        return False
+
+
+def _read(path: Path, kind: type[T]) -> T:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise StoreError(
+            f"cannot read {path}: {error.strerror or error}",
+            remedy="build the bundle again; the new version gets the next number",
+        ) from error
+    return from_json(data, kind, StoreError, where=str(path))

@@ -1,0 +1,65 @@
+"""TOML and JSON tables read into typed, frozen structs, and structs written as canonical JSON.
+
+Knows: how a wrong key or value is told to a person. Rules: unknown keys are refused with the nearest
+known one; the message names the place. Leaves to others: which structs exist (msgspec defines them).
+"""
+
+import difflib
+import re
+import tomllib
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from appliance.errors import ApplianceError
+
+T = TypeVar("T")
+
+
+def read_toml(path: Path, kind: type[T], error: type[ApplianceError]) -> T:
+    """Read the TOML file `path` as a `kind`; raises `error` naming the file, place and remedy."""
+    try:
+        table = tomllib.loads(path.read_text("utf-8"))
+    except OSError as cause:
+        raise error(
+            f"cannot read {path}: {cause.strerror or cause}", remedy="check the path"
+        ) from cause
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as cause:
+        raise error(f"{path} is not TOML: {cause}", remedy="correct the file") from cause
+    return from_table(table, kind, error, where=str(path))
+
+
+def from_table(table: object, kind: type[T], error: type[ApplianceError], *, where: str) -> T:
+    """Convert plain values to a `kind`; raises `error` saying what is wrong in `where`."""
+    try:
+        return msgspec.convert(table, kind)
+    except msgspec.ValidationError as cause:
+        raise error(f"{where}: {cause}", remedy=_remedy(str(cause), kind)) from cause
+
+
+def from_json(data: bytes, kind: type[T], error: type[ApplianceError], *, where: str) -> T:
+    """Decode JSON bytes as a `kind`; raises `error` saying what is wrong in `where`."""
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except msgspec.DecodeError as cause:
+        raise error(f"{where}: {cause}", remedy=_remedy(str(cause), kind)) from cause
+
+
+def canonical_json(value: object) -> bytes:
+    """The one JSON form of `value`: sorted keys, no spaces, UTF-8, shortest float digits."""
+    return msgspec.json.encode(value, order="sorted")
+
+
+def _remedy(message: str, kind: type[Any]) -> str:
+    unknown = re.search(r"unknown field `([^`]+)`", message)
+    if unknown is None:
+        return "correct the value"
+    near = difflib.get_close_matches(unknown[1], _known_keys(kind), n=1)
+    return f"did you mean `{near[0]}`?" if near else "remove the key"
+
+
+def _known_keys(kind: Any) -> set[str]:
+    """Every key that may appear anywhere in a `kind`, from msgspec's own description of it."""
+    _, components = msgspec.json.schema_components([kind])
+    return {key for part in components.values() for key in part.get("properties", {})}

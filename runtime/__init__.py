@@ -1,0 +1,1 @@
+"""The server: answers requests, carries out decisions, writes the audit log."""

@@ -1,0 +1,1 @@
+"""Kernels: recipes as compiled code (a door)."""

@@ -1,0 +1,1 @@
+"""The control protocol's generated messages and stubs (a door)."""

@@ -1,0 +1,1 @@
+"""The operator's face: the console and the `holdfast` commands."""
