@@ -128,17 +128,19 @@ class Config(Section, frozen=True, kw_only=True):
         return hashlib.sha256(canonical_json(self)).hexdigest()
 
 
-def load_config(path: Path | None = None) -> Config:
+def load_config(path: Path | None = None, *, state: Path | None = None) -> Config:
     """Read `path`, else the file named by HOLDFAST_CONFIG, else the system's, else the defaults.
 
-    Raises ConfigError naming the wrong key; a file that was asked for must exist.
+    `state` replaces the state directory. Raises ConfigError naming the wrong key; a file that was
+    asked for must exist.
     """
     named = path or (Path(os.environ[CONFIG_VARIABLE]) if CONFIG_VARIABLE in os.environ else None)
-    if named is None:
-        if not SYSTEM_CONFIG.exists():
-            return Config()
+    if named is None and SYSTEM_CONFIG.exists():
         named = SYSTEM_CONFIG
-    return read_toml(named, Config, ConfigError)
+    config = read_toml(named, Config, ConfigError) if named else Config()
+    if state is None:
+        return config
+    return msgspec.structs.replace(config, state=StateConfig(directory=str(state)))
 
 
 def split_address(address: str) -> tuple[str, int]:

@@ -5,12 +5,14 @@ so equal content has equal bytes; nothing in it depends on when or where it was 
 the file layout (`appliance.bundle`) and the signature (`appliance.signing`).
 """
 
+import hashlib
 from enum import StrEnum
 from typing import Annotated, Literal
 
 import msgspec
 
 from appliance.recipe import Recipe
+from appliance.tables import canonical_json
 from appliance.tensors import Interface, TensorName
 from appliance.version import ModelName
 
@@ -83,3 +85,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     acceptance: tuple[Acceptance, ...]
     provenance: Provenance
     files: tuple[FileEntry, ...]
+
+
+def recipe_sha256(manifest: Manifest) -> str:
+    """SHA-256 of the recipe's canonical JSON, 64 hex digits."""
+    return hashlib.sha256(canonical_json(manifest.recipe)).hexdigest()

@@ -12,12 +12,15 @@ from enum import StrEnum
 from typing import Annotated, Literal, TypeAlias
 
 import msgspec
+import numpy as np
 
 from appliance.errors import RecipeError
 from appliance.tensors import DataType, Interface, TensorName, TensorSpec
 
-Finite = float
+FP32_MAX = float(np.finfo(np.float32).max)
+Finite = Annotated[float, msgspec.Meta(ge=-FP32_MAX, le=FP32_MAX)]
 PositiveInt = Annotated[int, msgspec.Meta(ge=1, le=65536)]
+TopCount = Annotated[int, msgspec.Meta(ge=1, le=1024)]
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="step"):
@@ -25,16 +28,20 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class Cast(Step, frozen=True, kw_only=True, tag="cast"):
-    """Convert values to `datatype`: y = datatype(x), exact for UINT8 to FP32."""
+    """Convert values to `datatype`: y = datatype(x), rounded to nearest even, exact from UINT8.
 
-    datatype: Literal[DataType.FP32] = DataType.FP32
+    Larger than FP32 becomes infinite; NaN stays NaN; BYTES cannot be cast.
+    """
+
+    datatype: Literal["FP32"] = "FP32"
 
 
 class Resize(Step, frozen=True, kw_only=True, tag="resize"):
     """Resize HWC to `height` x `width` by bilinear interpolation, half-pixel centres, no antialias.
 
     `stretch` ignores the aspect ratio; `letterbox` keeps it and fills the border with `fill`, the
-    image centred (odd pixels go right and below).
+    image centred (odd pixels go right and below). Its longer side fits exactly, the other is rounded
+    half up to whole pixels, at least 1.
     """
 
     height: PositiveInt
@@ -53,7 +60,7 @@ class Normalise(Step, frozen=True, kw_only=True, tag="normalise"):
 
 
 class Layout(Step, frozen=True, kw_only=True, tag="layout"):
-    """Reorder the axes of an image: HWC to CHW."""
+    """Reorder the axes of an image: HWC to CHW. The last of the image steps."""
 
     order: Literal["CHW"] = "CHW"
 
@@ -71,7 +78,7 @@ class Impute(Step, frozen=True, kw_only=True, tag="impute"):
 
 
 class Standardise(Step, frozen=True, kw_only=True, tag="standardise"):
-    """Per named column y = (x - mean) / std; `columns`, `mean` and `std` run in parallel."""
+    """Per named column y = (x - mean) / std in FP32; the three lists run in parallel."""
 
     columns: tuple[str, ...]
     mean: tuple[Finite, ...]
@@ -79,10 +86,19 @@ class Standardise(Step, frozen=True, kw_only=True, tag="standardise"):
 
 
 class OneHot(Step, frozen=True, kw_only=True, tag="one_hot"):
-    """Replace `column` by one 0/1 column a category, in place; an unknown value gives all zeros."""
+    """Replace `column` by one 0/1 column a category, in place; an unknown value gives all zeros.
+
+    Values and categories are compared as FP32; NaN is no category. The new columns are called
+    `column=category`, the category in up to 9 digits.
+    """
 
     column: str
     categories: tuple[Finite, ...]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The new columns, one a category."""
+        return tuple(f"{self.column}={category:.9g}" for category in self.categories)
 
 
 BeforeStep: TypeAlias = Cast | Resize | Normalise | Layout | Select | Impute | Standardise | OneHot
@@ -111,7 +127,7 @@ class TopK(Step, frozen=True, kw_only=True, tag="top_k"):
     """
 
     tensor: TensorName
-    k: PositiveInt
+    k: TopCount
     output: TensorName
     labels: TensorName | None = None
 
@@ -152,10 +168,11 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class Prepared(msgspec.Struct, frozen=True, kw_only=True):
-    """A tensor between two steps: its spec, and its column names when it is a table."""
+    """A tensor between two steps: its spec, column names when a table, axes when an image."""
 
     spec: TensorSpec
     columns: tuple[str, ...]
+    order: Literal["HWC", "CHW"] = "HWC"
 
 
 def served_interface(recipe: Recipe, engine: Interface) -> Interface:
@@ -163,8 +180,11 @@ def served_interface(recipe: Recipe, engine: Interface) -> Interface:
 
     Raises RecipeError when the recipe does not fit the engine's interface.
     """
+    fed = [item.feeds for item in recipe.inputs]
+    if len(set(fed)) != len(fed):
+        raise RecipeError(f"two recipes feed one input: {fed}", remedy="keep one of them")
     inputs = tuple(_served_input(recipe, spec) for spec in engine.inputs)
-    unused = {item.feeds for item in recipe.inputs} - {spec.name for spec in engine.inputs}
+    unused = set(fed) - {spec.name for spec in engine.inputs}
     if unused:
         raise RecipeError(
             f"the recipe feeds {sorted(unused)}, which the model does not take",
@@ -187,6 +207,7 @@ def trace(item: InputRecipe) -> list[Prepared]:
             f"but names {len(item.columns)} columns",
             remedy="a table's raw shape is [number of columns]",
         )
+    _check_unique(list(item.columns), "column")
     for step in item.steps:
         stages.append(_after_step(step, stages[-1]))
     return stages
@@ -207,23 +228,19 @@ def _served_input(recipe: Recipe, spec: TensorSpec) -> TensorSpec:
 
 
 def _after_step(step: BeforeStep, before: Prepared) -> Prepared:
+    _check_kind(step, before)
     spec, columns = before.spec, before.columns
-    if isinstance(step, IMAGE_STEPS) and len(spec.shape) != 3:
-        raise _misfit(step, before, "needs an image of 3 axes")
-    if isinstance(step, TABLE_STEPS) and not columns:
-        raise _misfit(step, before, "needs named columns")
-    if not isinstance(step, Cast | Select) and spec.datatype is not DataType.FP32:
-        raise _misfit(step, before, "needs FP32: put a cast first")
     match step:
         case Cast():
-            return _with(before, datatype=step.datatype)
+            return _with(before, datatype=DataType(step.datatype))
         case Resize():
             return _with(before, shape=(step.height, step.width, spec.shape[2]))
         case Normalise():
             _check_channels(step, before)
             return before
         case Layout():
-            return _with(before, shape=(spec.shape[2], spec.shape[0], spec.shape[1]))
+            chw = (spec.shape[2], spec.shape[0], spec.shape[1])
+            return msgspec.structs.replace(_with(before, shape=chw), order=step.order)
         case Select():
             _check_columns(step, before, step.columns)
             return _with(before, shape=(len(step.columns),), columns=step.columns)
@@ -232,15 +249,25 @@ def _after_step(step: BeforeStep, before: Prepared) -> Prepared:
             return before
         case Standardise():
             _check_columns(step, before, step.columns)
-            if not len(step.columns) == len(step.mean) == len(step.std) or 0.0 in step.std:
-                raise _misfit(step, before, "needs one mean and one std, not 0, a column")
+            if not len(step.columns) == len(step.mean) == len(step.std) or _vanishes(step.std):
+                raise _misfit(step, before, "needs one mean and one std, not 0 in FP32, a column")
             return before
-        case OneHot():
-            _check_columns(step, before, (step.column,))
-            at = columns.index(step.column)
-            hot = tuple(f"{step.column}={category:g}" for category in step.categories)
-            columns = columns[:at] + hot + columns[at + 1 :]
+        case OneHot():  # pragma: no branch
+            columns = _hot_columns(step, before)
             return _with(before, shape=(len(columns),), columns=columns)
+
+
+def _check_kind(step: BeforeStep, before: Prepared) -> None:
+    """Refuse a step that does not work on tensors like `before` at all."""
+    spec = before.spec
+    if isinstance(step, IMAGE_STEPS) and (len(spec.shape) != 3 or before.order != "HWC"):
+        raise _misfit(step, before, "needs an image of 3 axes, height x width x channels")
+    if isinstance(step, TABLE_STEPS) and not before.columns:
+        raise _misfit(step, before, "needs named columns")
+    if isinstance(step, Cast) and spec.datatype is DataType.BYTES:
+        raise _misfit(step, before, "needs numbers")
+    if not isinstance(step, Cast | Select) and spec.datatype is not DataType.FP32:
+        raise _misfit(step, before, "needs FP32: put a cast first")
 
 
 def _with(
@@ -255,21 +282,41 @@ def _with(
         datatype=before.spec.datatype if datatype is None else datatype,
         shape=before.spec.shape if shape is None else shape,
     )
-    return Prepared(spec=spec, columns=before.columns if columns is None else columns)
+    return msgspec.structs.replace(
+        before, spec=spec, columns=before.columns if columns is None else columns
+    )
 
 
 def _check_channels(step: Normalise, before: Prepared) -> None:
     channels = before.spec.shape[2]
-    if len(step.mean) != len(step.std) or 0.0 in step.std:
-        raise _misfit(step, before, "needs as many std as mean, none of them 0")
+    if len(step.mean) != len(step.std) or _vanishes(step.std):
+        raise _misfit(step, before, "needs as many std as mean, none of them 0 in FP32")
     if len(step.mean) not in (1, channels):
         raise _misfit(step, before, f"needs 1 or {channels} values of mean and std")
+    for mean, std in zip(step.mean, step.std, strict=True):
+        if max(abs(step.scale / std), abs(mean / std)) > FP32_MAX:
+            raise _misfit(step, before, f"scale and mean over std {std:g} do not fit FP32")
 
 
 def _check_columns(step: Step, before: Prepared, names: tuple[str, ...]) -> None:
     missing = [name for name in names if name not in before.columns]
-    if missing or len(set(names)) != len(names):
+    if missing or not names or len(set(names)) != len(names):
         raise _misfit(step, before, f"needs columns that exist, each once; missing {missing}")
+
+
+def _hot_columns(step: OneHot, before: Prepared) -> tuple[str, ...]:
+    """The columns after a one-hot step. Raises RecipeError when they cannot be told apart."""
+    _check_columns(step, before, (step.column,))
+    at = before.columns.index(step.column)
+    columns = before.columns[:at] + step.names + before.columns[at + 1 :]
+    distinct = {float(np.float32(category)) for category in step.categories}
+    if not distinct or len(distinct) != len(step.names) or len(set(columns)) != len(columns):
+        raise _misfit(step, before, "needs categories that differ in FP32 and name new columns")
+    return columns
+
+
+def _vanishes(values: tuple[float, ...]) -> bool:
+    return any(np.float32(value) == 0.0 for value in values)
 
 
 def _misfit(step: Step, before: Prepared, why: str) -> RecipeError:
@@ -285,7 +332,7 @@ def _added_outputs(
     step: AfterStep, outputs: list[TensorSpec], labels: tuple[str, ...]
 ) -> list[TensorSpec]:
     source = next((spec for spec in outputs if spec.name == step.tensor), None)
-    if source is None or not source.shape or source.datatype is not DataType.FP32:
+    if source is None or source.datatype is not DataType.FP32 or source.shape[-1:] in ((), (0,)):
         raise RecipeError(
             f"step '{step.__struct_config__.tag}' needs an FP32 output '{step.tensor}' with an axis",
             remedy=f"use one of {[spec.name for spec in outputs]}",
@@ -296,7 +343,7 @@ def _added_outputs(
             return [TensorSpec(name=step.output, datatype=DataType.FP32, shape=source.shape)]
         case ArgMax():
             return [TensorSpec(name=step.output, datatype=DataType.INT64, shape=(*lead, 1))]
-        case TopK():
+        case TopK():  # pragma: no branch
             _check_top_k(step, classes, labels)
             indices = TensorSpec(name=step.output, datatype=DataType.INT64, shape=(*lead, step.k))
             if step.labels is None:

@@ -35,11 +35,14 @@ T = TypeVar("T")
 
 
 class Measurement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One engine tried at build: median milliseconds a call at `rows` rows, and what became of it."""
+    """One engine tried at build: median milliseconds a call at `rows` rows, and what became of it.
+
+    An engine that failed before it could be timed has no median and 0 rows; `verdict` says why.
+    """
 
     engine: str
     rows: int
-    median_ms: float
+    median_ms: float | None
     verdict: str
 
 

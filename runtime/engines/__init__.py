@@ -1,1 +1,36 @@
-"""Engines: what runs a compiled model (a door)."""
+"""The engines that serve, and how one is loaded from its file.
+
+Knows: the table of engine kinds. Rules: a file is loaded by the kind its version record names, never by
+looking at its bytes. Leaves to others: digests (`appliance.store` checks them first) and building
+(`compiler.targets`).
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from appliance.errors import EngineLoad
+from appliance.tensors import Interface
+from runtime.engines.cpu import OnnxRuntimeEngine, OpenVinoEngine
+from runtime.engines.engine import Engine
+
+ENGINES: dict[str, Callable[[Path, Interface, int], Engine]] = {
+    OnnxRuntimeEngine.kind: OnnxRuntimeEngine.load,
+    OpenVinoEngine.kind: OpenVinoEngine.load,
+}
+
+__all__ = ["ENGINES", "Engine", "load_engine"]
+
+
+def load_engine(kind: str, path: Path, *, interface: Interface, threads: int) -> Engine:
+    """Load the engine file at `path`, of `kind`, to run on `threads` threads (0 = every core).
+
+    Raises EngineLoad when the kind is unknown here, or the file is missing, damaged, made for another
+    machine or library version, or does not have `interface`.
+    """
+    load = ENGINES.get(kind)
+    if load is None:
+        raise EngineLoad(
+            f"this release has no engine of kind '{kind}'",
+            remedy=f"build the bundle again for one of {sorted(ENGINES)}",
+        )
+    return load(path, interface, threads)

@@ -1,0 +1,82 @@
+# Holdfast: `make help` lists the targets.
+#
+# Needs make and Python 3.11, 3.12 or 3.13, nothing else. The environment in .venv is made once from
+# requirements.lock (every package by its hash) and made again when that file changes.
+
+PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11; do \
+	if $$each -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null; \
+	then echo $$each; break; fi; done)
+
+BIN := .venv/bin
+LOCKED := .venv/.locked
+READY := .venv/.ready
+
+# Rooms that must be covered whole, line and branch; the floor for the rest stands in pyproject.toml.
+PURE := appliance/deployment.py,appliance/audit/tree.py,appliance/drift/distance.py,runtime/router.py
+
+# onnxruntime's Linux wheels look up a telemetry host unless this is set before the import.
+export ORT_DISABLE_TELEMETRY := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# The shell's own Python settings must not reach into the environment.
+unexport PYTHONPATH PYTHONHOME
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench gpu-check docs protocol lock clean
+
+help: ## list the targets
+	@echo "Holdfast: an on-prem inference appliance. Targets:"
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
+
+demo: $(READY) ## the main job on this machine: pack, build, serve, swap, audit, drift
+	@$(BIN)/python examples/demo.py
+
+test: check ## everything CI runs: `make check`, then the whole suite with coverage
+	$(BIN)/python -m pytest --cov
+	$(BIN)/coverage report --include=$(PURE) --fail-under=100
+
+check: $(READY) ## format, lint, types, import contracts, lock, generated files, house rules
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python packaging/lock.py --check
+	$(BIN)/python docs/generate.py --check
+	$(BIN)/python -m pytest -q tests/test_house.py
+
+bench: $(READY) ## bare engine against served requests, on this machine
+	@$(BIN)/python tests/bench/run.py
+
+gpu-check: $(READY) ## what can be checked of a GPU here, and what was not
+	@$(BIN)/python tests/hardware/gpu_check.py
+
+docs: $(READY) ## write the tables in docs/ from the code
+	$(BIN)/python docs/generate.py
+
+protocol: $(READY) ## write the stubs of runtime/protocol/control.proto
+	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. --grpc_python_out=. \
+		runtime/protocol/control.proto
+
+lock: ## resolve pyproject.toml into requirements.lock, from a package index (UPGRADE=1: newer versions)
+	$(PYTHON) packaging/lock.py $(if $(UPGRADE),--upgrade)
+
+clean: ## remove the environment and caches; ./holdfast-data (models, audit log, keys) stays
+	rm -rf .venv build *.egg-info .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache \
+		.import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --no-build-isolation: setuptools comes from the lock, so that no unpinned package is ever fetched.
+$(READY): $(LOCKED) pyproject.toml
+	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(LOCKED): requirements.lock
+	@$(if $(PYTHON),:,echo "Holdfast needs Python 3.11, 3.12 or 3.13, and none was found." \
+		"Install one, or name it: make demo PYTHON=/path/to/python3.12" >&2; exit 1)
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
+		{ echo "Holdfast needs Python 3.11, 3.12 or 3.13; $(PYTHON) is no such one." >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+		{ echo "$(PYTHON) has no venv module; on Debian: apt install python3-venv" >&2; exit 1; }
+	@echo "Making the environment in .venv from requirements.lock: once, about a minute and 1 GB."
+	@$(PYTHON) -m venv --clear .venv
+	@$(BIN)/python -m pip install --require-hashes --only-binary :all: -r requirements.lock
+	@touch $@

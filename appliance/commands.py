@@ -1,0 +1,77 @@
+"""How a command ends: its error told on standard error, its exit code from the one table.
+
+Knows: the form in which errors are shown. Rules: an operating error is two lines, `error [code]: what
+happened` and `remedy: what to do`; Ctrl-C ends with 130 and no traceback; anything else is our own
+mistake, so its traceback is shown and the code is 1. Leaves to others: parsing the command line.
+
+Use, in every entry point:
+
+    def main() -> None:                 # a plain program, such as holdfast-runtime
+        run_command(serve)              # serve() -> exit code or None
+
+    @app.command()                      # a Typer command; its signature stays visible to Typer
+    @reporting
+    def build(bundle: Path) -> None: ...
+
+A Typer app is made with `pretty_exceptions_enable=False` and started plainly: `app()`.
+"""
+
+import functools
+import os
+import sys
+from collections.abc import Callable
+from typing import NoReturn, ParamSpec, TypeVar
+
+from appliance.errors import ApplianceError
+from appliance.exits import INTERRUPTED, OK, exit_code
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def run_command(command: Callable[[], int | None]) -> NoReturn:
+    """Run `command` and exit with the code it returns (None is 0), or with its error's."""
+    sys.exit(reporting(command)() or OK)
+
+
+def reporting(command: Callable[P, R]) -> Callable[P, R]:
+    """Wrap `command` so that ApplianceError and Ctrl-C are told and raised on as SystemExit."""
+
+    @functools.wraps(command)
+    def told(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return command(*args, **kwargs)
+        except ApplianceError as error:
+            report(error)
+            raise SystemExit(exit_code(error)) from error
+        except KeyboardInterrupt as error:
+            print("\ninterrupted", file=sys.stderr)
+            raise SystemExit(INTERRUPTED) from error
+
+    return told
+
+
+def report(error: ApplianceError) -> None:
+    """Write an error's code, message and remedy to standard error, coloured on a terminal."""
+    label, remedy = f"error [{error.code}]:", "remedy:"
+    if use_colour():
+        label, remedy = f"\x1b[1;31m{label}\x1b[0m", f"\x1b[1m{remedy}\x1b[0m"
+    print(f"{label} {printable(str(error))}", file=sys.stderr)
+    print(f"{remedy} {printable(error.remedy)}", file=sys.stderr)
+
+
+def use_colour() -> bool:
+    """Whether standard error is a terminal that wants colour (https://no-color.org)."""
+    return (
+        sys.stderr.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    )
+
+
+def printable(text: str) -> str:
+    r"""`text` with control characters escaped: names from a hostile file must not drive a terminal.
+
+    Line ends stay; an escape character becomes the four characters \x1b.
+    """
+    return "".join(
+        letter if letter.isprintable() or letter == "\n" else ascii(letter)[1:-1] for letter in text
+    )

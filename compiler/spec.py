@@ -1,0 +1,76 @@
+"""The model spec: what an engineer writes beside the ONNX file.
+
+Knows: the TOML's tables, keys and defaults. Rules: unknown keys are refused; file names are relative to
+the spec. Leaves to others: whether it fits the model (`graph`, `appliance.recipe`) and the data
+(`samples`).
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+
+from appliance.errors import SpecError
+from appliance.manifest import Acceptance, Precision, Provenance, Tolerance
+from appliance.recipe import AfterStep, InputRecipe, Recipe
+from appliance.tables import read_toml
+from appliance.version import ModelName
+
+BATCH_MAX = 32
+
+
+class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One table of the spec."""
+
+
+class ModelTable(Table, frozen=True, kw_only=True):
+    """[model]: its name, why this version exists, its labels.
+
+    `batch_max` is the most rows in one engine call; left out it is 32 for a model with a batch axis and
+    0 for one without; 0 serves requests one at a time, in the model's own shapes.
+    """
+
+    name: ModelName
+    release_notes: Annotated[str, msgspec.Meta(min_length=1, max_length=10_000)]
+    labels: tuple[str, ...] = ()
+    batch_max: Annotated[int, msgspec.Meta(ge=0, le=65536)] | None = None
+    precision: Precision = Precision.FP32
+
+
+class DataTable(Table, frozen=True, kw_only=True):
+    """[data]: files of raw rows (.npz, one array an input, rows first).
+
+    `sample` gives the golden rows, its first `golden_rows`. `held_out` was not trained on; it gives the
+    reference profile and, with its array "label" (int64, one a row), the acceptance metrics.
+    """
+
+    sample: str
+    held_out: str
+    golden_rows: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 16
+
+
+class RecipeTable(Table, frozen=True, kw_only=True):
+    """[recipe]: steps before and after the engine."""
+
+    inputs: tuple[InputRecipe, ...] = ()
+    after: tuple[AfterStep, ...] = ()
+
+
+class Spec(Table, frozen=True, kw_only=True):
+    """The whole spec."""
+
+    model: ModelTable
+    data: DataTable
+    acceptance: tuple[Acceptance, ...] = ()
+    tolerance: Tolerance = Tolerance()
+    provenance: Provenance
+    recipe: RecipeTable = RecipeTable()
+
+    def full_recipe(self) -> Recipe:
+        """The recipe as the bundle seals it, with the model's labels."""
+        return Recipe(inputs=self.recipe.inputs, after=self.recipe.after, labels=self.model.labels)
+
+
+def read_spec(path: Path) -> Spec:
+    """Read the TOML file `path`. Raises SpecError naming the wrong key and the nearest right one."""
+    return read_toml(path, Spec, SpecError)

@@ -1,0 +1,12 @@
+"""What a model can be compiled for on this box.
+
+Knows: the table of targets. Rules: every target in it is tried at a build. Leaves to others: choosing
+(`compiler.build`).
+"""
+
+from compiler.targets.cpu import OnnxRuntimeTarget, OpenVinoTarget
+from compiler.targets.target import Target
+
+TARGETS: tuple[Target, ...] = (OnnxRuntimeTarget(), OpenVinoTarget())
+
+__all__ = ["TARGETS", "Target"]

@@ -1,0 +1,191 @@
+"""Write the tables of docs/ that follow from the code, or check that they are fresh.
+
+Knows: which table stands in which document, between `<!-- generated: NAME -->` and `<!-- end -->`. Rules:
+a table is made from the very objects that the programs use. Leaves to others: every other sentence.
+"""
+
+import argparse
+import ast
+import inspect
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+DOCS = Path(__file__).resolve().parent
+ROOT = DOCS.parent
+sys.path.insert(0, str(ROOT))
+
+from appliance import errors, exits  # noqa: E402
+from appliance.config import Config  # noqa: E402
+from runtime.interceptors import status_code  # noqa: E402
+from runtime.services.control import ControlService  # noqa: E402
+from runtime.services.inference import InferenceService  # noqa: E402
+
+Rows = list[tuple[str, ...]]
+REGION = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+SHIPPED = ROOT / "packaging" / "holdfast.toml"
+
+
+def main() -> int:
+    """Write every document, or with --check return 1 when one is not fresh."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="write nothing, only compare")
+    check = parser.parse_args().check
+    stale = 0
+    for path in sorted(DOCS.glob("*.md")):
+        text = path.read_text("utf-8")
+        fresh = REGION.sub(lambda found: found[1] + TABLES[found[2]]() + found[3], text)
+        if fresh != text and check:
+            print(f"{path.relative_to(ROOT)} is not fresh: run `make docs`", file=sys.stderr)
+            stale = 1
+        elif fresh != text:
+            path.write_text(fresh, "utf-8")
+    return stale
+
+
+def settings() -> str:
+    """Every setting with its default, its bound and its description."""
+    described, rows = descriptions(SHIPPED.read_text()), Rows()
+    for section in msgspec.structs.fields(Config):
+        for field in msgspec.structs.fields(section.type):
+            name = f"{section.name}.{field.name}"
+            default = msgspec.json.encode(field.default).decode()
+            rows.append((f"`{name}`", f"`{default}`", bound(field.type), described[name]))
+    return table(("setting", "default", "bound", "what it is"), rows)
+
+
+def descriptions(shipped: str) -> dict[str, str]:
+    """The comment above each setting of a TOML file, by `section.key`."""
+    found: dict[str, str] = {}
+    section, comment = "", list[str]()
+    for line in shipped.splitlines():
+        if line.startswith("#"):
+            comment.append(line.removeprefix("#").strip())
+            continue
+        if line.startswith("["):
+            section = line.strip("[]")
+        elif "=" in line:
+            found[f"{section}.{line.split('=')[0].strip()}"] = " ".join(comment)
+        comment = []
+    return found
+
+
+def bound(kind: Any) -> str:
+    """The bound of an annotated number in words, empty for text."""
+    for note in getattr(kind, "__metadata__", ()):
+        if note.ge is not None:
+            return f"at least {note.ge}"
+        if note.gt is not None:
+            return f"more than {note.gt:g}"
+    return ""
+
+
+def error_codes() -> str:
+    """Every error code with its meaning, exit code and gRPC status."""
+    rows = [
+        (
+            f"`{kind.code}`",
+            summary(kind),
+            str(exits.exit_code(kind("", remedy=""))),
+            status_code(kind("", remedy="")).name,
+        )
+        for kind in kinds(errors.ApplianceError)
+    ]
+    return table(("code", "what happened", "exit code", "gRPC status"), rows)
+
+
+def kinds(kind: type[errors.ApplianceError]) -> Iterator[type[errors.ApplianceError]]:
+    """`kind` and every error below it, in the order of their definition."""
+    yield kind
+    for child in kind.__subclasses__():
+        yield from kinds(child)
+
+
+def exit_codes() -> str:
+    """Every exit code with the error codes that end in it."""
+    meaning = {
+        exits.OK: "done",
+        exits.UNEXPECTED: "our own mistake, with a traceback",
+        exits.USAGE: "a command line that does not parse",
+        exits.DRIFT_FOUND: "`holdfast drift check` found drift",
+        exits.INTERRUPTED: "stopped by Ctrl-C",
+    }
+    for kind in kinds(errors.ApplianceError):
+        code = exits.exit_code(kind("", remedy=""))
+        if code != exits.UNEXPECTED:
+            meaning[code] = (
+                f"{meaning[code]}, `{kind.code}`" if code in meaning else f"`{kind.code}`"
+            )
+    return table(("exit code", "meaning"), [(str(code), meaning[code]) for code in sorted(meaning)])
+
+
+def events() -> str:
+    """Every journal event that the code names, with the room that writes it."""
+    rows: set[tuple[str, ...]] = set()
+    for package in ("appliance", "runtime", "compiler", "tui"):
+        for path in (ROOT / package).rglob("*.py"):
+            room = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+            rows |= {(f"`{name}`", f"`{room}`") for name in event_names(path.read_text("utf-8"))}
+    return table(("event", "written by"), sorted(rows))
+
+
+def event_names(source: str) -> Iterator[str]:
+    """The first argument of each call of journal.event or journal.failure."""
+    for node in ast.walk(ast.parse(source)):
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute)
+            and node.func.attr in ("event", "failure")
+            and isinstance(node.func.value, ast.Name)
+            and node.func.value.id == "journal"
+            and isinstance(node.args[0], ast.Constant)
+        ):
+            yield str(node.args[0].value)
+
+
+def inference_calls() -> str:
+    """Every call of the inference protocol: what it answers, or that it is not served."""
+    offered = inspect.getmembers(InferenceService.__mro__[1], inspect.isfunction)
+    rows = [
+        (f"`{name}`", summary(own) if (own := vars(InferenceService).get(name)) else "not served")
+        for name, _ in offered
+    ]
+    return table(("call", "what it answers"), sorted(rows, key=lambda row: row[1] == "not served"))
+
+
+def control_calls() -> str:
+    """Every call of the control service and what it answers."""
+    own = {name: call for name, call in vars(ControlService).items() if name[0].isupper()}
+    return table(
+        ("call", "what it answers"), [(f"`{name}`", summary(call)) for name, call in own.items()]
+    )
+
+
+def summary(thing: object) -> str:
+    """The first paragraph of the docstring of `thing`, on one line."""
+    return " ".join((inspect.getdoc(thing) or "").split("\n\n")[0].split())
+
+
+def table(head: tuple[str, ...], rows: Rows) -> str:
+    """A Markdown table with its line end."""
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "".join(
+        f"| {' | '.join(cell.replace('|', '&#124;') for cell in line)} |\n" for line in lines
+    )
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "settings": settings,
+    "error-codes": error_codes,
+    "exit-codes": exit_codes,
+    "events": events,
+    "inference-calls": inference_calls,
+    "control-calls": control_calls,
+}
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,113 @@
+"""A typed client of the control service (a door).
+
+Knows: how to reach a runtime over its Unix socket and how its errors travel. Rules: an error comes back
+as the class it was raised as, with its remedy. Leaves to others: inference, for which any Open
+Inference Protocol client will do.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import grpc
+
+from appliance.errors import ApplianceError, Unreachable
+from runtime.protocol import control_pb2 as wire
+from runtime.protocol import control_pb2_grpc as stubs
+
+CODE_KEY = "holdfast-code"
+REMEDY_KEY = "holdfast-remedy-bin"
+DECIDE_SECONDS_MAX = 600.0
+CALL_SECONDS_MAX = 10.0
+
+
+class ControlClient:
+    """Talks to the runtime behind one Unix socket; use as a context manager.
+
+    Every call raises Unreachable when no runtime answers, else the runtime's own ApplianceError.
+    """
+
+    def __init__(self, socket: Path) -> None:
+        self._socket = socket
+        self._channel = grpc.insecure_channel(f"unix:{socket}")
+        self._stub = stubs.ControlStub(self._channel)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the connection."""
+        self._channel.close()
+
+    def list(self, model: str = "") -> list[wire.Model]:
+        """Return all models, or the one called `model`, with their versions and roles."""
+        try:
+            reply = self._stub.List(wire.ListRequest(model=model), timeout=CALL_SECONDS_MAX)
+        except grpc.RpcError as error:
+            raise self._told(error) from error
+        return list(reply.models)
+
+    def status(self) -> wire.StatusReply:
+        """One look at the runtime."""
+        try:
+            reply: wire.StatusReply = self._stub.Status(
+                wire.StatusRequest(), timeout=CALL_SECONDS_MAX
+            )
+        except grpc.RpcError as error:
+            raise self._told(error) from error
+        return reply
+
+    def watch(self, interval_ms: int) -> Iterator[wire.StatusReply]:
+        """Yield a status each `interval_ms` milliseconds until the runtime stops."""
+        try:
+            yield from self._stub.Watch(wire.WatchRequest(interval_ms=interval_ms))
+        except grpc.RpcError as error:
+            raise self._told(error) from error
+
+    def decide(
+        self, model: str, act: str, version: int = 0, *, actor: str, reason: str
+    ) -> wire.DecideReply:
+        """Record and carry out a decision: `act` is activate, roll_back or retire.
+
+        Returns when its outcome is recorded; raises DecisionError, UnknownModel, UnknownVersion or
+        what kept the version from loading.
+        """
+        request = wire.DecideRequest(
+            model=model, act=act, version=version, actor=actor, reason=reason
+        )
+        try:
+            reply: wire.DecideReply = self._stub.Decide(request, timeout=DECIDE_SECONDS_MAX)
+        except grpc.RpcError as error:
+            raise self._told(error) from error
+        return reply
+
+    def _told(self, error: grpc.RpcError) -> ApplianceError:
+        """The runtime's own error, from the trailing metadata that its interceptor sets."""
+        trailing = {item.key: item.value for item in error.trailing_metadata() or ()}
+        kind = _by_code().get(str(trailing.get(CODE_KEY)))
+        remedy = trailing.get(REMEDY_KEY)
+        if kind is not None and isinstance(remedy, bytes):
+            return kind(error.details() or "", remedy=remedy.decode())
+        return Unreachable(
+            f"no runtime answers on {self._socket}: {error.details()}",
+            remedy="start holdfast-runtime with the same state directory, or check its journal",
+        )
+
+
+def _by_code() -> dict[str, type[ApplianceError]]:
+    found: dict[str, type[ApplianceError]] = {}
+    waiting: list[type[ApplianceError]] = [ApplianceError]
+    while waiting:
+        kind = waiting.pop()
+        found[kind.code] = kind
+        waiting += kind.__subclasses__()
+    return found

@@ -1,0 +1,244 @@
+"""Wire <-> arrays, for the Open Inference Protocol.
+
+Knows: the field rules of ModelInferRequest and ModelInferResponse. Rules: a request is decoded by what it
+says of itself and refused when it contradicts itself; the texts are those of Triton, which clients match
+on; replies always carry raw contents. Leaves to others: whether the tensors fit a model
+(`runtime.dataplane`).
+"""
+
+import math
+import struct
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from tritonclient.grpc import service_pb2 as oip
+
+from appliance.audit.payload import Tensor
+from appliance.errors import RequestError
+from appliance.tensors import Array, DataType, Interface, TensorSpec
+
+_LENGTH = struct.Struct("<I")
+_REMEDY = "see the protocol's description of this field"
+_CONTENTS = {
+    DataType.BOOL: "bool_contents",
+    DataType.INT8: "int_contents",
+    DataType.INT16: "int_contents",
+    DataType.INT32: "int_contents",
+    DataType.INT64: "int64_contents",
+    DataType.UINT8: "uint_contents",
+    DataType.UINT16: "uint_contents",
+    DataType.UINT32: "uint_contents",
+    DataType.UINT64: "uint64_contents",
+    DataType.FP32: "fp32_contents",
+    DataType.FP64: "fp64_contents",
+    DataType.BYTES: "bytes_contents",
+}
+# Parameters whose meaning is not served here: answering without them would be a wrong answer.
+_REFUSED = {
+    "shared_memory_region": "Client shared memory is disabled",
+    "classification": "the classification extension is not served; use the model's own outputs",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """Who asks what: everything of a request but its tensors. `timeout_us` 0 means none."""
+
+    model: str
+    version: str
+    request_id: str
+    peer: str
+    outputs: tuple[str, ...]
+    timeout_us: int
+
+
+def call_from(request: Any, *, peer: str) -> Call:
+    """Read everything but the tensors of a ModelInferRequest; never fails."""
+    timeout = request.parameters.get("timeout")
+    return Call(
+        model=request.model_name,
+        version=request.model_version,
+        request_id=request.id,
+        peer=peer,
+        outputs=tuple(output.name for output in request.outputs),
+        timeout_us=max(_whole(timeout), 0) if timeout is not None else 0,
+    )
+
+
+def decode(request: Any) -> dict[str, Array]:
+    """The input tensors of a ModelInferRequest, by name, in wire shape; raw ones are read-only views.
+
+    Raises RequestError on anything the protocol forbids.
+    """
+    _check_parameters(request)
+    raws = iter(request.raw_input_contents)
+    use_raw = len(request.raw_input_contents) > 0
+    arrays: dict[str, Array] = {}
+    for tensor in request.inputs:
+        if tensor.name in arrays:
+            raise _refusal(f"input '{tensor.name}' already exists in request")
+        arrays[tensor.name] = _decode_input(tensor, raws if use_raw else None, request.model_name)
+    return arrays
+
+
+def encode(call: Call, *, version: int, outputs: Iterable[Tensor]) -> Any:
+    """The ModelInferResponse that carries `outputs`."""
+    reply = oip.ModelInferResponse(
+        model_name=call.model, model_version=str(version), id=call.request_id
+    )
+    for tensor in outputs:
+        reply.outputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
+        reply.raw_output_contents.append(tensor.data)
+    return reply
+
+
+def chosen_outputs(call: Call, interface: Interface) -> list[TensorSpec]:
+    """Specs of the outputs asked for. Raises RequestError on a name the model does not have."""
+    if not call.outputs:
+        return list(interface.outputs)
+    by_name = {spec.name: spec for spec in interface.outputs}
+    for name in call.outputs:
+        if name not in by_name:
+            raise _refusal(f"unexpected inference output '{name}' for model '{call.model}'")
+    return [by_name[name] for name in call.outputs]
+
+
+def chosen_tensors(
+    call: Call, interface: Interface, outputs: Mapping[str, Array]
+) -> tuple[Tensor, ...]:
+    """The outputs asked for in raw form, in the order asked for; raises as `chosen_outputs`."""
+    return tuple(
+        Tensor(
+            name=spec.name,
+            datatype=spec.datatype,
+            shape=outputs[spec.name].shape,
+            data=raw_bytes(outputs[spec.name], spec.datatype),
+        )
+        for spec in chosen_outputs(call, interface)
+    )
+
+
+def raw_bytes(array: Array, datatype: DataType) -> bytes:
+    """An array in the protocol's raw form: row-major, little-endian; BYTES are length-prefixed."""
+    if datatype is not DataType.BYTES:
+        return array.astype(datatype.numpy, copy=False).tobytes()
+    return b"".join(_LENGTH.pack(len(item)) + item for item in array.ravel())
+
+
+def _check_parameters(request: Any) -> None:
+    for tensor in (*request.inputs, *request.outputs):
+        for name, why in _REFUSED.items():
+            if name in tensor.parameters:
+                raise _refusal(f"{why} (parameter '{name}' of '{tensor.name}')")
+
+
+def _decode_input(tensor: Any, raws: Any, model: str) -> Array:
+    datatype = _datatype(tensor, model)
+    shape = tuple(tensor.shape)
+    if any(length < 0 for length in shape):
+        raise _refusal(f"input '{tensor.name}' for model '{model}' has a negative shape")
+    if raws is None:
+        return _from_contents(tensor, datatype, shape, model)
+    if tensor.HasField("contents"):
+        raise _refusal(
+            "contents field must not be specified when using raw_input_contents "
+            f"for '{tensor.name}' for model '{model}'"
+        )
+    raw = next(raws, None)
+    if raw is None:
+        raise _refusal(
+            f"unable to find data for input tensor '{tensor.name}' for model '{model}' in request."
+        )
+    return _from_raw(raw, tensor.name, datatype, shape, model)
+
+
+def _datatype(tensor: Any, model: str) -> DataType:
+    try:
+        return DataType(tensor.datatype)
+    except ValueError as error:
+        raise _refusal(
+            f"inference input '{tensor.name}' for model '{model}' "
+            f"has unknown data-type '{tensor.datatype}'"
+        ) from error
+
+
+def _from_raw(
+    raw: bytes, name: str, datatype: DataType, shape: tuple[int, ...], model: str
+) -> Array:
+    count = math.prod(shape)
+    if datatype is DataType.BYTES:
+        return _strings(raw, name, count, model).reshape(shape)
+    expected = count * datatype.numpy.itemsize
+    if len(raw) != expected:
+        raise _refusal(
+            f"input byte size mismatch for input '{name}' for model '{model}'. "
+            f"Expected {expected}, got {len(raw)}"
+        )
+    return np.frombuffer(raw, datatype.numpy).reshape(shape)
+
+
+def _strings(raw: bytes, name: str, count: int, model: str) -> Array:
+    """Parse BYTES: each element is a little-endian uint32 length and that many bytes."""
+    items, at = [], 0
+    while at < len(raw):
+        if at + _LENGTH.size > len(raw):
+            raise _refusal(
+                f"incomplete string length indicator for inference input '{name}' for model '{model}'"
+            )
+        (length,) = _LENGTH.unpack_from(raw, at)
+        at += _LENGTH.size
+        if at + length > len(raw):
+            raise _refusal(
+                f"incomplete string data for inference input '{name}' for model '{model}'"
+            )
+        items.append(raw[at : at + length])
+        at += length
+    return _object_array(items, name, count, model)
+
+
+def _from_contents(tensor: Any, datatype: DataType, shape: tuple[int, ...], model: str) -> Array:
+    field = _CONTENTS.get(datatype)
+    filled = [descriptor.name for descriptor, _ in tensor.contents.ListFields()]
+    count = math.prod(shape)
+    if field is None or (filled and filled != [field]) or (count and not filled):
+        raise _refusal(
+            f"unexpected explicit tensor data for input tensor '{tensor.name}' for model "
+            f"'{model}' of type '{datatype}'"
+        )
+    values = list(getattr(tensor.contents, field))
+    if datatype is DataType.BYTES:
+        return _object_array(values, tensor.name, count, model).reshape(shape)
+    if len(values) != count:
+        raise _refusal(
+            f"unexpected number of explicit elements for input '{tensor.name}' for model "
+            f"'{model}'. Expected {count}, got {len(values)}"
+        )
+    try:
+        return np.array(values, dtype=datatype.numpy).reshape(shape)
+    except OverflowError as error:
+        raise _refusal(
+            f"a value of input '{tensor.name}' for model '{model}' does not fit {datatype}"
+        ) from error
+
+
+def _object_array(items: list[bytes], name: str, count: int, model: str) -> Array:
+    if len(items) != count:
+        raise _refusal(
+            f"unexpected number of string elements {len(items)} for inference input '{name}' "
+            f"for model '{model}', expecting {count}"
+        )
+    array = np.empty(count, dtype=np.object_)
+    array[:] = items
+    return array
+
+
+def _whole(parameter: Any) -> int:
+    """The value of an InferParameter that clients send as int64 or uint64; 0 for another kind."""
+    kind = parameter.WhichOneof("parameter_choice")
+    return getattr(parameter, kind) if kind in ("int64_param", "uint64_param") else 0
+
+
+def _refusal(message: str) -> RequestError:
+    return RequestError(message, remedy=_REMEDY)

@@ -1,0 +1,83 @@
+"""What is written down of one answered or refused request.
+
+Knows: how an answer becomes an audit record: digests, small outputs, drift vectors. Rules: `record` runs
+on the recorder's thread, so its hashing holds up nobody. Leaves to others: when it is written
+(`runtime.recorder`).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from appliance.audit.payload import Tensor, digest, inline
+from appliance.audit.record import Failure, Inference
+from appliance.store import StoredVersion
+from appliance.tensors import Interface
+from runtime.batcher import Served
+from runtime.codec import Call, raw_bytes
+from runtime.router import Route
+from runtime.servable import Inputs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """Everything about one answer; times are nanoseconds."""
+
+    call: Call
+    route: Route
+    stored: StoredVersion
+    recipe_sha256: str
+    inputs: Inputs
+    sent: tuple[Tensor, ...]
+    served: Served
+    total_ns: int
+
+    def record(self) -> Inference:
+        """The audit record of this answer."""
+        vectors = self.served.answer.vectors
+        return Inference(
+            request_id=self.call.request_id,
+            model=self.call.model,
+            version=self.route.version,
+            bundle_sha256=self.stored.record.bundle_sha256,
+            engine_sha256=self.stored.record.engine.sha256,
+            recipe_sha256=self.recipe_sha256,
+            route=self.route.reason,
+            principal="",
+            peer=self.call.peer,
+            rows=len(vectors),
+            input_sha256=inputs_digest(self.inputs, self.stored.manifest.served),
+            output_sha256=digest((t.name, t.datatype, t.shape, t.data) for t in self.sent),
+            outputs=inline(self.sent),
+            vector=np.ascontiguousarray(vectors, "<f4").tobytes(),
+            queue_ns=self.served.queue_ns,
+            compute_ns=self.served.compute_ns,
+            total_ns=self.total_ns,
+        )
+
+
+def refusal(call: Call, *, version: int, code: str, message: str) -> Failure:
+    """The audit record of a request that got an error; `version` 0 when none was chosen."""
+    return Failure(
+        request_id=call.request_id,
+        model=call.model,
+        version=version,
+        principal="",
+        peer=call.peer,
+        code=code,
+        message=message,
+    )
+
+
+def inputs_digest(inputs: Inputs, interface: Interface) -> str:
+    """The digest of a request's inputs as clients see them (see `appliance.audit.payload.digest`)."""
+    specs = [spec for spec in interface.inputs if spec.name in inputs]
+    return digest(
+        (
+            spec.name,
+            spec.datatype,
+            inputs[spec.name].shape,
+            raw_bytes(inputs[spec.name], spec.datatype),
+        )
+        for spec in specs
+    )

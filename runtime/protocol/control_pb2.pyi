@@ -1,0 +1,145 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class ListRequest(_message.Message):
+    __slots__ = ("model",)
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    def __init__(self, model: _Optional[str] = ...) -> None: ...
+
+class ListReply(_message.Message):
+    __slots__ = ("models",)
+    MODELS_FIELD_NUMBER: _ClassVar[int]
+    models: _containers.RepeatedCompositeFieldContainer[Model]
+    def __init__(self, models: _Optional[_Iterable[_Union[Model, _Mapping]]] = ...) -> None: ...
+
+class Model(_message.Message):
+    __slots__ = ("name", "active", "previous", "versions")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ACTIVE_FIELD_NUMBER: _ClassVar[int]
+    PREVIOUS_FIELD_NUMBER: _ClassVar[int]
+    VERSIONS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    active: int
+    previous: int
+    versions: _containers.RepeatedCompositeFieldContainer[Version]
+    def __init__(self, name: _Optional[str] = ..., active: _Optional[int] = ..., previous: _Optional[int] = ..., versions: _Optional[_Iterable[_Union[Version, _Mapping]]] = ...) -> None: ...
+
+class Version(_message.Message):
+    __slots__ = ("number", "role", "loaded", "engine", "bundle_sha256", "built", "release_notes", "thresholds", "damage")
+    NUMBER_FIELD_NUMBER: _ClassVar[int]
+    ROLE_FIELD_NUMBER: _ClassVar[int]
+    LOADED_FIELD_NUMBER: _ClassVar[int]
+    ENGINE_FIELD_NUMBER: _ClassVar[int]
+    BUNDLE_SHA256_FIELD_NUMBER: _ClassVar[int]
+    BUILT_FIELD_NUMBER: _ClassVar[int]
+    RELEASE_NOTES_FIELD_NUMBER: _ClassVar[int]
+    THRESHOLDS_FIELD_NUMBER: _ClassVar[int]
+    DAMAGE_FIELD_NUMBER: _ClassVar[int]
+    number: int
+    role: str
+    loaded: bool
+    engine: str
+    bundle_sha256: str
+    built: str
+    release_notes: str
+    thresholds: _containers.RepeatedCompositeFieldContainer[Threshold]
+    damage: str
+    def __init__(self, number: _Optional[int] = ..., role: _Optional[str] = ..., loaded: _Optional[bool] = ..., engine: _Optional[str] = ..., bundle_sha256: _Optional[str] = ..., built: _Optional[str] = ..., release_notes: _Optional[str] = ..., thresholds: _Optional[_Iterable[_Union[Threshold, _Mapping]]] = ..., damage: _Optional[str] = ...) -> None: ...
+
+class Threshold(_message.Message):
+    __slots__ = ("metric", "output", "minimum", "reached")
+    METRIC_FIELD_NUMBER: _ClassVar[int]
+    OUTPUT_FIELD_NUMBER: _ClassVar[int]
+    MINIMUM_FIELD_NUMBER: _ClassVar[int]
+    REACHED_FIELD_NUMBER: _ClassVar[int]
+    metric: str
+    output: str
+    minimum: float
+    reached: float
+    def __init__(self, metric: _Optional[str] = ..., output: _Optional[str] = ..., minimum: _Optional[float] = ..., reached: _Optional[float] = ...) -> None: ...
+
+class DecideRequest(_message.Message):
+    __slots__ = ("model", "act", "version", "actor", "reason")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    ACT_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    ACTOR_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    act: str
+    version: int
+    actor: str
+    reason: str
+    def __init__(self, model: _Optional[str] = ..., act: _Optional[str] = ..., version: _Optional[int] = ..., actor: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class DecideReply(_message.Message):
+    __slots__ = ("decision_id", "model")
+    DECISION_ID_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    decision_id: str
+    model: Model
+    def __init__(self, decision_id: _Optional[str] = ..., model: _Optional[_Union[Model, _Mapping]] = ...) -> None: ...
+
+class StatusRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class WatchRequest(_message.Message):
+    __slots__ = ("interval_ms",)
+    INTERVAL_MS_FIELD_NUMBER: _ClassVar[int]
+    interval_ms: int
+    def __init__(self, interval_ms: _Optional[int] = ...) -> None: ...
+
+class StatusReply(_message.Message):
+    __slots__ = ("release", "address", "metrics_address", "wall_ns", "started_wall_ns", "draining", "audit_records", "audit_queue", "audit_failure", "models")
+    RELEASE_FIELD_NUMBER: _ClassVar[int]
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    METRICS_ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    WALL_NS_FIELD_NUMBER: _ClassVar[int]
+    STARTED_WALL_NS_FIELD_NUMBER: _ClassVar[int]
+    DRAINING_FIELD_NUMBER: _ClassVar[int]
+    AUDIT_RECORDS_FIELD_NUMBER: _ClassVar[int]
+    AUDIT_QUEUE_FIELD_NUMBER: _ClassVar[int]
+    AUDIT_FAILURE_FIELD_NUMBER: _ClassVar[int]
+    MODELS_FIELD_NUMBER: _ClassVar[int]
+    release: str
+    address: str
+    metrics_address: str
+    wall_ns: int
+    started_wall_ns: int
+    draining: bool
+    audit_records: int
+    audit_queue: int
+    audit_failure: str
+    models: _containers.RepeatedCompositeFieldContainer[ModelStatus]
+    def __init__(self, release: _Optional[str] = ..., address: _Optional[str] = ..., metrics_address: _Optional[str] = ..., wall_ns: _Optional[int] = ..., started_wall_ns: _Optional[int] = ..., draining: _Optional[bool] = ..., audit_records: _Optional[int] = ..., audit_queue: _Optional[int] = ..., audit_failure: _Optional[str] = ..., models: _Optional[_Iterable[_Union[ModelStatus, _Mapping]]] = ...) -> None: ...
+
+class ModelStatus(_message.Message):
+    __slots__ = ("name", "active", "previous", "answered", "failed", "rows", "batches", "queued", "p50_ms", "p99_ms")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    ACTIVE_FIELD_NUMBER: _ClassVar[int]
+    PREVIOUS_FIELD_NUMBER: _ClassVar[int]
+    ANSWERED_FIELD_NUMBER: _ClassVar[int]
+    FAILED_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    BATCHES_FIELD_NUMBER: _ClassVar[int]
+    QUEUED_FIELD_NUMBER: _ClassVar[int]
+    P50_MS_FIELD_NUMBER: _ClassVar[int]
+    P99_MS_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    active: int
+    previous: int
+    answered: int
+    failed: int
+    rows: int
+    batches: int
+    queued: int
+    p50_ms: float
+    p99_ms: float
+    def __init__(self, name: _Optional[str] = ..., active: _Optional[int] = ..., previous: _Optional[int] = ..., answered: _Optional[int] = ..., failed: _Optional[int] = ..., rows: _Optional[int] = ..., batches: _Optional[int] = ..., queued: _Optional[int] = ..., p50_ms: _Optional[float] = ..., p99_ms: _Optional[float] = ...) -> None: ...

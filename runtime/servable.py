@@ -1,0 +1,199 @@
+"""One version, loaded and warm (a door: the compiler proves versions with it).
+
+Knows: how requests become one engine call and its outputs the answers. Rules: requests of a call share
+one batch; when the engine refuses a batch, each request is tried alone, so that one bad request costs
+the others nothing but time. Leaves to others: when to run (`runtime.batcher`).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+
+from appliance.errors import ApplianceError, EngineError, RecipeError
+from appliance.golden import Golden, check_golden
+from appliance.manifest import GOLDEN_FILE, PROFILE_FILE, Manifest
+from appliance.profiles import Profile
+from appliance.store import EngineEntry, StoredVersion
+from appliance.tables import from_json
+from appliance.tensors import Array, Interface
+from runtime.engines import Engine, load_engine
+from runtime.kernels.chain import Chain
+from runtime.kernels.vector import DriftVector
+
+Inputs: TypeAlias = Mapping[str, Array]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What one request gets: served outputs by name, and its drift vectors, float32 (rows, k)."""
+
+    outputs: dict[str, Array]
+    vectors: Array
+
+
+class Servable:
+    """An engine between its recipe's kernels. `run` is called from one thread at a time."""
+
+    def __init__(
+        self, *, engine: Engine, chain: Chain, vector: DriftVector, served: Interface
+    ) -> None:
+        self._engine = engine
+        self._chain = chain
+        self._vector = vector
+        self._buffers: dict[str, Array] = {}
+        self.interface = served
+
+    def run(self, requests: Sequence[Inputs]) -> list[Answer | ApplianceError]:
+        """Answer `requests`, inputs by served name, in order; a failed one gets its error.
+
+        Batched requests have shape (rows, ...) and rows together at most `batch_max`; requests of
+        one call must agree in `batch_key`. An unbatched model takes one request a call.
+        """
+        try:
+            return [*self._run_batch(requests)]
+        except EngineError as error:
+            if len(requests) == 1:
+                return [error]
+        return [answer for request in requests for answer in self.run([request])]
+
+    def batch_key(self, inputs: Inputs) -> tuple[tuple[int, ...], ...]:
+        """Requests with equal keys fit one engine call: the prepared shapes without rows."""
+        shapes = self._chain.prepared_shape(inputs)
+        return tuple(shape[1:] for _, shape in sorted(shapes.items()))
+
+    def warm(self, golden: Golden) -> None:
+        """Compile kernels and run every batch size up to the largest by doubling."""
+        self._chain.warm()
+        rows = 1
+        while rows <= max(self.interface.batch_max, 1):
+            self._engine_outputs([_repeated(golden.inputs, rows, self.interface.batch_max)])
+            rows *= 2
+
+    def prove(self, golden: Golden, manifest: Manifest) -> float:
+        """Return the largest error on the golden vectors; GoldenMissed beyond the tolerance.
+
+        The rows run one at a time and in the largest batches, since both are served.
+        """
+        alone = self._golden_error(golden, manifest, rows_max=1)
+        batch = max(self.interface.batch_max, 1)
+        return max(alone, self._golden_error(golden, manifest, rows_max=batch))
+
+    def close(self) -> None:
+        """Free the engine."""
+        self._engine.close()
+
+    def _golden_error(self, golden: Golden, manifest: Manifest, *, rows_max: int) -> float:
+        worst = 0.0
+        for start in range(0, golden.rows, rows_max):
+            part = slice(start, start + rows_max)
+            wanted = Golden(
+                inputs={name: array[part] for name, array in golden.inputs.items()},
+                outputs={name: array[part] for name, array in golden.outputs.items()},
+            )
+            outputs, _ = self._engine_outputs([self._as_sent(wanted.inputs)])
+            worst = max(worst, check_golden(self._as_rows(outputs), wanted, manifest.tolerance))
+        return worst
+
+    def _as_sent(self, rows: Inputs) -> Inputs:
+        return rows if self.interface.batch_max else {name: a[0] for name, a in rows.items()}
+
+    def _as_rows(self, outputs: Inputs) -> Inputs:
+        return outputs if self.interface.batch_max else {n: a[None] for n, a in outputs.items()}
+
+    def _run_batch(self, requests: Sequence[Inputs]) -> list[Answer]:
+        outputs, prepared = self._engine_outputs(requests)
+        served = self._chain.after(outputs)
+        vectors = self._vector.compute(prepared, outputs)
+        if not self.interface.batch_max:
+            return [Answer(outputs=served, vectors=vectors)]
+        return [
+            Answer(
+                outputs={name: array[part] for name, array in served.items()},
+                vectors=vectors[part],
+            )
+            for part in _slices(requests)
+        ]
+
+    def _engine_outputs(self, requests: Sequence[Inputs]) -> tuple[dict[str, Array], Inputs]:
+        """Prepare all requests into the batch buffers and run the engine once."""
+        if not self.interface.batch_max:
+            prepared = self._buffer_views(self._chain.prepared_shape(requests[0]))
+            self._chain.before(requests[0], prepared)
+            return self._engine.run(prepared), prepared
+        parts = _slices(requests)
+        rows = parts[-1].stop
+        shapes = self._chain.prepared_shape(requests[0])
+        prepared = self._buffer_views({name: (rows, *shape[1:]) for name, shape in shapes.items()})
+        for request, part in zip(requests, parts, strict=True):
+            self._chain.before(request, {name: array[part] for name, array in prepared.items()})
+        return self._engine.run(prepared), prepared
+
+    def _buffer_views(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Array]:
+        return {name: self._buffer_view(name, shape) for name, shape in shapes.items()}
+
+    def _buffer_view(self, name: str, shape: tuple[int, ...]) -> Array:
+        """A view of the input's buffer, which is made once for the largest batch of a shape."""
+        batch_max = self._engine.interface.batch_max
+        full = (batch_max, *shape[1:]) if batch_max else shape
+        buffer = self._buffers.get(name)
+        if buffer is None or buffer.shape != full:
+            spec = self._engine.interface.input(name)
+            assert spec is not None, "the chain prepares the engine's own inputs"
+            buffer = self._buffers[name] = np.empty(full, spec.datatype.numpy)
+        return buffer[: shape[0]] if batch_max else buffer
+
+
+def load_proven(stored: StoredVersion, *, threads: int) -> Servable:
+    """Load a version whose files were checked, warm it and prove it again on its golden vectors.
+
+    Raises EngineLoad, EngineError, RecipeError, StoreError or GoldenMissed; nothing stays loaded then.
+    """
+    servable = assemble(stored.directory, stored.manifest, stored.record.engine, threads=threads)
+    try:
+        golden = golden_of(stored.directory)
+        servable.warm(golden)
+        servable.prove(golden, stored.manifest)
+    except BaseException:
+        servable.close()
+        raise
+    return servable
+
+
+def assemble(directory: Path, manifest: Manifest, entry: EngineEntry, *, threads: int) -> Servable:
+    """Make a servable from the files in `directory`. Raises EngineLoad or RecipeError."""
+    engine = load_engine(
+        entry.kind, directory / entry.file, interface=manifest.engine, threads=threads
+    )
+    profile = from_json(
+        (directory / PROFILE_FILE).read_bytes(), Profile, RecipeError, where=PROFILE_FILE
+    )
+    return Servable(
+        engine=engine,
+        chain=Chain(manifest.recipe, served=manifest.served, engine=manifest.engine),
+        vector=DriftVector(profile.layout),
+        served=manifest.served,
+    )
+
+
+def golden_of(directory: Path) -> Golden:
+    """The golden vectors kept beside an engine. Raises StoreError."""
+    return Golden.load(directory / GOLDEN_FILE)
+
+
+def _slices(requests: Sequence[Inputs]) -> list[slice]:
+    slices, start = [], 0
+    for request in requests:
+        rows = len(next(iter(request.values())))
+        slices.append(slice(start, start + rows))
+        start += rows
+    return slices
+
+
+def _repeated(rows: Inputs, count: int, batch_max: int) -> Inputs:
+    """The first golden row `count` times; without a batch axis, the row alone."""
+    if not batch_max:
+        return {name: array[0] for name, array in rows.items()}
+    return {name: np.repeat(array[:1], count, axis=0) for name, array in rows.items()}

@@ -1,0 +1,163 @@
+"""The life of the serving process.
+
+Knows: the order in which its parts start and stop. Rules: ready only when every port is bound and every
+active version is warm; a stop drains within its limit and leaves a closed log. Leaves to others: all the
+work.
+"""
+
+import argparse
+import asyncio
+import signal
+import uuid
+from contextlib import AsyncExitStack, suppress
+from functools import partial
+from pathlib import Path
+
+from appliance import journal
+from appliance.audit.log import AuditLog
+from appliance.audit.reader import AuditReader
+from appliance.audit.record import Boot, Stop
+from appliance.clock import SystemClock
+from appliance.commands import run_command
+from appliance.config import Config, load_config, use_kernel_cache
+from appliance.files import make_directory
+from appliance.signing import SigningKey
+from appliance.store import Store
+from appliance.version import release
+from runtime.controlplane import ControlPlane
+from runtime.dataplane import DataPlane
+from runtime.metrics import Metrics, serve_metrics
+from runtime.notify import notify, watchdog_seconds
+from runtime.recorder import Recorder
+from runtime.servable import load_proven
+from runtime.services.control import Addresses, ControlService
+from runtime.services.inference import InferenceService
+from runtime.swap import ServedTable
+from runtime.transport import ControlTransport, InferenceTransport
+
+CONTROL_STOP_SECONDS = 2.0
+STATE_MODE = 0o750
+# Longer than any model loads here; systemd waits this long for READY=1 instead of its own default.
+START_SECONDS_MAX = 600
+
+
+def main() -> None:
+    """Entry point of `holdfast-runtime`."""
+    parser = argparse.ArgumentParser(
+        prog="holdfast-runtime", description="Serve the models of one box until SIGTERM or Ctrl-C."
+    )
+    parser.add_argument("--config", type=Path, help="configuration file (TOML)")
+    parser.add_argument("--state", type=Path, help="state directory; overrides the file's")
+    parser.add_argument("--version", action="version", version=f"holdfast-runtime {release()}")
+    options = parser.parse_args()
+    run_command(lambda: run(load_config(options.config, state=options.state)))
+
+
+def run(config: Config) -> None:
+    """Serve until told to stop. Raises the ApplianceError that kept it from starting."""
+    journal.start_journal()
+    make_directory(config.state.root, mode=STATE_MODE)
+    use_kernel_cache(config.state)
+    asyncio.run(serve(config))
+
+
+async def serve(config: Config) -> None:
+    """Start, serve until SIGTERM or SIGINT, drain and stop; `life` stops the parts in reverse order."""
+    stop = _stop_on_signals()
+    async with AsyncExitStack() as life:
+        address = await startup(config, life)
+        notify("READY=1")
+        journal.event("runtime.ready", address=address)
+        await main_loop(address, stop)
+        notify("STOPPING=1", "STATUS=draining")
+        journal.event("runtime.draining")
+    journal.event("runtime.stopped")
+
+
+async def startup(config: Config, life: AsyncExitStack) -> str:
+    """Open the log, bind, load what was last decided, and answer; returns the inference address.
+
+    Raises ListenError, StateError, KeyFileError or AuditError.
+    """
+    notify(f"EXTEND_TIMEOUT_USEC={START_SECONDS_MAX * 1_000_000}", "STATUS=starting")
+    clock, store, metrics = SystemClock(), Store(config.state.store), Metrics()
+    recorder = await _open_recorder(config, clock, life)
+    table = ServedTable(store, partial(load_proven, threads=config.engine.threads), config.batching)
+    life.push_async_callback(table.close)
+    dataplane = DataPlane(table=table, recorder=recorder, metrics=metrics, clock=clock)
+    controlplane = ControlPlane(
+        store=store, table=table, recorder=recorder, new_id=lambda: uuid.uuid4().hex
+    )
+    inference = InferenceTransport(config.server)
+    life.push_async_callback(_drain, inference, dataplane, config.server.drain_seconds)
+    metrics.queued, metrics.audit_queue = table.queued, lambda: recorder.queued
+    exposition = serve_metrics(metrics, config.metrics.address)
+    life.push_async_callback(asyncio.to_thread, exposition.close)
+    await _resume(config, recorder, controlplane, life)
+    control = ControlTransport(config.state.control_socket)
+    life.push_async_callback(control.stop, CONTROL_STOP_SECONDS)
+    await control.start(
+        ControlService(
+            addresses=Addresses(inference=inference.address, metrics=exposition.address),
+            clock=clock,
+            store=store,
+            table=table,
+            controlplane=controlplane,
+            dataplane=dataplane,
+            recorder=recorder,
+            metrics=metrics,
+        )
+    )
+    await inference.start(
+        InferenceService(config=config, table=table, dataplane=dataplane, metrics=metrics)
+    )
+    return inference.address
+
+
+async def main_loop(address: str, stop: asyncio.Event) -> None:
+    """Stay alive, and tell the watchdog so from the loop that answers requests, until `stop`."""
+    interval = watchdog_seconds()
+    while not stop.is_set():
+        notify("WATCHDOG=1", f"STATUS=serving on {address}")
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), interval)
+
+
+async def _open_recorder(config: Config, clock: SystemClock, life: AsyncExitStack) -> Recorder:
+    log = AuditLog.open(
+        config.state.audit_log,
+        key=SigningKey.load_or_generate(config.state.box_key),
+        clock=clock,
+        checkpoint_records=config.audit.checkpoint_records,
+        checkpoint_seconds=config.audit.checkpoint_seconds,
+    )
+    life.callback(log.close)
+    recorder = Recorder(log, queue_records_max=config.audit.queue_records_max)
+    life.push_async_callback(asyncio.to_thread, recorder.close)
+    return recorder
+
+
+async def _resume(
+    config: Config, recorder: Recorder, controlplane: ControlPlane, life: AsyncExitStack
+) -> None:
+    """Record this boot and return to the last completed decision of each model."""
+    boot = Boot(release=release(), config_sha256=config.digest)
+    await recorder.append(lambda: boot)
+    life.push_async_callback(recorder.append, lambda: Stop(reason="the runtime was stopped"))
+    with AuditReader(config.state.audit_log) as reader:
+        completed, interrupted = reader.last_outcomes(), reader.open_decisions()
+    await controlplane.resume(completed, interrupted)
+
+
+async def _drain(inference: InferenceTransport, dataplane: DataPlane, seconds: float) -> None:
+    """Take no new requests and let running ones end within `seconds`."""
+    await inference.show_health(serving=False)
+    dataplane.draining = True
+    await inference.stop(seconds)
+
+
+def _stop_on_signals() -> asyncio.Event:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop

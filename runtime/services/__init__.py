@@ -1,0 +1,1 @@
+"""Servicers: each call is decoded, handed on, and its answer encoded."""

@@ -1,0 +1,172 @@
+"""The control service: what is served, and decisions that change it.
+
+Knows: how roles and counters become messages. Rules: a servicer decodes, calls, encodes. Leaves to
+others: deciding (`runtime.controlplane`), the rules of roles (`appliance.deployment`).
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from appliance.clock import Clock
+from appliance.deployment import Act, Activate, Deployment, Retire, RollBack
+from appliance.errors import ApplianceError, DecisionError
+from appliance.store import Store, StoredVersion
+from appliance.version import release
+from runtime.controlplane import ControlPlane
+from runtime.dataplane import DataPlane
+from runtime.metrics import Metrics
+from runtime.protocol import control_pb2 as wire
+from runtime.protocol import control_pb2_grpc as stubs
+from runtime.recorder import Recorder
+from runtime.swap import ServedTable
+
+INTERVAL_MS_MIN, INTERVAL_MS_MAX = 100, 60_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Addresses:
+    """Where this runtime answers; `metrics` is "" when off."""
+
+    inference: str
+    metrics: str
+
+
+class ControlService(stubs.ControlServicer):
+    """Reached over the Unix socket only."""
+
+    def __init__(
+        self,
+        *,
+        addresses: Addresses,
+        clock: Clock,
+        store: Store,
+        table: ServedTable,
+        controlplane: ControlPlane,
+        dataplane: DataPlane,
+        recorder: Recorder,
+        metrics: Metrics,
+    ) -> None:
+        self._addresses = addresses
+        self._clock = clock
+        self._store = store
+        self._table = table
+        self._controlplane = controlplane
+        self._dataplane = dataplane
+        self._recorder = recorder
+        self._metrics = metrics
+        self._started_wall_ns = clock.wall_ns()
+
+    async def List(self, request: wire.ListRequest, context: Any) -> wire.ListReply:
+        """Every model in the store, or the one asked for, with its versions."""
+        if request.model:
+            deployments = [self._table.deployment(request.model)]
+        else:
+            deployments = self._table.deployments()
+        return wire.ListReply(models=[self._model(deployment) for deployment in deployments])
+
+    async def Decide(self, request: wire.DecideRequest, context: Any) -> wire.DecideReply:
+        """Record and carry out one decision."""
+        # Shielded: an operator whose connection breaks must not leave a decision half carried out.
+        decision_id = await asyncio.shield(
+            self._controlplane.decide(
+                request.model, act_from(request), actor=request.actor, reason=request.reason
+            )
+        )
+        model = self._model(self._table.deployment(request.model))
+        return wire.DecideReply(decision_id=decision_id, model=model)
+
+    async def Status(self, request: wire.StatusRequest, context: Any) -> wire.StatusReply:
+        """One look at the runtime."""
+        return self._status()
+
+    async def Watch(
+        self, request: wire.WatchRequest, context: Any
+    ) -> AsyncIterator[wire.StatusReply]:
+        """A status each interval; ends when the runtime drains."""
+        interval_ms = min(max(request.interval_ms, INTERVAL_MS_MIN), INTERVAL_MS_MAX)
+        while not self._dataplane.draining:
+            yield self._status()
+            await asyncio.sleep(interval_ms / 1000)
+        yield self._status()
+
+    def _status(self) -> wire.StatusReply:
+        return wire.StatusReply(
+            release=release(),
+            address=self._addresses.inference,
+            metrics_address=self._addresses.metrics,
+            wall_ns=self._clock.wall_ns(),
+            started_wall_ns=self._started_wall_ns,
+            draining=self._dataplane.draining,
+            audit_records=self._recorder.records,
+            audit_queue=self._recorder.queued,
+            audit_failure=self._recorder.failure,
+            models=[self._model_status(item) for item in self._table.deployments()],
+        )
+
+    def _model_status(self, deployment: Deployment) -> wire.ModelStatus:
+        counts = self._metrics.model(deployment.model)
+        versions = counts.versions.values()
+        return wire.ModelStatus(
+            name=deployment.model,
+            active=deployment.active or 0,
+            previous=deployment.previous or 0,
+            answered=sum(version.success.count for version in versions),
+            failed=sum(version.fail.count for version in versions),
+            rows=sum(version.rows for version in versions),
+            batches=round(sum(version.batches for version in versions)),
+            queued=self._table.queued().get(deployment.model, 0),
+            p50_ms=counts.latency_ms(0.5),
+            p99_ms=counts.latency_ms(0.99),
+        )
+
+    def _model(self, deployment: Deployment) -> wire.Model:
+        return wire.Model(
+            name=deployment.model,
+            active=deployment.active or 0,
+            previous=deployment.previous or 0,
+            versions=[
+                self._version(deployment, number)
+                for number in self._store.versions(deployment.model)
+            ],
+        )
+
+    def _version(self, deployment: Deployment, number: int) -> wire.Version:
+        version = wire.Version(
+            number=number,
+            role=deployment.role(number),
+            loaded=number in self._table.loaded(deployment.model),
+        )
+        try:
+            _describe(version, self._store.describe(deployment.model, number))
+        except ApplianceError as error:
+            version.damage = str(error)
+        return version
+
+
+def act_from(request: wire.DecideRequest) -> Act:
+    """The act a request names; DecisionError when there is no such act."""
+    acts: dict[str, Callable[[], Act]] = {
+        "activate": lambda: Activate(version=request.version),
+        "roll_back": RollBack,
+        "retire": lambda: Retire(version=request.version),
+    }
+    if request.act not in acts:
+        raise DecisionError(f"there is no act '{request.act}'", remedy=f"use one of {list(acts)}")
+    return acts[request.act]()
+
+
+def _describe(version: wire.Version, stored: StoredVersion) -> None:
+    record = stored.record
+    version.engine = record.engine.kind
+    version.bundle_sha256 = record.bundle_sha256
+    version.built = record.built
+    version.release_notes = stored.manifest.release_notes
+    for reached in record.proof.reached:
+        version.thresholds.add(
+            metric=reached.threshold.metric,
+            output=reached.threshold.output,
+            minimum=reached.threshold.minimum,
+            reached=reached.value,
+        )

@@ -1,0 +1,172 @@
+"""The served table, and how it moves from one deployment to the next.
+
+Knows: which versions are loaded and which of them answers. Rules: load, warm and prove first, then switch
+by one assignment, then drain and close what is no longer needed; a candidate that fails changes nothing.
+Leaves to others: whether a move is allowed (`appliance.deployment`) and recorded (`runtime.controlplane`).
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from appliance import journal
+from appliance.config import BatchingConfig
+from appliance.deployment import Deployment
+from appliance.errors import ApplianceError, UnknownModel
+from appliance.manifest import recipe_sha256
+from appliance.store import Store, StoredVersion
+from runtime.batcher import Batcher
+from runtime.router import Route, choose
+from runtime.servable import Servable
+
+Load = Callable[[StoredVersion], Servable]
+
+
+@dataclass(slots=True, eq=False)
+class Lane:
+    """A loaded version with its queue, and how many requests are using it."""
+
+    stored: StoredVersion
+    servable: Servable
+    batcher: Batcher
+    recipe_sha256: str
+    users: int = 0
+    unused: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class ServedTable:
+    """All loaded versions. Every method runs on the event loop."""
+
+    def __init__(self, store: Store, load: Load, batching: BatchingConfig) -> None:
+        self._store = store
+        self._load = load
+        self._batching = batching
+        self._deployments: dict[str, Deployment] = {}
+        self._lanes: dict[tuple[str, int], Lane] = {}
+        self._draining: set[asyncio.Task[None]] = set()
+
+    def deployment(self, model: str) -> Deployment:
+        """The model's deployment, without roles when nothing was decided; raises UnknownModel."""
+        if model not in self._deployments:
+            self._store.versions(model)
+            return Deployment(model=model)
+        return self._deployments[model]
+
+    def deployments(self) -> list[Deployment]:
+        """The deployments of every model that is decided on or in the store, by name."""
+        names = {*self._deployments, *self._store.models()}
+        return [self._deployments.get(name) or Deployment(model=name) for name in sorted(names)]
+
+    def versions(self) -> list[tuple[Deployment, int]]:
+        """Every version in the store with its model's deployment."""
+        stored = set(self._store.models())
+        return [
+            (deployment, version)
+            for deployment in self.deployments()
+            if deployment.model in stored
+            for version in self._store.versions(deployment.model)
+        ]
+
+    def loaded(self, model: str) -> list[int]:
+        """Versions of the model that can answer, rising."""
+        return sorted(version for name, version in self._lanes if name == model)
+
+    def queued(self) -> dict[str, int]:
+        """Requests that wait now, by model."""
+        waiting: dict[str, int] = {}
+        for (model, _), lane in list(self._lanes.items()):
+            waiting[model] = waiting.get(model, 0) + lane.batcher.queued
+        return waiting
+
+    @property
+    def ready(self) -> bool:
+        """True when every model that has an active version can answer."""
+        return all(
+            deployment.active is None or (model, deployment.active) in self._lanes
+            for model, deployment in self._deployments.items()
+        )
+
+    def route(self, model: str, requested: str) -> tuple[Route, Lane]:
+        """Choose the lane that answers a request; raises as `runtime.router.choose`."""
+        loaded = self.loaded(model)
+        try:
+            deployment = self.deployment(model)
+            known = loaded if requested in map(str, loaded) else self._store.versions(model)
+        except UnknownModel as error:
+            raise UnknownModel(
+                f"Request for unknown model: '{model}' is not found", remedy=error.remedy
+            ) from error
+        route = choose(deployment, requested=requested, known=known, loaded=loaded)
+        return route, self._lanes[model, route.version]
+
+    @contextmanager
+    def use(self, model: str, requested: str) -> Iterator[tuple[Route, Lane]]:
+        """Hold the lane that answers a request, so that no swap closes it meanwhile."""
+        route, lane = self.route(model, requested)
+        lane.users += 1
+        try:
+            yield route, lane
+        finally:
+            lane.users -= 1
+            if not lane.users:
+                lane.unused.set()
+
+    async def move(self, after: Deployment) -> None:
+        """Make `after` the model's deployment.
+
+        When its active version fails to load, raises that error and nothing has changed; a previous
+        version that fails to load is only noted.
+        """
+        fresh = await self._load_missing(after)
+        self._lanes.update(fresh)
+        self._deployments[after.model] = after
+        for version in self.loaded(after.model):
+            if version not in after.loaded:
+                self._drain(self._lanes.pop((after.model, version)))
+
+    def assume(self, deployment: Deployment) -> None:
+        """Take a deployment over without loading it, so that its model is known but unready."""
+        self._deployments[deployment.model] = deployment
+
+    async def close(self) -> None:
+        """Drain and close every lane."""
+        for lane in self._lanes.values():
+            self._drain(lane)
+        self._lanes.clear()
+        await asyncio.gather(*self._draining)
+
+    async def _load_missing(self, after: Deployment) -> dict[tuple[str, int], Lane]:
+        fresh: dict[tuple[str, int], Lane] = {}
+        for version in after.loaded:
+            if (after.model, version) in self._lanes:
+                continue
+            try:
+                fresh[after.model, version] = await self._load_lane(after.model, version)
+            except ApplianceError as error:
+                if version == after.active:
+                    raise
+                journal.failure("version.load", error, model=after.model, version=version)
+        return fresh
+
+    async def _load_lane(self, model: str, version: int) -> Lane:
+        stored = await asyncio.to_thread(self._store.open, model, version)
+        servable = await asyncio.to_thread(self._load, stored)
+        batcher = Batcher(servable, self._batching, name=f"{model}/{version}")
+        journal.event("version.loaded", model=model, version=version)
+        digest = recipe_sha256(stored.manifest)
+        return Lane(stored=stored, servable=servable, batcher=batcher, recipe_sha256=digest)
+
+    def _drain(self, lane: Lane) -> None:
+        task = asyncio.create_task(_drained(lane))
+        self._draining.add(task)
+        task.add_done_callback(self._draining.discard)
+
+
+async def _drained(lane: Lane) -> None:
+    """Wait until nobody uses the lane, then free it off the event loop."""
+    while lane.users:
+        lane.unused.clear()
+        await lane.unused.wait()
+    await asyncio.to_thread(lane.batcher.close)
+    await asyncio.to_thread(lane.servable.close)

@@ -1,0 +1,141 @@
+"""The units are what systemd accepts, as closed as we say, and agree with the configuration."""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from appliance.config import ServerConfig, StateConfig
+
+ROOT = Path(__file__).resolve().parent.parent
+UNITS = ROOT / "systemd"
+BINARIES = "/usr/lib/holdfast/bin"
+SECURITY = "systemd-analyze security --no-pager --offline=true"
+EXPOSURE_MAX = 20  # tenths: 2.0, where 10.0 is fully exposed (systemd-analyze security)
+
+needs_systemd = pytest.mark.skipif(
+    shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed here"
+)
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
+services = pytest.mark.parametrize("unit", sorted(path.name for path in UNITS.glob("*.service")))
+
+
+def setting(unit: str, key: str) -> list[str]:
+    """Every value of `key` in `unit`, in order."""
+    return re.findall(rf"^{key}=(.*)$", (UNITS / unit).read_text(), re.MULTILINE)
+
+
+@needs_systemd
+def test_systemd_accepts_every_unit(tmp_path: Path) -> None:
+    """The units name programs that a checkout has not installed, so the copies name stand-ins."""
+    stand_ins = tmp_path / "bin"
+    stand_ins.mkdir()
+    for name in ("holdfast", "holdfast-runtime", "holdfast-inbox"):
+        (stand_ins / name).symlink_to("/bin/true")
+    names = []
+    for source in sorted(UNITS.iterdir()):
+        if source.suffix in {".service", ".path", ".timer", ".slice"}:
+            copy = tmp_path / source.name.replace("@.", "@digits.")
+            copy.write_text(source.read_text().replace(BINARIES, str(stand_ins)))
+            names.append(str(copy))
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", *names],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    ours = [line for line in done.stderr.splitlines() if "holdfast" in line]
+    assert (done.returncode, ours) == (0, [])
+
+
+@needs_systemd
+@services
+def test_exposure_stays_low(unit: str) -> None:
+    done = subprocess.run(
+        [*SECURITY.split(), f"--threshold={EXPOSURE_MAX}", UNITS / unit],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+
+
+@needs_root
+@pytest.mark.skipif(
+    shutil.which("systemd-sysusers") is None, reason="systemd is not installed here"
+)
+def test_users_and_directories_are_made_as_the_units_need_them(tmp_path: Path) -> None:
+    (tmp_path / "etc").mkdir()
+    for tool in (["systemd-sysusers"], ["systemd-tmpfiles", "--create"]):
+        kind = tool[0].removeprefix("systemd-")
+        subprocess.run([*tool, f"--root={tmp_path}", UNITS / f"holdfast.{kind}"], check=True)
+    users = {
+        name: int(uid)
+        for name, _, uid, *_ in (
+            line.split(":") for line in (tmp_path / "etc/passwd").read_text().splitlines()
+        )
+    }
+    state = tmp_path / "var/lib/holdfast"
+    owners = {path.name: path.stat().st_uid for path in state.iterdir()}
+    assert owners["audit"] == owners["keys"] == users["holdfast"]
+    assert owners["store"] == owners["inbox"] == users["holdfast-build"]
+    assert owners["trust"] == 0
+    assert (state / "keys").stat().st_mode & 0o777 == 0o700
+
+
+@services
+def test_every_process_is_kept_off_the_telemetry_host(unit: str) -> None:
+    if unit.startswith("holdfast-drift"):
+        assert setting(unit, "PrivateNetwork") == ["yes"]
+    else:
+        assert "ORT_DISABLE_TELEMETRY=1" in setting(unit, "Environment")
+
+
+def test_the_service_manager_waits_longer_than_a_drain() -> None:
+    (seconds,) = setting("holdfast-runtime.service", "TimeoutStopSec")
+    assert int(seconds) > 2 * ServerConfig().drain_seconds
+
+
+def test_the_serving_process_cannot_change_versions_or_trust() -> None:
+    (closed,) = setting("holdfast-runtime.service", "ReadOnlyPaths")
+    state = StateConfig(directory="/var/lib/holdfast")
+    assert {f"-{state.store}", f"-{state.trust}"} <= set(closed.split())
+
+
+@services
+def test_no_unit_forbids_what_was_measured_to_be_needed(unit: str) -> None:
+    """Numba needs writable code; onnxruntime reads /proc/cpuinfo."""
+    assert not setting(unit, "MemoryDenyWriteExecute")
+    assert not setting(unit, "ProcSubset")
+
+
+def test_the_inbox_empties_into_built_and_refused(tmp_path: Path) -> None:
+    inbox = tmp_path / "inbox"
+    inbox.mkdir()
+    compile_ = tmp_path / "holdfast-compile"
+    compile_.write_text('#!/bin/sh\necho "$1 ${2##*/}"\ngrep -q good "$2"\n')
+    compile_.chmod(0o755)
+    (inbox / "a model.holdfast").write_text("good")
+    (inbox / "b.holdfast").write_text("bad")
+    (inbox / "c.part").write_text("still being copied")
+
+    done = subprocess.run(
+        [UNITS / "holdfast-inbox", inbox],
+        env={"HOLDFAST_COMPILE": str(compile_), "PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 1
+    assert {str(path.relative_to(inbox)) for path in inbox.rglob("*") if path.is_file()} == {
+        "built/a model.holdfast",
+        "built/a model.log",
+        "refused/b.holdfast",
+        "refused/b.log",
+        "c.part",
+    }
+    assert (inbox / "refused/b.log").read_text() == "build b.holdfast\n"

@@ -1,0 +1,275 @@
+"""Hand-made snapshots, a gateway that replays them, and a tiny control server on a Unix socket."""
+
+import math
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from appliance.errors import ApplianceError, UnknownModel
+from runtime.client import CODE_KEY, REMEDY_KEY
+from runtime.protocol import control_pb2 as wire
+from runtime.protocol import control_pb2_grpc as stubs
+from tui.preview import Order
+from tui.snapshot import Box, Link, ModelLine, Moment, Snapshot, Threshold, Traffic, VersionLine
+
+NOW_NS = 1_790_000_000_000_000_000
+HOUR_NS = 3_600_000_000_000
+
+
+def version_line(number: int, role: str = "", **changes: Any) -> VersionLine:
+    """A version as the build files it."""
+    line = VersionLine(
+        number=number,
+        role=role,
+        loaded=role in ("active", "previous"),
+        engine="openvino" if number % 2 else "onnxruntime",
+        bundle_sha256=f"{number:x}4f6c1e09ab37d25" * 4,
+        built=f"2026-09-{19 + number % 3:02d}T1{number}:20:00Z",
+        release_notes=f"Version {number}: trained again with the images of August; "
+        "fewer sevens are read as ones.",
+        thresholds=(
+            Threshold(
+                metric="accuracy", output="logits", minimum=0.95, reached=0.96 + number / 250
+            ),
+        ),
+        damage="",
+    )
+    return replace(line, **changes)
+
+
+def course(height: float) -> tuple[Moment, ...]:
+    """Four minutes of gently waving traffic, one moment a second."""
+    return tuple(
+        Moment(
+            seconds=float(second),
+            requests_per_second=height * (1 + 0.4 * math.sin(second / 17)),
+            p50_ms=0.9 + 0.1 * math.sin(second / 9),
+            p99_ms=3.2 + 1.4 * math.sin(second / 23) ** 2,
+        )
+        for second in range(-238, 1)
+    )
+
+
+def digits() -> ModelLine:
+    """A busy model with four versions."""
+    return ModelLine(
+        name="digits",
+        active=3,
+        previous=2,
+        versions=(
+            version_line(4),
+            version_line(3, "active"),
+            version_line(2, "previous"),
+            version_line(1, "retired"),
+        ),
+        traffic=Traffic(
+            answered=4_812_345,
+            failed=17,
+            rows=9_624_690,
+            batches=601_543,
+            queued=3,
+            p50_ms=0.91,
+            p99_ms=3.42,
+            requests_per_second=1234.0,
+            course=course(1200.0),
+        ),
+    )
+
+
+def wine() -> ModelLine:
+    """A model of which nothing is active yet."""
+    return ModelLine(name="wine", active=None, previous=None, versions=(version_line(1),))
+
+
+def box(**changes: Any) -> Box:
+    """A box that has been up for two hours and five minutes."""
+    return replace(
+        Box(
+            release="0.1.0",
+            address="127.0.0.1:8001",
+            metrics_address="127.0.0.1:9464",
+            taken_wall_ns=NOW_NS,
+            started_wall_ns=NOW_NS - 2 * HOUR_NS - HOUR_NS // 12,
+            draining=False,
+            audit_records=4_812_400,
+            audit_queue=2,
+            audit_failure="",
+        ),
+        **changes,
+    )
+
+
+def snapshot(**changes: Any) -> Snapshot:
+    """The box serving `digits` and `wine`."""
+    return replace(Snapshot(link=Link.SERVING, box=box(), models=(digits(), wine())), **changes)
+
+
+class FakeGateway:
+    """Replays one snapshot at a time and notes the orders it was given."""
+
+    def __init__(self, now: Snapshot) -> None:
+        self.now = now
+        self.orders: list[Order] = []
+        self.refusal: ApplianceError | None = None
+        self.closed = False
+
+    def look(self) -> Snapshot:
+        return self.now
+
+    def decide(self, order: Order) -> tuple[str, ModelLine]:
+        self.orders.append(order)
+        if self.refusal:
+            raise self.refusal
+        model = self.now.model(order.model)
+        assert model is not None
+        return "d-0001", model
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class FakeControl(stubs.ControlServicer):
+    """Answers as a runtime does, from plain state."""
+
+    def __init__(self) -> None:
+        self.models = [wire_model("digits", active=2, previous=1, numbers=(1, 2, 3))]
+        self.orders: list[wire.DecideRequest] = []
+        self.refusal: ApplianceError | None = None
+        self.answered = 0
+        self.listings = 0
+        self.wall_ns = NOW_NS
+
+    def List(self, request: wire.ListRequest, context: grpc.ServicerContext) -> wire.ListReply:
+        self.listings += 1
+        found = [model for model in self.models if request.model in ("", model.name)]
+        if request.model and not found:
+            refuse(context, UnknownModel(f"unknown model '{request.model}'", remedy="use digits"))
+        return wire.ListReply(models=found)
+
+    def Status(
+        self, request: wire.StatusRequest, context: grpc.ServicerContext
+    ) -> wire.StatusReply:
+        self.answered += 100
+        self.wall_ns += 1_000_000_000
+        return wire_status(self)
+
+    def Decide(
+        self, request: wire.DecideRequest, context: grpc.ServicerContext
+    ) -> wire.DecideReply:
+        self.orders.append(request)
+        if self.refusal:
+            refuse(context, self.refusal)
+        model = self.models[0]
+        if request.act == "activate":
+            model.previous, model.active = model.active, request.version
+        elif request.act == "roll_back":
+            model.previous, model.active = model.active, model.previous
+        for version in model.versions:
+            version.role = {model.active: "active", model.previous: "previous"}.get(
+                version.number, "retired" if version.number == request.version else ""
+            )
+        return wire.DecideReply(decision_id="d-0007", model=model)
+
+
+def wire_model(name: str, *, active: int, previous: int, numbers: tuple[int, ...]) -> wire.Model:
+    """A model as the control service lists it."""
+    roles = {active: "active", previous: "previous"}
+    versions = [
+        wire.Version(
+            number=number,
+            role=roles.get(number, ""),
+            loaded=number in roles,
+            engine="openvino",
+            bundle_sha256="ab" * 32,
+            built="2026-09-20T10:00:00Z",
+            release_notes=f"notes of {number}",
+            thresholds=[
+                wire.Threshold(metric="accuracy", output="logits", minimum=0.95, reached=0.97)
+            ],
+        )
+        for number in numbers
+    ]
+    return wire.Model(name=name, active=active, previous=previous, versions=versions)
+
+
+def wire_status(control: FakeControl) -> wire.StatusReply:
+    """A status as the control service sends it."""
+    lines = [
+        wire.ModelStatus(
+            name=model.name,
+            active=model.active,
+            previous=model.previous,
+            answered=control.answered,
+            failed=1,
+            rows=control.answered * 2,
+            batches=control.answered // 10,
+            queued=4,
+            p50_ms=0.8,
+            p99_ms=2.5,
+        )
+        for model in control.models
+    ]
+    return wire.StatusReply(
+        release="0.1.0",
+        address="127.0.0.1:8001",
+        metrics_address="127.0.0.1:9464",
+        wall_ns=control.wall_ns,
+        started_wall_ns=NOW_NS - HOUR_NS,
+        audit_records=1000 + control.answered,
+        audit_queue=1,
+        models=lines,
+    )
+
+
+def refuse(context: grpc.ServicerContext, error: ApplianceError) -> None:
+    """Answer with `error` as the runtime's interceptor does."""
+    context.set_trailing_metadata(((CODE_KEY, error.code), (REMEDY_KEY, error.remedy.encode())))
+    context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
+
+
+class ControlServer:
+    """Serves a FakeControl on a Unix socket, as often as it is started."""
+
+    def __init__(self, socket: Path) -> None:
+        self.socket = socket
+        self.control = FakeControl()
+        self._server: grpc.Server | None = None
+
+    def start(self) -> None:
+        self._server = grpc.server(ThreadPoolExecutor(2))
+        stubs.add_ControlServicer_to_server(self.control, self._server)
+        self._server.add_insecure_port(f"unix:{self.socket}")
+        self._server.start()
+
+    def stop(self) -> None:
+        if self._server:
+            self._server.stop(grace=None).wait()
+            self._server = None
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    """A state directory with a short name, since a Unix socket's path has 107 bytes at most."""
+    return tmp_path
+
+
+@pytest.fixture
+def control(state: Path) -> Iterator[FakeControl]:
+    """A running control service in `state`."""
+    server = ControlServer(state / "control.sock")
+    server.start()
+    yield server.control
+    server.stop()
+
+
+@pytest.fixture
+def control_server(state: Path) -> Iterator[ControlServer]:
+    """A control service in `state` that the test starts and stops."""
+    server = ControlServer(state / "control.sock")
+    yield server
+    server.stop()

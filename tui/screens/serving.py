@@ -1,0 +1,128 @@
+"""The main screen: what is served, by which version, how fast.
+
+Knows: which widget shows which part of a snapshot; which model and version the operator chose. Rules: a
+function of the snapshot and the two cursors. Leaves to others: talking and deciding (`tui.app`).
+"""
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Container, Vertical
+from textual.message import Message
+from textual.screen import Screen
+from textual.widgets import DataTable, Footer
+
+from appliance.deployment import Act, Activate, Retire, RollBack
+from tui import wording
+from tui.snapshot import CONNECTING, ModelLine, Snapshot
+from tui.widgets import notice
+from tui.widgets.detail import VersionDetail
+from tui.widgets.models import ModelTable
+from tui.widgets.plots import Plots
+from tui.widgets.status import StatusLine
+from tui.widgets.versions import VersionTable
+
+_WIDE_CELLS = 110
+
+
+class ServingScreen(Screen[None]):
+    """Models, versions, the chosen version, traffic and latency."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *(Binding(key.key, key.action, key.label) for key in wording.KEYS),
+        Binding("ctrl+c", "app.quit", show=False),
+    ]
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (_WIDE_CELLS, "-wide")]  # noqa: RUF012 - Textual's
+
+    class Proposed(Message):
+        """The operator wants `act` on `model`."""
+
+        def __init__(self, model: ModelLine, act: Act) -> None:
+            super().__init__()
+            self.model, self.act = model, act
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.snapshot = CONNECTING
+        self.busy = ""
+
+    def compose(self) -> ComposeResult:
+        """Top line, tables, plots, keys; the notice takes their place when there is nothing in them."""
+        yield StatusLine()
+        yield notice.Notice()
+        with Vertical(id="content"):
+            yield ModelTable()
+            with Container(id="chosen"):
+                yield VersionTable()
+                yield VersionDetail()
+            yield Plots()
+        yield Footer(show_command_palette=False)
+
+    def on_mount(self) -> None:
+        """Start with the cursor in the models table."""
+        self.query_one(ModelTable).focus()
+        self.redraw()
+
+    def show(self, snapshot: Snapshot, *, busy: str = "") -> None:
+        """Show `snapshot`, and that the decision `busy` is being carried out."""
+        self.snapshot, self.busy = snapshot, busy
+        if self.is_mounted and self.is_attached:
+            self.redraw()
+
+    def redraw(self) -> None:
+        """Draw everything from the snapshot and the cursors."""
+        self.query_one(StatusLine).show(self.snapshot, busy=self.busy, wide=self._wide)
+        self.query_one(notice.Notice).show(self.snapshot)
+        self.set_class(notice.needed(self.snapshot), "-empty")
+        self.query_one(ModelTable).show_snapshot(self.snapshot, wide=self._wide)
+        self._draw_chosen()
+        self.refresh_bindings()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Offer decisions only while there is a model to decide about."""
+        return self.chosen is not None if action in wording.ACTS else True
+
+    def on_data_table_row_highlighted(self, event: DataTable.RowHighlighted) -> None:
+        """Follow a cursor."""
+        event.stop()
+        self._draw_chosen()
+
+    def on_resize(self) -> None:
+        """Use the room there is."""
+        self.show(self.snapshot, busy=self.busy)
+
+    def action_activate(self) -> None:
+        """Propose to let the chosen version answer."""
+        self._propose_version(Activate)
+
+    def action_retire(self) -> None:
+        """Propose to take the chosen version out of use."""
+        self._propose_version(Retire)
+
+    def action_roll_back(self) -> None:
+        """Propose to let the previous version answer again."""
+        if self.chosen:
+            self.post_message(self.Proposed(self.chosen, RollBack()))
+
+    @property
+    def chosen(self) -> ModelLine | None:
+        """The model under the cursor."""
+        table = self.query(ModelTable)
+        return self.snapshot.model(table.first().chosen or "") if table else None
+
+    @property
+    def _wide(self) -> bool:
+        return self.size.width >= _WIDE_CELLS
+
+    def _propose_version(self, kind: type[Activate] | type[Retire]) -> None:
+        number = self.query_one(VersionTable).number
+        if self.chosen and number is not None:
+            self.post_message(self.Proposed(self.chosen, kind(version=number)))
+
+    def _draw_chosen(self) -> None:
+        model, versions = self.chosen, self.query_one(VersionTable)
+        versions.show_model(model, self.snapshot.box)
+        version = model.version(versions.number) if model and versions.number else None
+        self.query_one(VersionDetail).show(version, wide=self._wide)
+        self.query_one(Plots).show(model)

@@ -1,0 +1,203 @@
+"""What the screens show at one tick, frozen.
+
+Knows: the shape of a look at one box, and how the control service's replies become it. Rules: a screen
+is a function of one snapshot and asks nobody else; versions come newest first; a number nobody knows is
+None. Leaves to others: fetching the replies (`tui.gateway`), rates over time (`tui.history`).
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from appliance.deployment import Deployment
+from appliance.errors import ApplianceError
+from runtime.protocol import control_pb2 as wire
+
+
+class Link(StrEnum):
+    """How the console stands with the runtime."""
+
+    CONNECTING = "connecting"
+    SERVING = "serving"
+    DRAINING = "draining"
+    UNREACHABLE = "unreachable"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trouble:
+    """An error as it is shown: stable code, what happened, what to do next."""
+
+    code: str
+    message: str
+    remedy: str
+
+    @classmethod
+    def told(cls, error: ApplianceError) -> "Trouble":
+        """The trouble that `error` tells of."""
+        return cls(code=error.code, message=str(error), remedy=error.remedy)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """One look in the past: `seconds` before the newest (0 or less), rates and latencies then."""
+
+    seconds: float
+    requests_per_second: float
+    p50_ms: float
+    p99_ms: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Threshold:
+    """An acceptance threshold of a version and the value its engine reached."""
+
+    metric: str
+    output: str
+    minimum: float
+    reached: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionLine:
+    """One version of a model. `built` is RFC 3339 UTC; `damage` is empty when it can be read."""
+
+    number: int
+    role: str
+    loaded: bool
+    engine: str
+    bundle_sha256: str
+    built: str
+    release_notes: str
+    thresholds: tuple[Threshold, ...]
+    damage: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traffic:
+    """Counters of one model since the runtime's start; rates per second, None after one look."""
+
+    answered: int = 0
+    failed: int = 0
+    rows: int = 0
+    batches: int = 0
+    queued: int = 0
+    p50_ms: float = 0.0
+    p99_ms: float = 0.0
+    requests_per_second: float | None = None
+    course: tuple[Moment, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelLine:
+    """One model: which versions play which role, and its traffic."""
+
+    name: str
+    active: int | None
+    previous: int | None
+    versions: tuple[VersionLine, ...]
+    traffic: Traffic = Traffic()
+
+    @property
+    def deployment(self) -> Deployment:
+        """The roles, as the deployment rules take them."""
+        retired = sorted(line.number for line in self.versions if line.role == "retired")
+        return Deployment(
+            model=self.name, active=self.active, previous=self.previous, retired=tuple(retired)
+        )
+
+    def version(self, number: int) -> VersionLine | None:
+        """The version called `number`, None when there is none."""
+        return next((line for line in self.versions if line.number == number), None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Box:
+    """The runtime as a whole. Times are Unix nanoseconds; `audit_failure` is empty when all is well."""
+
+    release: str
+    address: str
+    metrics_address: str
+    taken_wall_ns: int
+    started_wall_ns: int
+    draining: bool
+    audit_records: int
+    audit_queue: int
+    audit_failure: str
+
+    @property
+    def uptime_seconds(self) -> float:
+        """Seconds from the runtime's start to this look."""
+        return (self.taken_wall_ns - self.started_wall_ns) / 1e9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """One look. `box` is None and `models` empty unless the link is SERVING or DRAINING."""
+
+    link: Link
+    box: Box | None = None
+    models: tuple[ModelLine, ...] = ()
+    trouble: Trouble | None = None
+
+    def model(self, name: str) -> ModelLine | None:
+        """The model called `name`, None when there is none."""
+        return next((line for line in self.models if line.name == name), None)
+
+
+CONNECTING = Snapshot(link=Link.CONNECTING)
+
+
+def unreachable(error: ApplianceError) -> Snapshot:
+    """The snapshot of a look that failed with `error`."""
+    return Snapshot(link=Link.UNREACHABLE, trouble=Trouble.told(error))
+
+
+def box_from_wire(status: wire.StatusReply) -> Box:
+    """The box that `status` describes."""
+    return Box(
+        release=status.release,
+        address=status.address,
+        metrics_address=status.metrics_address,
+        taken_wall_ns=status.wall_ns,
+        started_wall_ns=status.started_wall_ns,
+        draining=status.draining,
+        audit_records=status.audit_records,
+        audit_queue=status.audit_queue,
+        audit_failure=status.audit_failure,
+    )
+
+
+def model_from_wire(model: wire.Model, traffic: Traffic | None = None) -> ModelLine:
+    """The model that `model` describes, with `traffic` when it is known."""
+    lines = sorted((version_from_wire(item) for item in model.versions), key=lambda v: -v.number)
+    return ModelLine(
+        name=model.name,
+        active=model.active or None,
+        previous=model.previous or None,
+        versions=tuple(lines),
+        traffic=traffic or Traffic(),
+    )
+
+
+def version_from_wire(version: wire.Version) -> VersionLine:
+    """The version that `version` describes."""
+    return VersionLine(
+        number=version.number,
+        role=version.role,
+        loaded=version.loaded,
+        engine=version.engine,
+        bundle_sha256=version.bundle_sha256,
+        built=version.built,
+        release_notes=version.release_notes,
+        thresholds=_thresholds(version.thresholds),
+        damage=version.damage,
+    )
+
+
+def _thresholds(thresholds: Iterable[wire.Threshold]) -> tuple[Threshold, ...]:
+    return tuple(
+        Threshold(
+            metric=item.metric, output=item.output, minimum=item.minimum, reached=item.reached
+        )
+        for item in thresholds
+    )

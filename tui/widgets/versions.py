@@ -1,0 +1,62 @@
+"""The versions of the chosen model, newest first.
+
+Knows: what tells one version from another at a glance. Rules: a function of the snapshot; a version that
+cannot be read says so. Leaves to others: the long story of one version (`tui.widgets.detail`).
+"""
+
+from tui import wording
+from tui.snapshot import Box, ModelLine, Threshold, VersionLine
+from tui.widgets.lines import STRETCH, Column, Line, LineTable
+
+_COLUMNS = (
+    Column(heading="Version", cells=7, align="right"),
+    Column(heading="Role", cells=8),
+    Column(heading="Loaded", cells=6),
+    Column(heading="Engine", cells=11),
+    Column(heading="Acceptance", cells=STRETCH),
+    Column(heading="Built", cells=10),
+)
+_STYLES = {"active": "bold green", "retired": "dim"}
+
+
+class VersionTable(LineTable):
+    """Every version of one model; `number` is the one under the cursor."""
+
+    def __init__(self) -> None:
+        super().__init__(_COLUMNS, title="Versions", id="versions")
+        self._model = ""
+
+    @property
+    def number(self) -> int | None:
+        """The version under the cursor, None while there is none."""
+        return int(self.chosen) if self.chosen else None
+
+    def show_model(self, model: ModelLine | None, box: Box | None) -> None:
+        """Show the versions of `model`; another model starts with its newest version."""
+        name = model.name if model else ""
+        if name != self._model:
+            self._model = name
+            self.show(())
+        self.border_title = f"Versions of {name}" if name else "Versions"
+        now_ns = box.taken_wall_ns if box else 0
+        self.show([_line(version, now_ns) for version in (model.versions if model else ())])
+
+
+def acceptance(thresholds: tuple[Threshold, ...]) -> str:
+    """What was reached against what was asked, such as "accuracy 0.973 >= 0.950"."""
+    return ", ".join(
+        f"{item.metric} {item.reached:.3f} >= {item.minimum:.3f}" for item in thresholds
+    )
+
+
+def _line(version: VersionLine, now_ns: int) -> Line:
+    texts = (
+        str(version.number),
+        "damaged" if version.damage else wording.ROLES.get(version.role, version.role),
+        "yes" if version.loaded else "no",
+        version.engine or wording.NOTHING,
+        version.damage or acceptance(version.thresholds) or wording.NOTHING,
+        wording.ago(version.built, now_ns),
+    )
+    style = "red" if version.damage else _STYLES.get(version.role, "")
+    return Line(key=str(version.number), texts=texts, style=style)

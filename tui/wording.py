@@ -1,0 +1,125 @@
+"""How numbers read, and what the keys are called. Pure.
+
+Knows: the short form of rates, durations, counts and shares that fits a table cell; the console's keys.
+Rules: one quantity reads the same on the screen and in a command's table; nothing known reads as "-",
+never as a zero. Leaves to others: layout and colour.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+NOTHING = "-"
+_KILO = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Key:
+    """One key of the console: what it is called in the footer and what the help page says."""
+
+    key: str
+    action: str
+    label: str
+    meaning: str
+
+
+KEYS = (
+    Key(
+        key="a",
+        action="activate",
+        label="Activate",
+        meaning="let the selected version answer; asks for a reason first",
+    ),
+    Key(
+        key="b",
+        action="roll_back",
+        label="Roll back",
+        meaning="let the previous version answer again",
+    ),
+    Key(
+        key="r",
+        action="retire",
+        label="Retire",
+        meaning="take the selected version out of use for good",
+    ),
+    Key(key="question_mark", action="app.help", label="Help", meaning="this page"),
+    Key(
+        key="q",
+        action="app.quit",
+        label="Quit",
+        meaning="leave the console; the runtime keeps serving",
+    ),
+)
+ACTS = {"activate": "Activate", "roll_back": "Roll back", "retire": "Retire"}
+ROLES = {"active": "active", "previous": "previous", "retired": "retired", "": NOTHING}
+
+
+def count(value: float) -> str:
+    """A count in at most six cells: 950, 1.2 k, 34 k, 5.6 M."""
+    for size, unit in _KILO:
+        # 999.5 rounds up into the next unit, so that "1000" is never written.
+        if value >= size * 0.9995:
+            return f"{_three(value / size)} {unit}"
+    return f"{value:.0f}"
+
+
+def rate(per_second: float | None) -> str:
+    """Events a second: 0.4/s, 12/s, 1.2 k/s; NOTHING before two looks have been taken."""
+    if per_second is None:
+        return NOTHING
+    if 0 < per_second < 9.95:
+        return f"{per_second:.1f}/s"
+    return f"{count(per_second)}/s"
+
+
+def latency(milliseconds: float) -> str:
+    """A latency: 0.85 ms, 3.4 ms, 120 ms, 1.2 s; NOTHING for 0, which means no recent request."""
+    if milliseconds <= 0:
+        return NOTHING
+    if milliseconds >= 999.5:
+        return f"{_three(milliseconds / 1000)} s"
+    if milliseconds < 0.995:
+        return f"{milliseconds:.2f} ms"
+    return f"{_three(milliseconds)} ms"
+
+
+def span(seconds: float) -> str:
+    """A duration in two units: 45 s, 12 min, 2 h 05 min, 3 d 4 h."""
+    whole = max(0, int(seconds))
+    days, hours, minutes = whole // 86_400, whole // 3600 % 24, whole // 60 % 60
+    if days:
+        return f"{days} d {hours} h"
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min" if minutes else f"{whole} s"
+
+
+def ago(moment: str, now_ns: int) -> str:
+    """How long before `now_ns` (Unix nanoseconds) the RFC 3339 `moment` was, such as "2 h ago".
+
+    Returns `moment` unchanged when it is no time, so that nothing is hidden.
+    """
+    try:
+        then = datetime.fromisoformat(moment).timestamp()
+    except ValueError:
+        return moment or NOTHING
+    seconds = int(now_ns / 1e9 - then)
+    if seconds < 60:
+        return "just now"
+    if seconds >= 86_400:
+        return f"{seconds // 86_400} d ago"
+    return f"{seconds // 3600} h ago" if seconds >= 3600 else f"{seconds // 60} min ago"
+
+
+def version(number: int | None) -> str:
+    """A version number, NOTHING for none."""
+    return NOTHING if number is None else str(number)
+
+
+def plural(number: int, noun: str) -> str:
+    """A whole count with its noun: 1 version, 2 versions, 12,034 records."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def _three(value: float) -> str:
+    """`value` with one decimal below ten, whole from there."""
+    return f"{value:.1f}" if value < 9.95 else f"{value:.0f}"
