@@ -31,7 +31,14 @@ from appliance.errors import (
     BundleUntrusted,
     KeyFileError,
 )
-from appliance.files import is_safe_name, open_regular, sha256_parts, unwritable, write_file
+from appliance.files import (
+    CHUNK_BYTES,
+    is_safe_name,
+    open_regular,
+    sha256_parts,
+    unwritable,
+    write_file,
+)
 from appliance.manifest import FileEntry, Manifest
 from appliance.signing import KEY_BYTES, SIGNATURE_BYTES, PublicKey, SigningKey, typed_message
 from appliance.tables import canonical_json, from_json
@@ -41,7 +48,7 @@ FORMAT = 1
 MANIFEST_TYPE = "application/vnd.holdfast.manifest.v1+json"
 MANIFEST_BYTES_MAX = 4 << 20
 BUNDLE_BYTES_MAX = 8 << 30
-_HEADER = struct.Struct(f"<8sII{KEY_BYTES}s{SIGNATURE_BYTES}s")
+_HEADER = struct.Struct(f"<II{KEY_BYTES}s{SIGNATURE_BYTES}s")  # what follows the magic
 _ASK_AGAIN = "copy the bundle again or ask the engineer who packed it"
 
 
@@ -57,6 +64,11 @@ class Header:
     def signed(self) -> bool:
         """Whether there is a signature at all."""
         return any(self.key)
+
+    @property
+    def key_id(self) -> str:
+        """The signer's key id: SHA-256 of the raw key, 64 hex digits."""
+        return hashlib.sha256(self.key).hexdigest()
 
 
 def entry(name: str, data: bytes) -> FileEntry:
@@ -76,7 +88,7 @@ def write_bundle(
     raw, signature = bytes(KEY_BYTES), bytes(SIGNATURE_BYTES)
     if key is not None:
         raw, signature = key.public.raw, key.sign(typed_message(MANIFEST_TYPE, body))
-    header = _HEADER.pack(MAGIC, FORMAT, len(body), raw, signature)
+    header = MAGIC + _HEADER.pack(FORMAT, len(body), raw, signature)
     parts = [header, body, *files.values()]
     write_file(path, *parts)
     return sha256_parts(parts)
@@ -88,7 +100,17 @@ def trusted_keys(directory: Path) -> dict[bytes, PublicKey]:
     return {key.raw: key for key in keys}
 
 
-def verified_manifest(file: BinaryIO, trusted: Mapping[bytes, PublicKey]) -> Manifest:
+def require_trust(trusted: Mapping[bytes, PublicKey], directory: Path) -> None:
+    """Raise KeyFileError when nobody is trusted yet, naming the directory to put keys in."""
+    if not trusted:
+        raise KeyFileError(
+            f"no trusted key in {directory}", remedy="copy the engineer's .pub file into it"
+        )
+
+
+def verified_manifest(
+    file: BinaryIO, trusted: Mapping[bytes, PublicKey]
+) -> tuple[Header, Manifest]:
     """Read header and manifest of an open bundle; `file` then stands at the first file's bytes.
 
     Raises BundleError (no bundle, cut short), BundleUnsigned, BundleUntrusted, BundleSignature; only
@@ -101,7 +123,7 @@ def verified_manifest(file: BinaryIO, trusted: Mapping[bytes, PublicKey]) -> Man
             "the bundle is not signed", remedy="pack it with `--key`, made by keygen"
         )
     _check_signature(header, body, trusted)
-    return _parse(body)
+    return header, _parse(body)
 
 
 def unverified_manifest(file: BinaryIO) -> tuple[Header, Manifest]:
@@ -112,11 +134,9 @@ def unverified_manifest(file: BinaryIO) -> tuple[Header, Manifest]:
 
 def read_header(file: BinaryIO) -> Header:
     """Read the fixed head. Raises BundleError when this is no bundle or a newer format."""
-    magic, number, manifest_bytes, key, signature = _HEADER.unpack(
-        _read_exactly(file, _HEADER.size)
-    )
-    if magic != MAGIC:
+    if _read_exactly(file, len(MAGIC)) != MAGIC:
         raise BundleError("the file is not a Holdfast bundle", remedy="give a file made by `pack`")
+    number, manifest_bytes, key, signature = _HEADER.unpack(_read_exactly(file, _HEADER.size))
     if number != FORMAT or manifest_bytes > MANIFEST_BYTES_MAX:
         raise BundleError(
             f"bundle format {number} with a manifest of {manifest_bytes} bytes is not readable here",
@@ -132,9 +152,21 @@ def extract(file: BinaryIO, manifest: Manifest, directory: Path) -> None:
     the disk refuses.
     """
     for item in manifest.files:
-        _extract_one(file, item, directory)
-    if file.read(1):
-        raise BundleContent("bytes follow the last file of the bundle", remedy=_ASK_AGAIN)
+        path = directory / item.name
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("xb") as out:
+                _copy(file, item, out)
+        except OSError as error:
+            raise unwritable(path, error) from error
+    _check_end(file)
+
+
+def check_files(file: BinaryIO, manifest: Manifest) -> None:
+    """Check every file of an open bundle as `extract` does, keeping nothing."""
+    for item in manifest.files:
+        _copy(file, item, None)
+    _check_end(file)
 
 
 def open_bundle(path: Path) -> BinaryIO:
@@ -157,9 +189,8 @@ def open_bundle(path: Path) -> BinaryIO:
 def _check_signature(header: Header, body: bytes, trusted: Mapping[bytes, PublicKey]) -> None:
     key = trusted.get(header.key)
     if key is None:
-        signer = hashlib.sha256(header.key).hexdigest()
         raise BundleUntrusted(
-            f"the bundle is signed by key {signer[:16]}, which this box does not trust",
+            f"the bundle is signed by key {header.key_id[:16]}, which this box does not trust",
             remedy="if you trust the signer, copy the .pub file into the trust directory",
         )
     if not key.verify(typed_message(MANIFEST_TYPE, body), header.signature):
@@ -177,19 +208,15 @@ def _parse(body: bytes) -> Manifest:
     return manifest
 
 
-def _extract_one(file: BinaryIO, item: FileEntry, directory: Path) -> None:
-    path = directory / item.name
+def _copy(file: BinaryIO, item: FileEntry, out: BinaryIO | None) -> None:
+    """Read one file of the bundle, into `out` if given; BundleContent when its digest differs."""
     digest, left = hashlib.sha256(), item.bytes
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("xb") as out:
-            while left:
-                chunk = _read_exactly(file, min(left, 1 << 20))
-                digest.update(chunk)
-                out.write(chunk)
-                left -= len(chunk)
-    except OSError as error:
-        raise unwritable(path, error) from error
+    while left:
+        chunk = _read_exactly(file, min(left, CHUNK_BYTES))
+        digest.update(chunk)
+        if out is not None:
+            out.write(chunk)
+        left -= len(chunk)
     if digest.hexdigest() != item.sha256:
         raise BundleContent(
             f"'{item.name}' does not fit its digest: it was changed after signing",
@@ -197,16 +224,13 @@ def _extract_one(file: BinaryIO, item: FileEntry, directory: Path) -> None:
         )
 
 
+def _check_end(file: BinaryIO) -> None:
+    if file.read(1):
+        raise BundleContent("bytes follow the last file of the bundle", remedy=_ASK_AGAIN)
+
+
 def _read_exactly(file: BinaryIO, size: int) -> bytes:
     data = file.read(size)
     if len(data) != size:
         raise BundleError("the bundle is cut short", remedy=_ASK_AGAIN)
     return data
-
-
-def require_trust(trusted: Mapping[bytes, PublicKey], directory: Path) -> None:
-    """Raise KeyFileError when nobody is trusted yet, naming the directory to put keys in."""
-    if not trusted:
-        raise KeyFileError(
-            f"no trusted key in {directory}", remedy="copy the engineer's .pub file into it"
-        )

@@ -33,7 +33,7 @@ ROWS_PER_BIN = 4
 class Profile(Sealed, frozen=True, kw_only=True):
     """Bins of every value of `layout` over `rows` rows.
 
-    `copies` counts the reference's rows that repeat an earlier row bit for bit; 0 in a live profile.
+    `copies` counts the reference's rows that repeat an earlier one bit for bit; 0 in a live profile.
     A reference with hardly any makes copies in live data suspect.
     """
 
@@ -100,13 +100,18 @@ def merge(a: Profile, b: Profile) -> Profile:
 
 
 def distinct_rows(vectors: Floats) -> NDArray[np.intp]:
-    """Indices of the rows that repeat no earlier row bit for bit (0.0 and -0.0 are one), rising."""
+    """Indices of the rows that repeat no earlier row bit for bit (0.0 and -0.0 are one), rising.
+
+    A row with NaN or infinities is always distinct: what is missing does not show that two are one.
+    """
     rows, width = vectors.shape
-    if not width:
-        return np.arange(min(rows, 1))
-    plain = np.ascontiguousarray(vectors + np.float32(0.0))
-    keys = plain.view(np.dtype((np.void, 4 * width))).ravel()
-    return np.sort(np.unique(keys, return_index=True)[1])
+    distinct = np.zeros(rows, np.bool_)
+    distinct[~np.isfinite(vectors).all(axis=1)] = True
+    if width:
+        plain = np.ascontiguousarray(vectors + np.float32(0.0))
+        keys = plain.view(np.dtype((np.void, 4 * width))).ravel()
+        distinct[np.unique(keys, return_index=True)[1]] = True
+    return np.flatnonzero(distinct)
 
 
 def _bins_per_value(rows: int, layout: VectorLayout) -> int:

@@ -6,6 +6,7 @@ others: building (`compiler`) and serving (`runtime`).
 """
 
 import fcntl
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -107,20 +108,21 @@ class Store:
         self.root = root
 
     def models(self) -> list[str]:
-        """Names of the models that have a directory here, sorted."""
+        """Names of the models that have a version here, sorted."""
         if not self.root.is_dir():
             return []
-        return sorted(path.name for path in self.root.iterdir() if not path.name.startswith("."))
+        names = (path.name for path in self.root.iterdir() if not path.name.startswith("."))
+        return sorted(name for name in names if self._numbers(name))
 
     def versions(self, model: str) -> list[int]:
         """Numbers of the model's versions, rising; UnknownModel when there is no such model."""
-        directory = self.root / check_name(model)
-        if not directory.is_dir():
+        numbers = self._numbers(check_name(model))
+        if not numbers:
             raise UnknownModel(
                 f"unknown model '{model}'",
                 remedy=f"use one of {self.models()}" if self.models() else "build a bundle first",
             )
-        return sorted(int(path.name) for path in directory.iterdir() if path.name.isdecimal())
+        return numbers
 
     def open(self, model: str, version: int) -> StoredVersion:
         """Read a version after checking every file's digest.
@@ -149,30 +151,34 @@ class Store:
         return StoredVersion(directory=directory, number=version, record=record, manifest=manifest)
 
     def find(self, model: str, bundle_sha256: str) -> int | None:
-        """The number under which this very bundle was filed before, None when it was not."""
-        if not (self.root / check_name(model)).is_dir():
-            return None
-        return next(
-            (
-                number
-                for number in self.versions(model)
-                if self.describe(model, number).record.bundle_sha256 == bundle_sha256
-            ),
-            None,
-        )
+        """The number under which this very bundle is filed and intact, None when it is not."""
+        for number in self._numbers(check_name(model)):
+            try:
+                if self.describe(model, number).record.bundle_sha256 == bundle_sha256:
+                    return self.open(model, number).number
+            except StoreError:
+                continue  # a damaged version is what building again mends
+        return None
 
     @contextmanager
     def stage(self) -> Iterator[Path]:
-        """An empty directory to prepare a version in; whatever is left of it is removed."""
+        """An empty directory to prepare a version in; whatever is left of it is removed.
+
+        What a killed process left behind is removed by the next one that comes here.
+        """
         parent = make_directory(self.root / _STAGING)
         try:
-            directory = Path(tempfile.mkdtemp(dir=parent))
+            with self._lock():
+                _sweep(parent)
+                directory = Path(tempfile.mkdtemp(dir=parent))
+                held = _hold(directory)
         except OSError as error:
             raise unwritable(parent, error) from error
         try:
             yield directory
         finally:
             shutil.rmtree(directory, ignore_errors=True)
+            os.close(held)
 
     def file(self, staged: Path, manifest: Manifest, record: VersionRecord) -> int:
         """Give the finished directory `staged` the model's next number and return the number.
@@ -183,15 +189,41 @@ class Store:
         write_file(staged / RECORD_NAME, msgspec.json.format(canonical_json(record)))
         home = make_directory(self.root / record.model)
         with self._lock():
-            number = max(self.versions(record.model), default=0) + 1
+            number = max(self._numbers(record.model), default=0) + 1
             publish_directory(staged, home / str(number))
         return number
+
+    def _numbers(self, model: str) -> list[int]:
+        """Numbers of the model's versions, rising; none for an unknown model."""
+        try:
+            names = [path.name for path in (self.root / model).iterdir()]
+        except OSError:
+            return []
+        return sorted(int(name) for name in names if name.isdecimal())
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
         with (self.root / _STAGING / "lock").open("wb") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
+
+
+def _hold(directory: Path) -> int:
+    """Lock a staging directory for as long as the returned handle is open: this process lives."""
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return handle
+
+
+def _sweep(parent: Path) -> None:
+    """Remove the staging directories whose process is gone: nobody holds them."""
+    for directory in (path for path in parent.iterdir() if path.is_dir()):
+        try:
+            handle = _hold(directory)
+        except OSError:
+            continue  # in use
+        shutil.rmtree(directory, ignore_errors=True)
+        os.close(handle)
 
 
 def _intact(path: Path, item: FileEntry) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 from appliance.errors import SpecError, ThresholdMissed
 from appliance.manifest import Acceptance
 from appliance.store import Reached
-from appliance.tensors import Array, DataType, Interface
+from appliance.tensors import Array, DataType, Interface, TensorSpec
 
 
 def check_acceptance(
@@ -20,7 +20,7 @@ def check_acceptance(
     """Raise SpecError when a threshold cannot be computed from this interface and these labels."""
     for item in acceptance:
         spec = engine.output(item.output)
-        if spec is None or len(spec.shape) != 1 or spec.datatype is DataType.BYTES:
+        if spec is None or not _is_scores(spec):
             raise SpecError(
                 f"{item.metric} needs an engine output '{item.output}' of one value a class",
                 remedy=f"use one of {[output.name for output in engine.outputs]}",
@@ -30,7 +30,7 @@ def check_acceptance(
                 f"{item.metric} needs the true classes of the held-out rows",
                 remedy="add an array 'label' (int64, one a row) to the held-out file",
             )
-        classes = spec.shape[0]
+        classes = spec.shape[-1]
         if labels.min() < 0 or (classes != -1 and labels.max() >= classes):
             raise SpecError(
                 f"labels go from {labels.min()} to {labels.max()}, "
@@ -44,13 +44,13 @@ def reached(
 ) -> tuple[Reached, ...]:
     """The value of every threshold's metric.
 
-    outputs: (rows, classes) by name. labels: integers (rows,). Raises ThresholdMissed at the first
+    outputs: (rows, classes) or (rows, 1, classes) by name. labels: integers (rows,). Raises ThresholdMissed at the first
     value below its minimum.
     """
     values = []
     for item in acceptance:
         assert labels is not None, "checked before"
-        value = accuracy(outputs[item.output], labels)
+        value = accuracy(outputs[item.output].reshape(len(labels), -1), labels)
         if value < item.minimum:
             raise ThresholdMissed(
                 f"{item.metric} of '{item.output}' on {len(labels)} held-out rows is {value:.4f}, "
@@ -59,6 +59,13 @@ def reached(
             )
         values.append(Reached(threshold=item, value=value))
     return tuple(values)
+
+
+def _is_scores(spec: TensorSpec) -> bool:
+    """One value a class, perhaps behind the leading 1 of a graph exported for one row."""
+    return (
+        spec.shape[:-1] in ((), (1,)) and spec.shape != () and spec.datatype is not DataType.BYTES
+    )
 
 
 def accuracy(scores: Array, labels: Array) -> float:

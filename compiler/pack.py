@@ -9,30 +9,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from appliance.bundle import entry, write_bundle
 from appliance.errors import SpecError
-from appliance.golden import Golden
 from appliance.manifest import GOLDEN_FILE, HELD_OUT_FILE, MODEL_FILE, PROFILE_FILE, Manifest
-from appliance.profiles import Profile, profile_from_vectors
-from appliance.recipe import Accepts, Recipe, served_interface
+from appliance.recipe import Recipe, served_interface
 from appliance.signing import SigningKey
 from appliance.store import Reached
 from appliance.tables import canonical_json
-from appliance.tensors import Array, Interface
-from compiler.acceptance import check_acceptance, reached
+from appliance.tensors import Interface
+from compiler.acceptance import check_acceptance
 from compiler.graph import interface_of
-from compiler.held_out import HeldOut
 from compiler.progress import Progress, Silent
-from compiler.reference import Call, Reference
+from compiler.reference import Reference
 from compiler.samples import Rows, raw_specs, read_rows
+from compiler.sealing import Sealing
 from compiler.source import open_source
 from compiler.spec import Spec, read_spec
-from runtime.kernels.vector import DriftVector
-from runtime.kernels.vector_fit import fit_layout
-
-LAYOUT_ROWS_MAX = 2048  # rows of the sample that the drift vector's layout is fitted on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,15 +52,15 @@ def pack(
     """
     progress = progress or Silent()
     progress.stage("opening the model")
-    source, spec = open_source(model), read_spec(spec_path)
+    spec, source = read_spec(spec_path), open_source(model)
     engine = interface_of(source, spec.model.batch_max)
     recipe = spec.full_recipe()
     served = served_interface(recipe, engine)
     sample, held_out = _read_data(spec, spec_path.parent, recipe, engine)
 
-    run = _Run(Reference(source, recipe, engine), recipe, engine, progress)
-    golden, vector = run.golden(sample, spec.data.golden_rows)
-    sealed, profile, values = run.held_out(held_out, vector, spec)
+    sealing = Sealing(Reference(source, recipe, engine), recipe, engine, progress)
+    golden, layout = sealing.golden(sample, spec.data.golden_rows)
+    sealed, profile, values = sealing.held_out(held_out, layout, spec.acceptance)
 
     progress.stage("writing the bundle")
     contents = {
@@ -77,30 +69,39 @@ def pack(
         HELD_OUT_FILE: sealed.to_bytes(),
         PROFILE_FILE: canonical_json(profile),
     }
-    manifest = _manifest(spec, recipe, served, engine, contents)
+    manifest = _manifest(spec, served, engine, contents)
     digest = write_bundle(path, manifest, contents, key)
     progress.step()
     signer = None if key is None else key.public.key_id
     return Packed(path=path, sha256=digest, signer=signer, manifest=manifest, reached=values)
 
 
-@dataclass(frozen=True, slots=True)
-class _Run:
-    """The reference at work on the engineer's rows."""
-
-    reference: Reference
-    recipe: Recipe
-    engine: Interface
-    progress: Progress
-
-    def golden(self, sample: Rows, count: int) -> tuple[Golden, DriftVector]:
-        """The first `count` rows with their outputs, and the drift vector fitted on the sample."""
-        rows = sample.part(slice(max(count, LAYOUT_ROWS_MAX)))
-        call = self._run("running the sample", rows, every=True)
-        first = Call(
-            prepared={name: array[:count] for name, array in call.prepared.items()},
-            outputs={name: array[:count] for name, array in call.outputs.items()},
+def _read_data(spec: Spec, directory: Path, recipe: Recipe, engine: Interface) -> tuple[Rows, Rows]:
+    """The sample and the held-out rows. Raises SpecError when they do not fit spec and model."""
+    specs = raw_specs(recipe, engine)
+    sample = read_rows(directory / spec.data.sample, specs)
+    held_out = read_rows(directory / spec.data.held_out, specs)
+    if sample.count < spec.data.golden_rows:
+        raise SpecError(
+            f"the sample has {sample.count} rows, golden_rows is {spec.data.golden_rows}",
+            remedy="give a larger sample or fewer golden rows",
         )
-        inputs = self._served_rows(rows.part(slice(count)), first.prepared)
-        layout = fit_layout(self.recipe, self.engine, call.prepared, call.outputs)
-        return Golden(inputs=inputs, outputs=first.outputs), DriftVector(layout)
+    check_acceptance(spec.acceptance, engine, held_out.labels)
+    return sample, held_out
+
+
+def _manifest(
+    spec: Spec, served: Interface, engine: Interface, contents: Mapping[str, bytes]
+) -> Manifest:
+    return Manifest(
+        model=spec.model.name,
+        release_notes=spec.model.release_notes,
+        served=served,
+        engine=engine,
+        recipe=spec.full_recipe(),
+        precision=spec.model.precision,
+        tolerance=spec.tolerance,
+        acceptance=spec.acceptance,
+        provenance=spec.provenance,
+        files=tuple(entry(name, data) for name, data in contents.items()),
+    )

@@ -6,7 +6,7 @@ others: what is made of the rows (`reference`, `pack`).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -62,7 +62,7 @@ def read_rows(path: Path, specs: list[TensorSpec]) -> Rows:
     labels = None if LABEL in wanted else arrays.pop(LABEL, None)
     rows = Rows(inputs={name: arrays[name] for name in sorted(wanted)}, labels=labels)
     _check_counts(path, rows)
-    return rows
+    return rows if labels is None else replace(rows, labels=labels.astype(np.int64))
 
 
 def _check(path: Path, spec: TensorSpec, array: Array) -> None:

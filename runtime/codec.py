@@ -8,7 +8,7 @@ on; replies always carry raw contents. Leaves to others: whether the tensors fit
 
 import math
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from appliance.audit.payload import Tensor
 from appliance.errors import RequestError
 from appliance.tensors import Array, DataType, Interface, TensorSpec
 
+REQUEST_ID_CHARACTERS_MAX = 256
 _LENGTH = struct.Struct("<I")
 _REMEDY = "see the protocol's description of this field"
 _CONTENTS = {
@@ -44,23 +45,29 @@ _REFUSED = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """Who asks what: everything of a request but its tensors. `timeout_us` 0 means none."""
+    """Who asks what: everything of a request but its tensors.
+
+    `request_id` names it in the audit log: the client's own id, or one made here when it sent none;
+    `sent_id` is what the client sent and gets back. `timeout_us` 0 means none.
+    """
 
     model: str
     version: str
     request_id: str
+    sent_id: str
     peer: str
     outputs: tuple[str, ...]
     timeout_us: int
 
 
-def call_from(request: Any, *, peer: str) -> Call:
+def call_from(request: Any, *, peer: str, new_id: Callable[[], str]) -> Call:
     """Read everything but the tensors of a ModelInferRequest; never fails."""
     timeout = request.parameters.get("timeout")
     return Call(
         model=request.model_name,
         version=request.model_version,
-        request_id=request.id,
+        request_id=request.id or new_id(),
+        sent_id=request.id,
         peer=peer,
         outputs=tuple(output.name for output in request.outputs),
         timeout_us=max(_whole(timeout), 0) if timeout is not None else 0,
@@ -72,6 +79,8 @@ def decode(request: Any) -> dict[str, Array]:
 
     Raises RequestError on anything the protocol forbids.
     """
+    if len(request.id) > REQUEST_ID_CHARACTERS_MAX:
+        raise _refusal(f"the request id is longer than {REQUEST_ID_CHARACTERS_MAX} characters")
     _check_parameters(request)
     raws = iter(request.raw_input_contents)
     use_raw = len(request.raw_input_contents) > 0
@@ -86,7 +95,7 @@ def decode(request: Any) -> dict[str, Array]:
 def encode(call: Call, *, version: int, outputs: Iterable[Tensor]) -> Any:
     """The ModelInferResponse that carries `outputs`."""
     reply = oip.ModelInferResponse(
-        model_name=call.model, model_version=str(version), id=call.request_id
+        model_name=call.model, model_version=str(version), id=call.sent_id
     )
     for tensor in outputs:
         reply.outputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)

@@ -14,9 +14,12 @@ from appliance.audit.record import Failure, Inference
 from appliance.store import StoredVersion
 from appliance.tensors import Interface
 from runtime.batcher import Served
-from runtime.codec import Call, raw_bytes
+from runtime.codec import REQUEST_ID_CHARACTERS_MAX, Call, raw_bytes
 from runtime.router import Route
 from runtime.servable import Inputs
+
+MODEL_CHARACTERS_MAX = 128
+MESSAGE_CHARACTERS_MAX = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,15 +60,18 @@ class Answered:
 
 
 def refusal(call: Call, *, version: int, code: str, message: str) -> Failure:
-    """The audit record of a request that got an error; `version` 0 when none was chosen."""
+    """The audit record of a request that got an error; `version` 0 when none was chosen.
+
+    Texts that a client can stretch are cut, so that refusals cannot fill the disk faster than answers.
+    """
     return Failure(
-        request_id=call.request_id,
-        model=call.model,
+        request_id=call.request_id[:REQUEST_ID_CHARACTERS_MAX],
+        model=call.model[:MODEL_CHARACTERS_MAX],
         version=version,
         principal="",
         peer=call.peer,
         code=code,
-        message=message,
+        message=message[:MESSAGE_CHARACTERS_MAX],
     )
 
 

@@ -19,7 +19,8 @@ from runtime.client import ControlClient
 from runtime.protocol import control_pb2 as wire
 from tui.history import History
 from tui.preview import Order
-from tui.snapshot import Link, ModelLine, Snapshot, box_from_wire, model_from_wire, unreachable
+from tui.replies import box_from_wire, model_from_wire
+from tui.snapshot import Link, ModelLine, Snapshot, unreachable
 
 # A listing makes the runtime read every version's description, so it is not asked for at every tick.
 LIST_SECONDS = 5.0

@@ -1,17 +1,16 @@
 """What the screens show at one tick, frozen.
 
-Knows: the shape of a look at one box, and how the control service's replies become it. Rules: a screen
-is a function of one snapshot and asks nobody else; versions come newest first; a number nobody knows is
-None. Leaves to others: fetching the replies (`tui.gateway`), rates over time (`tui.history`).
+Knows: the shape of a look at one box. Rules: a screen is a function of one snapshot and asks nobody
+else; versions come newest first; a number nobody knows is None. Leaves to others: making it from replies
+(`tui.replies`), rates over time (`tui.history`).
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from appliance.commands import printable
 from appliance.deployment import Deployment
 from appliance.errors import ApplianceError
-from runtime.protocol import control_pb2 as wire
 
 
 class Link(StrEnum):
@@ -34,7 +33,7 @@ class Trouble:
     @classmethod
     def told(cls, error: ApplianceError) -> "Trouble":
         """The trouble that `error` tells of."""
-        return cls(code=error.code, message=str(error), remedy=error.remedy)
+        return cls(code=error.code, message=printable(str(error)), remedy=printable(error.remedy))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,60 +143,16 @@ class Snapshot:
         return next((line for line in self.models if line.name == name), None)
 
 
+def acceptance(thresholds: tuple[Threshold, ...]) -> str:
+    """What was reached against what was asked, such as "accuracy 0.973 >= 0.950"."""
+    return ", ".join(
+        f"{item.metric} {item.reached:.3f} >= {item.minimum:.3f}" for item in thresholds
+    )
+
+
 CONNECTING = Snapshot(link=Link.CONNECTING)
 
 
 def unreachable(error: ApplianceError) -> Snapshot:
     """The snapshot of a look that failed with `error`."""
     return Snapshot(link=Link.UNREACHABLE, trouble=Trouble.told(error))
-
-
-def box_from_wire(status: wire.StatusReply) -> Box:
-    """The box that `status` describes."""
-    return Box(
-        release=status.release,
-        address=status.address,
-        metrics_address=status.metrics_address,
-        taken_wall_ns=status.wall_ns,
-        started_wall_ns=status.started_wall_ns,
-        draining=status.draining,
-        audit_records=status.audit_records,
-        audit_queue=status.audit_queue,
-        audit_failure=status.audit_failure,
-    )
-
-
-def model_from_wire(model: wire.Model, traffic: Traffic | None = None) -> ModelLine:
-    """The model that `model` describes, with `traffic` when it is known."""
-    lines = sorted((version_from_wire(item) for item in model.versions), key=lambda v: -v.number)
-    return ModelLine(
-        name=model.name,
-        active=model.active or None,
-        previous=model.previous or None,
-        versions=tuple(lines),
-        traffic=traffic or Traffic(),
-    )
-
-
-def version_from_wire(version: wire.Version) -> VersionLine:
-    """The version that `version` describes."""
-    return VersionLine(
-        number=version.number,
-        role=version.role,
-        loaded=version.loaded,
-        engine=version.engine,
-        bundle_sha256=version.bundle_sha256,
-        built=version.built,
-        release_notes=version.release_notes,
-        thresholds=_thresholds(version.thresholds),
-        damage=version.damage,
-    )
-
-
-def _thresholds(thresholds: Iterable[wire.Threshold]) -> tuple[Threshold, ...]:
-    return tuple(
-        Threshold(
-            metric=item.metric, output=item.output, minimum=item.minimum, reached=item.reached
-        )
-        for item in thresholds
-    )

@@ -27,7 +27,7 @@ KEYS = (
         key="a",
         action="activate",
         label="Activate",
-        meaning="let the selected version answer; asks for a reason first",
+        meaning="let the chosen version answer; asks why before it does",
     ),
     Key(
         key="b",
@@ -39,7 +39,7 @@ KEYS = (
         key="r",
         action="retire",
         label="Retire",
-        meaning="take the selected version out of use for good",
+        meaning="take the chosen version out of use for good",
     ),
     Key(key="question_mark", action="app.help", label="Help", meaning="this page"),
     Key(

@@ -3,8 +3,8 @@
 Knows: every kind of record and its fields. Rules: canonical bytes are JSON with sorted keys, no spaces
 and no floating-point numbers, so equal records have equal bytes and a digest means something; reading
 refuses any other bytes. A field is never removed, renamed or given another meaning; one added later has a
-default and is left out of the bytes when it has it, so that old bytes stay canonical. Leaves to others:
-the order of records (`audit.log`), the tree over them (`audit.tree`).
+default, which is what its absence in older records means. Leaves to others: the order of records
+(`audit.log`), the tree over them (`audit.tree`).
 
 A checkpoint is no record: it is a signature over the tree, and as a leaf it would change what it signs.
 """
@@ -37,7 +37,6 @@ class Record(
     frozen=True,
     kw_only=True,
     forbid_unknown_fields=True,
-    omit_defaults=True,
     tag_field="category",
 ):
     """The part of an entry that its writer says."""
@@ -174,11 +173,12 @@ def encode(entry: Entry) -> bytes:
 
 
 def decode(body: bytes) -> Entry:
-    """Read canonical bytes. Raises AuditBroken when they are not exactly what `encode` writes."""
+    """Read canonical bytes. Raises AuditBroken when they are no entry or not in canonical form."""
     try:
         entry = _decoder.decode(body)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise AuditBroken(f"no audit record: {error}", remedy=EVIDENCE_REMEDY) from error
-    if _encoder.encode(entry) != body:
+    # An entry of an older release lacks the fields added since: then only its form can be compared.
+    if _encoder.encode(entry) != body and _encoder.encode(msgspec.json.decode(body)) != body:
         raise AuditBroken("its bytes are not in canonical form", remedy=EVIDENCE_REMEDY)
     return entry

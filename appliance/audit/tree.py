@@ -60,11 +60,6 @@ class Frontier:
             size >>= 1
         hashes.append(leaf)
 
-    def extend(self, leaves: Iterable[bytes]) -> None:
-        """Add leaf hashes in order."""
-        for leaf in leaves:
-            self.append(leaf)
-
     def root(self) -> bytes:
         """The 32-byte root hash of all leaves so far."""
         if not self._hashes:

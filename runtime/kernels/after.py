@@ -63,7 +63,7 @@ def added_output(step: AfterStep, classes: int, labels: tuple[str, ...]) -> Adde
             kernel, width, dtype = softmax, -1, DataType.FP32.numpy
         case ArgMax():
             kernel, width, dtype = argmax, 1, DataType.INT64.numpy
-        case TopK():
+        case TopK():  # pragma: no branch
             kernel, width, dtype = top_k, step.k, DataType.INT64.numpy
     named = step.labels if isinstance(step, TopK) else None
     return AddedOutput(

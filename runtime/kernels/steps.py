@@ -71,7 +71,7 @@ def resize_image(
 
     With the taps of y and x: v = p[y0] + wy * (p[y1] - p[y0]), then h = v[x0] + wx * (v[x1] - v[x0]), then
     out = h * scale[c] + shift[c]. FP32, no fused multiply-add, so with u = 2**-24 and M = max |raw| the error
-    is at most 20 u (|scale| M + |shift|), if no difference of two pixels overflows.
+    is at most 20 u (|scale| M + |shift|), underflow aside, if no difference of two pixels overflows.
     """
     rows, length, row_size = raw.shape
     top, left, height, width = box

@@ -4,6 +4,7 @@ Knows: which messages answer which call. Rules: a servicer decodes, calls, encod
 here. Leaves to others: answering (`runtime.dataplane`), the served table, status codes.
 """
 
+import uuid
 from functools import partial
 from typing import Any
 
@@ -21,6 +22,7 @@ from runtime.dataplane import DataPlane
 from runtime.metrics import Duration, Metrics
 from runtime.swap import Lane, ServedTable
 
+REQUEST_ID_KEY = "holdfast-request-id"
 EXTENSIONS = ("holdfast", "model_configuration", "model_repository", "statistics")
 
 
@@ -95,8 +97,13 @@ class InferenceService(oip_stubs.GRPCInferenceServiceServicer):  # type: ignore[
         return oip.ModelConfigResponse(config=config)
 
     async def ModelInfer(self, request: Any, context: Any) -> Any:
-        """Answer one request; the reply leaves when its audit record is durable."""
-        call = call_from(request, peer=context.peer())
+        """Answer one request; the reply leaves when its audit record is durable.
+
+        A request without an id finds the one it was recorded under in the trailing metadata.
+        """
+        call = call_from(request, peer=context.peer(), new_id=_new_id)
+        if not call.sent_id:
+            context.set_trailing_metadata(((REQUEST_ID_KEY, call.request_id),))
         reply = await self._dataplane.infer(call, partial(decode, request))
         return encode(call, version=reply.version, outputs=reply.outputs)
 
@@ -157,6 +164,10 @@ def _platform(lane: Lane) -> str:
 def _configured(kind: Any, spec: TensorSpec) -> Any:
     name = "STRING" if spec.datatype is DataType.BYTES else spec.datatype
     return kind(name=spec.name, data_type=getattr(model_config, f"TYPE_{name}"), dims=spec.shape)
+
+
+def _new_id() -> str:
+    return uuid.uuid4().hex
 
 
 def _why_not(deployment: Deployment, version: int) -> str:

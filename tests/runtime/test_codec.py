@@ -111,6 +111,9 @@ def refusals():
     shared = request_with(x=("UINT8", [1]))
     shared.inputs[0].parameters["shared_memory_region"].string_param = "r"
     yield case("Client shared memory is disabled", shared)
+    endless = request_with([b"1"], x=("UINT8", [1]))
+    endless.id = "r" * 257
+    yield case("the request id is longer than 256 characters", endless)
     classes = request_with([b"1"], x=("UINT8", [1]))
     classes.outputs.add(name="y").parameters["classification"].int64_param = 3
     yield case("the classification extension is not served", classes)
@@ -132,9 +135,15 @@ def test_a_call_carries_what_the_request_says():
     request.model_version, request.id = "2", "r-1"
     request.parameters["timeout"].int64_param = 1500
     request.outputs.add(name="y")
-    call = call_from(request, peer="ipv4:127.0.0.1:1")
+    call = call_from(request, peer="ipv4:127.0.0.1:1", new_id=str)
     assert (call.model, call.version, call.request_id) == ("m", "2", "r-1")
     assert (call.outputs, call.timeout_us, call.peer) == (("y",), 1500, "ipv4:127.0.0.1:1")
+
+
+def test_a_request_without_an_id_gets_one_for_the_log_and_none_back():
+    call = call_from(request_with(), peer="", new_id=lambda: "made")
+    assert call.request_id == "made"
+    assert encode(call, version=1, outputs=()).id == ""
 
 
 def test_a_reply_holds_the_outputs_asked_for_in_the_order_asked_for():
@@ -154,7 +163,7 @@ def test_a_reply_holds_the_outputs_asked_for_in_the_order_asked_for():
     request.id = "r-2"
     for name in ("b", "a"):
         request.outputs.add(name=name)
-    call = call_from(request, peer="")
+    call = call_from(request, peer="", new_id=lambda: "made")
     reply = encode(call, version=7, outputs=chosen_tensors(call, interface, outputs))
     assert (reply.model_name, reply.model_version, reply.id) == ("m", "7", "r-2")
     assert [(o.name, o.datatype, list(o.shape)) for o in reply.outputs] == [
@@ -169,5 +178,5 @@ def test_an_unknown_output_is_refused():
     request.outputs.add(name="z")
     with pytest.raises(RequestError, match="unexpected inference output 'z' for model 'm'"):
         chosen_tensors(
-            call_from(request, peer=""), Interface(inputs=(), outputs=(), batch_max=0), {}
+            call_from(request, peer="", new_id=lambda: "made"), Interface(inputs=(), outputs=(), batch_max=0), {}
         )

@@ -17,11 +17,11 @@ from tui.wording import KEYS
 
 _WORDS = (
     ("active", "the version that answers"),
-    ("previous", "the version that roll back returns to; it stays loaded"),
+    ("previous", "the version that roll back returns to"),
     ("retired", "out of use for good"),
-    ("loaded", "in memory and warm"),
-    ("acceptance", "what the engine reached on held-out data, and what was asked"),
-    ("p50, p99", "latency inside the runtime: half, 99 of 100 requests are faster"),
+    ("loaded", "in memory and warm: can answer at once"),
+    ("acceptance", "reached on held-out data >= what was asked"),
+    ("p50, p99", "half, and 99 of 100, requests took less time"),
     ("failed", "requests refused or failed since the runtime started"),
 )
 
@@ -35,12 +35,11 @@ class HelpScreen(ModalScreen[None]):
 
     def compose(self) -> ComposeResult:
         """Two tables of two columns."""
-        with Vertical(classes="dialog"):
+        with Vertical(classes="dialog -page"):
             yield Label("Keys", classes="dialog-title")
             yield Static(_table([(_shown(key.key), key.meaning) for key in KEYS] + _MOVES))
             yield Label("Words", classes="dialog-title")
             yield Static(_table(list(_WORDS)))
-            yield Label("Escape closes this page.", classes="dialog-hint")
 
 
 _MOVES = [("arrows", "choose a line"), ("Tab", "go to the other table")]

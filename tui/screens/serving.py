@@ -79,7 +79,7 @@ class ServingScreen(Screen[None]):
         self._draw_chosen()
         self.refresh_bindings()
 
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002 - Textual's signature
         """Offer decisions only while there is a model to decide about."""
         return self.chosen is not None if action in wording.ACTS else True
 

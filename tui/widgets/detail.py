@@ -10,8 +10,7 @@ from textual.containers import VerticalScroll
 from textual.widgets import Static
 
 from tui import wording
-from tui.snapshot import VersionLine
-from tui.widgets.versions import acceptance
+from tui.snapshot import VersionLine, acceptance
 
 
 class VersionDetail(VerticalScroll):

@@ -5,7 +5,7 @@ cannot be read says so. Leaves to others: the long story of one version (`tui.wi
 """
 
 from tui import wording
-from tui.snapshot import Box, ModelLine, Threshold, VersionLine
+from tui.snapshot import Box, ModelLine, VersionLine, acceptance
 from tui.widgets.lines import STRETCH, Column, Line, LineTable
 
 _COLUMNS = (
@@ -40,13 +40,6 @@ class VersionTable(LineTable):
         self.border_title = f"Versions of {name}" if name else "Versions"
         now_ns = box.taken_wall_ns if box else 0
         self.show([_line(version, now_ns) for version in (model.versions if model else ())])
-
-
-def acceptance(thresholds: tuple[Threshold, ...]) -> str:
-    """What was reached against what was asked, such as "accuracy 0.973 >= 0.950"."""
-    return ", ".join(
-        f"{item.metric} {item.reached:.3f} >= {item.minimum:.3f}" for item in thresholds
-    )
 
 
 def _line(version: VersionLine, now_ns: int) -> Line:

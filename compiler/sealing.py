@@ -1,0 +1,94 @@
+"""What is made of the engineer's rows before they are sealed: golden vectors, profile, held-out rows.
+
+Knows: which rows go where. Rules: everything is computed by the reference from raw rows; the layout of
+the drift vector is fitted on the sample and the profile counted on the held-out rows, for a fit flatters
+its own rows. Leaves to others: running rows (`reference`) and the bundle (`pack`).
+"""
+
+from collections.abc import Collection, Iterator, Mapping
+
+import numpy as np
+
+from appliance.golden import Golden
+from appliance.layout import VectorLayout
+from appliance.manifest import Acceptance
+from appliance.profiles import Profile, profile_from_vectors
+from appliance.recipe import Accepts, Recipe
+from appliance.store import Reached
+from appliance.tensors import Array, Interface
+from compiler.acceptance import reached
+from compiler.held_out import HeldOut
+from compiler.progress import Progress
+from compiler.reference import Call, Reference
+from compiler.samples import Rows
+from runtime.kernels.vector import DriftVector
+from runtime.kernels.vector_fit import fit_layout
+
+LAYOUT_ROWS_MAX = 2048  # rows of the sample that the layout is fitted on
+
+
+class Sealing:
+    """The reference at work on the engineer's rows."""
+
+    def __init__(
+        self, reference: Reference, recipe: Recipe, engine: Interface, progress: Progress
+    ) -> None:
+        self._reference = reference
+        self._recipe, self._engine = recipe, engine
+        self._progress = progress
+
+    def golden(self, sample: Rows, count: int) -> tuple[Golden, VectorLayout]:
+        """The first `count` rows with the reference's outputs, and the layout fitted on the sample."""
+        rows = sample.part(slice(max(count, LAYOUT_ROWS_MAX)))
+        call = self._reference.joined(self._calls("running the sample", rows))
+        inputs = self._served_rows(rows.inputs, call.prepared)
+        golden = Golden(inputs=_first(inputs, count), outputs=_first(call.outputs, count))
+        return golden, fit_layout(self._recipe, self._engine, call.prepared, call.outputs)
+
+    def held_out(
+        self, rows: Rows, layout: VectorLayout, acceptance: tuple[Acceptance, ...]
+    ) -> tuple[HeldOut, Profile, tuple[Reached, ...]]:
+        """The rows as served, their profile, and what the reference reached; ThresholdMissed."""
+        vector, vectors, kept = DriftVector(layout), [], []
+        sent = self._sent_prepared()
+        wanted = {item.output for item in acceptance}
+        for call in self._calls("running the held-out rows", rows):
+            vectors.append(vector.compute(call.prepared, call.outputs))
+            kept.append(
+                Call(prepared=_only(call.prepared, sent), outputs=_only(call.outputs, wanted))
+            )
+        joined = self._reference.joined(iter(kept))
+        values = reached(acceptance, joined.outputs, rows.labels)
+        inputs = self._served_rows(rows.inputs, joined.prepared)
+        profile = profile_from_vectors(layout, np.concatenate(vectors))
+        return HeldOut(inputs=inputs, labels=rows.labels), profile, values
+
+    def _calls(self, stage: str, rows: Rows) -> Iterator[Call]:
+        self._progress.stage(stage, rows.count)
+        for call in self._reference.calls(rows):
+            yield call
+            self._progress.step(self._engine.batch_max or 1)
+
+    def _sent_prepared(self) -> set[str]:
+        """The engine inputs that clients send as they are."""
+        items = {spec.name: self._recipe.input_for(spec.name) for spec in self._engine.inputs}
+        return {
+            name for name, item in items.items() if item is None or item.accepts is Accepts.PREPARED
+        }
+
+    def _served_rows(
+        self, raw: Mapping[str, Array], prepared: Mapping[str, Array]
+    ) -> dict[str, Array]:
+        """The rows under the names and in the form that clients send."""
+        sent = self._sent_prepared()
+        served = {name: prepared[name] for name in sent}
+        fed = {item.raw.name: item.feeds for item in self._recipe.inputs}
+        return served | {name: raw[name] for name, feeds in fed.items() if feeds not in sent}
+
+
+def _first(arrays: Mapping[str, Array], count: int) -> dict[str, Array]:
+    return {name: array[:count] for name, array in arrays.items()}
+
+
+def _only(arrays: Mapping[str, Array], names: Collection[str]) -> dict[str, Array]:
+    return {name: array for name, array in arrays.items() if name in names}

@@ -1,0 +1,100 @@
+"""A clock that is set by hand, and records to put into a log."""
+
+import hashlib
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from appliance.audit.log import AuditLog
+from appliance.audit.record import Inference
+from appliance.signing import SigningKey
+
+GOLDEN = Path(__file__).parents[2] / "golden"
+
+
+class HandClock:
+    """Stands still until it is told to go on."""
+
+    def __init__(self) -> None:
+        self.wall = 1_700_000_000_000_000_000
+        self.monotonic = 5_000_000_000
+
+    def advance(self, seconds: float) -> None:
+        self.wall += int(seconds * 1e9)
+        self.monotonic += int(seconds * 1e9)
+
+    def wall_ns(self) -> int:
+        return self.wall
+
+    def monotonic_ns(self) -> int:
+        return self.monotonic
+
+
+@pytest.fixture
+def clock() -> HandClock:
+    return HandClock()
+
+
+@pytest.fixture(scope="session")
+def key() -> SigningKey:
+    return SigningKey.generate()
+
+
+@pytest.fixture(scope="session")
+def golden() -> ModuleType:
+    """The script that makes the golden log, and with it one sample of every record kind."""
+    spec = importlib.util.spec_from_file_location("make_audit", GOLDEN / "make_audit.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def inference() -> Callable[..., Inference]:
+    """inference(3) is an answered request called request-3; keywords change its fields."""
+
+    def make(number: int, **changes: object) -> Inference:
+        digest = hashlib.sha256(str(number).encode()).hexdigest()
+        fields: dict[str, object] = {
+            "request_id": f"request-{number}",
+            "model": "digits",
+            "version": 1,
+            "bundle_sha256": digest,
+            "engine_sha256": digest,
+            "recipe_sha256": digest,
+            "route": "active",
+            "principal": "",
+            "peer": "ipv4:127.0.0.1:50000",
+            "rows": 1,
+            "input_sha256": digest,
+            "output_sha256": digest,
+            "outputs": (),
+            "vector": bytes(8),
+            "queue_ns": number,
+            "compute_ns": 1,
+            "total_ns": number + 1,
+        }
+        return Inference(**(fields | changes))  # type: ignore[arg-type]
+
+    return make
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "audit" / "log.db"
+
+
+@pytest.fixture
+def open_log(path: Path, key: SigningKey, clock: HandClock) -> Callable[..., AuditLog]:
+    """Opens the log at `path` as the box would; keywords go to AuditLog.open."""
+
+    def open_it(**options: object) -> AuditLog:
+        settings: dict[str, object] = {"key": key, "clock": clock, "boot_id": "boot-1"}
+        return AuditLog.open(path, **(settings | options))  # type: ignore[arg-type]
+
+    return open_it

@@ -1,0 +1,147 @@
+"""`holdfast audit verify`, `tail` and `show`.
+
+Knows: how a verification and records read. Rules: reads the log's file itself, so the runtime need not
+be up; never claims more than `appliance.audit.verify` proves. Leaves to others: reading and proving.
+"""
+
+from pathlib import Path
+
+from appliance.audit.reader import AuditReader
+from appliance.audit.record import Entry
+from appliance.audit.verify import Verification
+from appliance.audit.verify import verify as verify_log
+from appliance.clock import timestamp
+from appliance.config import StateConfig
+from appliance.errors import AuditError, KeyFileError
+from appliance.signing import PublicKey
+from tui import wording
+from tui.printing import cell, out, print_json, progress, table
+from tui.recordtext import record_lines
+
+
+def verify(state: StateConfig, *, key: Path | None, against: Path | None, as_json: bool) -> None:
+    """Re-read the whole log and print what was found.
+
+    `key` is the box's public key (its own by default), `against` a checkpoint that left the box. Raises
+    AuditBroken naming the first broken place, StateError when there is no log, KeyFileError.
+    """
+    with AuditReader(state.audit_log) as reader:
+        notes = reader.checkpoints()
+    public = _public_key(key or state.box_key.with_suffix(".pub"))
+    outside = None if against is None else _read_note(against)
+    with progress("records") as bar:
+        task = bar.add_task("Verifying", total=None)
+        found = verify_log(
+            state.audit_log,
+            public,
+            against=outside,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    if as_json:
+        print_json(_verification_json(state.audit_log, found, notes))
+    else:
+        _print_verification(state.audit_log, found, notes)
+
+
+def tail(
+    state: StateConfig, *, count: int, model: str | None, category: str | None, as_json: bool
+) -> None:
+    """Print the last `count` records, oldest first. Raises StateError when there is no log."""
+    with AuditReader(state.audit_log) as reader:
+        entries = reader.tail(count, model=model, category=category)
+    if as_json:
+        print_json(entries)
+        return
+    shown = table(
+        "Record",
+        "Time",
+        "Category",
+        "Model",
+        "Version",
+        "Id",
+        "Result",
+        right=("Record", "Version"),
+    )
+    for entry in entries:
+        shown.add_row(*(cell(text) for text in _tail_cells(entry)))
+    out().print(shown)
+
+
+def show(state: StateConfig, event_id: str, *, as_json: bool) -> None:
+    """Print every record of a request or decision. Raises UnknownRecord."""
+    with AuditReader(state.audit_log) as reader:
+        entries = reader.show(event_id)
+    if as_json:
+        print_json(entries)
+        return
+    console = out()
+    for entry in entries:
+        category, *_ = entry.record.columns()
+        console.print(cell(f"Record {entry.sequence}: {category}", "bold"))
+        shown = table("", "")
+        shown.show_header = False
+        shown.add_row(cell("time"), cell(timestamp(entry.wall_ns)))
+        for name, value in record_lines(entry.record):
+            shown.add_row(cell(name), cell(value))
+        console.print(shown)
+        console.print()
+
+
+def _public_key(path: Path) -> PublicKey:
+    try:
+        return PublicKey.load(path)
+    except KeyFileError as error:
+        raise KeyFileError(
+            str(error), remedy="give a copy of the box's public key with --key FILE"
+        ) from error
+
+
+def _read_note(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise AuditError(
+            f"cannot read the checkpoint {path}: {error}", remedy="check the path"
+        ) from error
+
+
+def _verification_json(log: Path, found: Verification, notes: list[str]) -> dict[str, object]:
+    return {
+        "log": str(log),
+        "records": found.records,
+        "root": found.root.hex(),
+        "checkpoints": found.checkpoints,
+        "checkpointed": found.checkpointed,
+        "outside": found.outside,
+        "checkpoint": notes[-1] if notes else None,
+        "promise": found.promise,
+    }
+
+
+def _print_verification(log: Path, found: Verification, notes: list[str]) -> None:
+    console = out()
+    console.print(cell("The audit log verifies.", "bold green"))
+    shown = table("", "")
+    shown.show_header = False
+    shown.add_row("Log", cell(log))
+    shown.add_row("Records", f"{found.records:,}")
+    shown.add_row("Root", found.root.hex())
+    shown.add_row(
+        "Checkpoints",
+        f"{found.checkpoints:,}, the last over {wording.plural(found.checkpointed, 'record')}",
+    )
+    console.print(shown)
+    console.print()
+    console.print(cell(found.promise))
+    if notes:
+        console.print()
+        console.print("The last checkpoint; keep a copy off the box:", style="dim")
+        # Written as it is, so that a copy of these lines is the note byte for byte.
+        console.file.write(notes[-1])
+
+
+def _tail_cells(entry: Entry) -> tuple[object, ...]:
+    category, model, version, event_id, result = entry.record.columns()
+    named = (model, version, event_id, result)
+    told = (value or wording.NOTHING for value in named)
+    return (entry.sequence, timestamp(entry.wall_ns), category, *told)

@@ -1,0 +1,109 @@
+"""`holdfast activate`, `rollback` and `retire`: one decision from the command line.
+
+Knows: the path from act to outcome for a person at a terminal and for a script. Rules: a person sees
+before and after and is asked; a script is not; giving up the wait does not undo the decision, and says
+so. Leaves to others: the rules of decisions (`appliance.deployment`).
+"""
+
+import sys
+from pathlib import Path
+
+import typer
+from rich.table import Table
+
+from appliance.deployment import Deployment, act_name
+from appliance.errors import UnknownModel
+from appliance.exits import INTERRUPTED
+from tui.commands.serving import model_json
+from tui.gateway import RuntimeGateway
+from tui.preview import Order, Preview, preview
+from tui.printing import aside, cell, out, print_json
+from tui.printing import table as new_table
+from tui.snapshot import ModelLine
+
+
+def decide(socket: Path, order: Order, *, ask: bool, as_json: bool) -> None:
+    """Carry out `order` and print its outcome.
+
+    Raises DecisionError, UnknownModel, UnknownVersion, Unreachable, or what kept the version from
+    loading; SystemExit when the operator says no.
+    """
+    with RuntimeGateway(socket) as gateway:
+        proposal = preview(_model(gateway, order.model), order.act)
+        if ask and sys.stdin.isatty():
+            _confirm(proposal)
+        decision_id, after = _carry_out(gateway, order, proposal)
+    if as_json:
+        print_json(_decision_json(order, proposal, decision_id, after))
+        return
+    console = out()
+    console.print(cell(f"{proposal.title}: done", "bold"))
+    console.print(_changes(Preview(act=order.act, before=proposal.before, after=after.deployment)))
+    console.print(cell(f"Recorded as decision {decision_id} of {order.actor}."))
+
+
+def _model(gateway: RuntimeGateway, name: str) -> ModelLine:
+    found = gateway.models(name)
+    if not found:
+        raise UnknownModel(f"unknown model '{name}'", remedy="see `holdfast versions`")
+    return found[0]
+
+
+def _confirm(proposal: Preview) -> None:
+    console = aside()
+    console.print(cell(proposal.title, "bold"))
+    console.print(_changes(proposal))
+    try:
+        agreed = typer.confirm("Go ahead?", err=True)
+    except typer.Abort as error:
+        raise KeyboardInterrupt from error
+    if not agreed:
+        console.print("Nothing was changed.")
+        raise SystemExit(INTERRUPTED)
+
+
+def _carry_out(gateway: RuntimeGateway, order: Order, proposal: Preview) -> tuple[str, ModelLine]:
+    console = aside()
+    try:
+        with console.status(cell(f"{proposal.title} ...")):
+            return gateway.decide(order)
+    except KeyboardInterrupt:
+        console.print("The runtime goes on with the decision; see `holdfast status`.")
+        raise
+
+
+def _changes(proposal: Preview) -> Table:
+    shown = new_table("Role", "Before", "", "After")
+    for change in proposal.changes:
+        shown.add_row(
+            change.role,
+            change.before,
+            "->",
+            change.after,
+            style="bold" if change.before != change.after else "dim",
+        )
+    return shown
+
+
+def _decision_json(
+    order: Order, proposal: Preview, decision_id: str, after: ModelLine
+) -> dict[str, object]:
+    return {
+        "decision_id": decision_id,
+        "model": order.model,
+        "act": act_name(order.act),
+        "version": order.version or None,
+        "actor": order.actor,
+        "reason": order.reason,
+        "before": _roles(proposal.before),
+        "after": _roles(after.deployment),
+        "versions": model_json(after)["versions"],
+    }
+
+
+def _roles(deployment: Deployment) -> dict[str, object]:
+    return {
+        "active": deployment.active,
+        "previous": deployment.previous,
+        "retired": deployment.retired,
+    }

@@ -1,0 +1,138 @@
+"""`holdfast status` and `holdfast versions`.
+
+Knows: the tables and the JSON of both. Rules: the JSON's keys are a contract, so they are spelled out
+here and not taken from what a screen happens to need. Leaves to others: fetching (`tui.gateway`).
+"""
+
+from pathlib import Path
+
+from rich.console import RenderableType
+from rich.text import Text
+
+from appliance.clock import SystemClock, timestamp
+from tui import wording
+from tui.gateway import RuntimeGateway
+from tui.printing import cell, out, print_json, table
+from tui.snapshot import Box, ModelLine, Snapshot, VersionLine, acceptance
+
+
+def status(socket: Path, *, as_json: bool) -> None:
+    """Print one look at the runtime. Raises Unreachable."""
+    with RuntimeGateway(socket) as gateway:
+        snapshot = gateway.observe()
+    if as_json:
+        print_json(_status_json(snapshot))
+        return
+    console = out()
+    if snapshot.box:
+        for name, value in _box_lines(snapshot.link, snapshot.box):
+            console.print(f"{name:<10}", cell(value))
+        console.print()
+    console.print(_models(snapshot.models))
+
+
+def versions(socket: Path, model: str, *, as_json: bool) -> None:
+    """Print the versions of `model`, of all models when it is "". Raises UnknownModel, Unreachable."""
+    with RuntimeGateway(socket) as gateway:
+        models = gateway.models(model)
+    if as_json:
+        print_json([model_json(line) for line in models])
+        return
+    shown = table(
+        "Model", "Version", "Role", "Loaded", "Engine", "Acceptance", "Built", right=("Version",)
+    )
+    now_ns = SystemClock().wall_ns()
+    for line in models:
+        for version in line.versions:
+            shown.add_row(*_version_cells(line, version, now_ns))
+    out().print(shown)
+
+
+def model_json(model: ModelLine) -> dict[str, object]:
+    """A model and its versions, as JSON has them; the roles are version numbers or null."""
+    return {
+        "model": model.name,
+        "active": model.active,
+        "previous": model.previous,
+        "versions": model.versions,
+    }
+
+
+def _status_json(snapshot: Snapshot) -> dict[str, object]:
+    box = snapshot.box
+    assert box is not None, "observe raises when there is no box"
+    return {
+        "state": snapshot.link,
+        "release": box.release,
+        "address": box.address,
+        "metrics_address": box.metrics_address,
+        "started": timestamp(box.started_wall_ns),
+        "uptime_seconds": box.uptime_seconds,
+        "audit": {
+            "records": box.audit_records,
+            "queue": box.audit_queue,
+            "failure": box.audit_failure,
+        },
+        "models": [_traffic_json(model) for model in snapshot.models],
+    }
+
+
+def _traffic_json(model: ModelLine) -> dict[str, object]:
+    traffic = model.traffic
+    return {
+        "model": model.name,
+        "active": model.active,
+        "previous": model.previous,
+        "answered": traffic.answered,
+        "failed": traffic.failed,
+        "rows": traffic.rows,
+        "batches": traffic.batches,
+        "queued": traffic.queued,
+        "p50_ms": traffic.p50_ms,
+        "p99_ms": traffic.p99_ms,
+    }
+
+
+def _box_lines(link: str, box: Box) -> list[tuple[str, str]]:
+    audit = f"{wording.plural(box.audit_records, 'record')}, {box.audit_queue:,} waiting"
+    return [
+        ("Holdfast", f"{box.release}, {link}, up {wording.span(box.uptime_seconds)}"),
+        ("Inference", box.address),
+        ("Metrics", f"http://{box.metrics_address}/metrics" if box.metrics_address else "off"),
+        ("Audit log", f"takes no records: {box.audit_failure}" if box.audit_failure else audit),
+    ]
+
+
+def _models(models: tuple[ModelLine, ...]) -> RenderableType:
+    if not models:
+        return cell("The store holds no model yet; build one with holdfast-compile.")
+    numbers = ("Active", "Previous", "Versions", "Answered", "Failed", "Waiting", "p50", "p99")
+    shown = table("Model", *numbers, right=numbers)
+    for model in models:
+        traffic = model.traffic
+        shown.add_row(
+            cell(model.name),
+            wording.version(model.active),
+            wording.version(model.previous),
+            str(len(model.versions)),
+            f"{traffic.answered:,}",
+            f"{traffic.failed:,}",
+            f"{traffic.queued:,}",
+            wording.latency(traffic.p50_ms),
+            wording.latency(traffic.p99_ms),
+        )
+    return shown
+
+
+def _version_cells(model: ModelLine, version: VersionLine, now_ns: int) -> list[Text]:
+    style = {"active": "bold green", "retired": "dim"}.get(version.role, "")
+    told = version.damage or acceptance(version.thresholds) or wording.NOTHING
+    return [
+        cell(model.name, style),
+        cell(version.number, style),
+        cell("damaged" if version.damage else version.role or wording.NOTHING, style),
+        cell("yes" if version.loaded else "no", style),
+        cell(version.engine or wording.NOTHING, style),
+        cell(told, "red" if version.damage else style),
+        cell(wording.ago(version.built, now_ns), style),
+    ]

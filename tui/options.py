@@ -1,0 +1,63 @@
+"""The options that many commands share, said once.
+
+Knows: their names, help texts and completion. Rules: --config and --state may stand before or after the
+command's name; completion answers from the store alone, so that it works while the runtime is down.
+Leaves to others: what the settings mean (`appliance.config`).
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from appliance.config import Config, load_config
+from appliance.errors import ApplianceError
+
+_BOX = "Which box"
+
+
+def complete_model(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Names of the stored models that start with `incomplete`, none when the store is unreadable."""
+    from appliance.store import Store  # noqa: PLC0415 - it loads numpy, which help has no use for
+
+    try:
+        models = Store(box_config(ctx, None, None).state.store).models()
+    except (ApplianceError, OSError):
+        return []
+    return [name for name in models if name.startswith(incomplete)]
+
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", metavar="FILE", help="The settings file.", rich_help_panel=_BOX),
+]
+StateOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--state",
+        metavar="DIR",
+        help="The state directory, instead of the one in the settings.",
+        rich_help_panel=_BOX,
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
+ModelArgument = Annotated[
+    str, typer.Argument(metavar="MODEL", help="The model's name.", autocompletion=complete_model)
+]
+VersionArgument = Annotated[int, typer.Argument(metavar="VERSION", min=1, help="Its version.")]
+ReasonOption = Annotated[
+    str, typer.Option("--reason", help="Why; it is recorded with the decision.")
+]
+ActorOption = Annotated[
+    str | None, typer.Option("--actor", help="Who decides; by default the login name.")
+]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
+
+
+def box_config(ctx: typer.Context, config: Path | None, state: Path | None) -> Config:
+    """The settings of the box that this command line names; ConfigError when they are wrong.
+
+    What stands after the command's name comes first, then what stands before it.
+    """
+    root = ctx.find_root().params
+    return load_config(config or root.get("config"), state=state or root.get("state"))
