@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 else:
     from pysqlite3 import dbapi2 as sqlite
 
-SqliteError = sqlite.Error
 Connection = sqlite.Connection
+# What SQLite raises. A damaged file can put bytes into its message that are no UTF-8.
+SQLITE_ERRORS = (sqlite.Error, UnicodeDecodeError)
 
 OLDEST_SQLITE = (3, 51, 3)
 BUSY_SECONDS = 5.0
@@ -75,7 +76,7 @@ class Database:
         try:
             _prepare_writer(connection, schema, path, bytes_max)
             sync_directory(path.parent)
-        except SqliteError as error:
+        except SQLITE_ERRORS as error:
             database.close()
             raise _unusable(path, schema, error) from error
         except BaseException:
@@ -98,7 +99,7 @@ class Database:
             connection.execute("PRAGMA trusted_schema=OFF")
             _check_kind(connection, schema, path)
             version = _pragma(connection, "user_version")
-        except SqliteError as error:
+        except SQLITE_ERRORS as error:
             connection.close()
             raise _unusable(path, schema, error) from error
         except StateError:
@@ -130,7 +131,7 @@ class Database:
         write-ahead log in. Readers that are still there prevent that, which loses nothing.
         """
         if self._lock is not None:
-            with contextlib.suppress(SqliteError):
+            with contextlib.suppress(*SQLITE_ERRORS):
                 self.connection.execute("PRAGMA busy_timeout=0")
                 self.connection.execute("PRAGMA journal_mode=DELETE")
         self.connection.close()
@@ -177,7 +178,7 @@ def _connect(path: Path, mode: str) -> Connection:
             isolation_level=None,
             check_same_thread=False,
         )
-    except SqliteError as error:
+    except SQLITE_ERRORS as error:
         raise StateError(
             f"cannot open {path}: {error}", remedy="check its owner, permissions and directory"
         ) from error
@@ -239,7 +240,7 @@ def _other_release(path: Path, schema: Schema, version: int) -> StateError:
     )
 
 
-def _unusable(path: Path, schema: Schema, error: SqliteError) -> StateError:
+def _unusable(path: Path, schema: Schema, error: Exception) -> StateError:
     return StateError(
         f"the {schema.name} {path} cannot be used: {error}",
         remedy="check the disk and the file; restore a copy if it is damaged",

@@ -185,6 +185,7 @@ class Store:
 
         Raises StateError when the disk refuses; then nothing has appeared.
         """
+        staged.chmod(0o755)  # it was made for its owner alone; the runtime's user reads it too
         write_file(staged / MANIFEST_NAME, canonical_json(manifest))
         write_file(staged / RECORD_NAME, msgspec.json.format(canonical_json(record)))
         home = make_directory(self.root / record.model)

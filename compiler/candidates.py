@@ -79,7 +79,7 @@ class Candidates:
 
     def _proven(self, target: Target, directory: Path, manifest: Manifest) -> Proven:
         self.progress.stage(f"compiling for {target.kind}")
-        entry = target.compile(directory / MODEL_FILE, directory, self.threads)
+        entry = target.compile(directory / MODEL_FILE, directory, manifest.engine, self.threads)
         servable = assemble(directory, manifest, entry, threads=self.threads)
         try:
             proof = prove(servable, directory, manifest, self.progress)

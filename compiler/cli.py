@@ -24,7 +24,6 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,
 )
 
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="The configuration file.")]

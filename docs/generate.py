@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import typer
 
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
@@ -21,9 +22,11 @@ sys.path.insert(0, str(ROOT))
 
 from appliance import errors, exits  # noqa: E402
 from appliance.config import Config  # noqa: E402
+from compiler import cli as compile_cli  # noqa: E402
 from runtime.interceptors import status_code  # noqa: E402
 from runtime.services.control import ControlService  # noqa: E402
 from runtime.services.inference import InferenceService  # noqa: E402
+from tui import cli as operator_cli  # noqa: E402
 
 Rows = list[tuple[str, ...]]
 REGION = re.compile(r"(<!-- generated: ([a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -147,6 +150,36 @@ def event_names(source: str) -> Iterator[str]:
             yield str(node.args[0].value)
 
 
+def metrics() -> str:
+    """Every metric of the exposition, as Prometheus shows its name."""
+    rows = Rows()
+    for node in ast.walk(ast.parse((ROOT / "runtime" / "metrics.py").read_text("utf-8"))):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            suffix = {"CounterMetricFamily": "_total", "GaugeMetricFamily": ""}.get(node.func.id)
+            if suffix is not None:
+                name, what = (ast.literal_eval(argument) for argument in node.args[:2])
+                rows.append((f"`{name}{suffix}`", what))
+    return table(("metric", "what it counts"), sorted(rows))
+
+
+def commands() -> str:
+    """Every command of the three programs and what it does."""
+    rows = Rows()
+    for app in (compile_cli.app, operator_cli.app):
+        rows += leaves(typer.main.get_command(app))
+    rows.append(("`holdfast-runtime`", "Serve the models of one box until SIGTERM or Ctrl-C."))
+    return table(("command", "what it does"), rows)
+
+
+def leaves(command: Any, *above: str) -> Iterator[tuple[str, str]]:
+    """The command itself, or every command below it when it is a group."""
+    named = (*above, command.name)
+    if not hasattr(command, "commands"):
+        yield f"`{' '.join(named)}`", " ".join((command.help or "").split("\n\n")[0].split())
+    for child in getattr(command, "commands", {}).values():
+        yield from leaves(child, *named)
+
+
 def inference_calls() -> str:
     """Every call of the inference protocol: what it answers, or that it is not served."""
     offered = inspect.getmembers(InferenceService.__mro__[1], inspect.isfunction)
@@ -183,6 +216,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "error-codes": error_codes,
     "exit-codes": exit_codes,
     "events": events,
+    "commands": commands,
+    "metrics": metrics,
     "inference-calls": inference_calls,
     "control-calls": control_calls,
 }

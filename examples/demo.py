@@ -28,6 +28,7 @@ COMMANDS = Path(sys.executable).parent
 STATE = Path("holdfast-data")
 START_SECONDS_MAX = 60
 DRIFT_ROWS = 300
+STEPS = 14
 NO_DRIFT, DRIFT_FOUND = 0, 3
 
 
@@ -121,10 +122,13 @@ def pack(number: int, key: Path) -> Path:
 def build(bundle: Path) -> str:
     """Build and prove a bundle; returns what was kept and what it reached."""
     built = json.loads(command("holdfast-compile", "build", str(bundle), "--json", *at_state()))
-    return f"engine {built['engine']}, " + ", ".join(
-        f"{item['metric']} {item['reached']:.3f} (at least {item['minimum']})"
-        for item in built["thresholds"]
-    )
+    record = built["record"]
+    reached = [
+        f"{item['threshold']['metric']} {item['value']:.3f}, "
+        f"at least {item['threshold']['minimum']} agreed"
+        for item in record["proof"]["reached"]
+    ]
+    return "; ".join([f"engine {record['engine']['kind']}", *reached])
 
 
 @contextmanager
@@ -299,7 +303,7 @@ def _progress(console: Console) -> Iterator[Any]:
         TaskProgressColumn(),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=console) as progress:
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task("starting", total=STEPS)
 
         def step(what: str) -> None:
@@ -309,9 +313,6 @@ def _progress(console: Console) -> Iterator[Any]:
                 console.print(what)
 
         yield step
-
-
-STEPS = 14
 
 
 def show(report: Report) -> None:
@@ -330,6 +331,7 @@ Try next, from here:
   .venv/bin/holdfast audit tail           what was asked, answered and decided
   .venv/bin/holdfast drift check digits   compare the newest answers with the reference""",
         highlight=False,
+        soft_wrap=True,
     )
 
 

@@ -93,7 +93,7 @@ async def startup(config: Config, life: AsyncExitStack) -> str:
     metrics.queued, metrics.audit_queue = table.queued, lambda: recorder.queued
     exposition = serve_metrics(metrics, config.metrics.address)
     life.push_async_callback(asyncio.to_thread, exposition.close)
-    await _resume(config, recorder, controlplane, life)
+    await _resume(config, controlplane)
     control = ControlTransport(config.state.control_socket)
     life.push_async_callback(control.stop, CONTROL_STOP_SECONDS)
     await control.start(
@@ -124,6 +124,7 @@ async def main_loop(address: str, stop: asyncio.Event) -> None:
 
 
 async def _open_recorder(config: Config, clock: SystemClock, life: AsyncExitStack) -> Recorder:
+    """Open the audit log and record this boot; its stop is the last record that life writes."""
     log = AuditLog.open(
         config.state.audit_log,
         key=SigningKey.load_or_generate(config.state.box_key),
@@ -134,16 +135,14 @@ async def _open_recorder(config: Config, clock: SystemClock, life: AsyncExitStac
     life.callback(log.close)
     recorder = Recorder(log, queue_records_max=config.audit.queue_records_max)
     life.push_async_callback(asyncio.to_thread, recorder.close)
-    return recorder
-
-
-async def _resume(
-    config: Config, recorder: Recorder, controlplane: ControlPlane, life: AsyncExitStack
-) -> None:
-    """Record this boot and return to the last completed decision of each model."""
     boot = Boot(release=release(), config_sha256=config.digest)
     await recorder.append(lambda: boot)
     life.push_async_callback(recorder.append, lambda: Stop(reason="the runtime was stopped"))
+    return recorder
+
+
+async def _resume(config: Config, controlplane: ControlPlane) -> None:
+    """Return to the last completed decision of each model."""
     with AuditReader(config.state.audit_log) as reader:
         completed, interrupted = reader.last_outcomes(), reader.open_decisions()
     await controlplane.resume(completed, interrupted)

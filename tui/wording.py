@@ -6,7 +6,7 @@ never as a zero. Leaves to others: layout and colour.
 """
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 NOTHING = "-"
 _KILO = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
@@ -108,6 +108,14 @@ def ago(moment: str, now_ns: int) -> str:
     if seconds >= 86_400:
         return f"{seconds // 86_400} d ago"
     return f"{seconds // 3600} h ago" if seconds >= 3600 else f"{seconds // 60} min ago"
+
+
+def moment(text: str) -> str:
+    """An RFC 3339 time in UTC to the second, such as 2026-11-20 23:44:02 UTC; else `text` unchanged."""
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    except ValueError:
+        return text or NOTHING
 
 
 def version(number: int | None) -> str:

@@ -29,7 +29,7 @@ from appliance.audit.schema import (
 )
 from appliance.audit.tree import Frontier, leaf_hash
 from appliance.clock import Clock
-from appliance.database import Database, SqliteError
+from appliance.database import SQLITE_ERRORS, Database
 from appliance.errors import AuditBroken, AuditUnwritable
 from appliance.signing import PublicKey, SigningKey
 
@@ -96,7 +96,7 @@ class AuditLog:
                 checkpoint_seconds=checkpoint_seconds,
             )
             log.checkpoint()
-        except SqliteError as error:
+        except SQLITE_ERRORS as error:
             database.close()
             raise _unwritable(error) from error
         except BaseException:
@@ -178,7 +178,7 @@ class AuditLog:
                 connection.executemany(INSERT_RECORD, rows)
                 if note is not None:
                     connection.execute(INSERT_CHECKPOINT, (size, frontier.to_bytes(), note))
-        except SqliteError as error:
+        except SQLITE_ERRORS as error:
             raise _unwritable(error) from error
         self._frontier = frontier
         if note is not None:
@@ -218,7 +218,7 @@ def _resume(database: Database, public: PublicKey) -> tuple[Frontier, int]:
     return frontier, checkpoint.size
 
 
-def _unwritable(error: SqliteError) -> AuditUnwritable:
+def _unwritable(error: Exception) -> AuditUnwritable:
     remedies = {
         "SQLITE_FULL": "free disk space, or raise the limit on the log's bytes",
         "SQLITE_READONLY": "check the owner and permissions of the audit directory",

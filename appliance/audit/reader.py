@@ -22,7 +22,7 @@ from appliance.audit.pages import (
 )
 from appliance.audit.record import CATEGORIES, Decision, Entry, Outcome
 from appliance.audit.schema import SCHEMA, Row, entry_of
-from appliance.database import Connection, Database, SqliteError
+from appliance.database import SQLITE_ERRORS, Connection, Database
 from appliance.deployment import Deployment
 from appliance.errors import AuditError, UnknownRecord
 
@@ -146,7 +146,7 @@ class AuditReader:
     def _reading(self) -> Iterator[Connection]:
         try:
             yield self._database.connection
-        except SqliteError as error:
+        except SQLITE_ERRORS as error:
             raise AuditError(
                 f"the audit log {self._database.path} cannot be read: {error}",
                 remedy="check the disk, then run `holdfast audit verify`",

@@ -18,7 +18,7 @@ from appliance.audit.pages import checkpoint_rows, count_records, last_checkpoin
 from appliance.audit.record import EVIDENCE_REMEDY
 from appliance.audit.schema import LEAF, SCHEMA, CheckpointRow, broken, checkpoint_of, entry_of
 from appliance.audit.tree import Frontier
-from appliance.database import Connection, Database, SqliteError
+from appliance.database import SQLITE_ERRORS, Connection, Database
 from appliance.errors import AuditBroken, AuditError
 from appliance.signing import PublicKey
 
@@ -87,7 +87,7 @@ def verify(
         walk = _Walk(database.connection, public)
         try:
             walk.run(outside, progress)
-        except SqliteError as error:
+        except SQLITE_ERRORS as error:
             raise broken(walk.frontier.size, f"the file is damaged here: {error}") from error
     return Verification(
         records=walk.frontier.size,
@@ -123,7 +123,8 @@ class _Walk:
         end = count_records(self._connection)
         if not newest:
             raise AuditBroken("the log has no checkpoint", remedy=EVIDENCE_REMEDY)
-        claims = heapq.merge(self._stored(newest[0][0]), outside, key=lambda claim: claim.size)
+        signed = newest[0][0]
+        claims = heapq.merge(self._stored(signed), outside, key=lambda claim: claim.size)
         claim = self._settle(next(claims, None), claims)
         sequence = 0
         for page in pages(self._connection, before=end):
@@ -137,6 +138,13 @@ class _Walk:
                 progress(sequence, end)
         if claim is not None:
             raise _cut_short(claim, end)
+        # A damaged page can hide from a walk what a search for the last one found.
+        if sequence != end:
+            raise broken(sequence, "the file is damaged here: the walk ends too soon")
+        if self.checkpointed != signed:
+            raise AuditBroken(
+                f"checkpoint {signed}: the file is damaged here", remedy=EVIDENCE_REMEDY
+            )
 
     def _stored(self, up_to: int) -> Iterator[_Claim]:
         for row in checkpoint_rows(self._connection, up_to=up_to):

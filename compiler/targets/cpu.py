@@ -11,9 +11,12 @@ from typing import Literal
 from appliance.errors import EngineBuild
 from appliance.files import sha256_file, write_file
 from appliance.store import EngineEntry
+from appliance.tensors import DataType, Interface
 from compiler.targets.target import stamp
 from runtime.engines.cpu import compile_options, core, session_options
 from runtime.engines.libraries import onnxruntime, openvino
+
+_NARROWED = (DataType.INT64, DataType.UINT64, DataType.UINT32, DataType.FP64)
 
 
 class OnnxRuntimeTarget:
@@ -25,7 +28,13 @@ class OnnxRuntimeTarget:
 
     kind: Literal["onnxruntime"] = "onnxruntime"
 
-    def compile(self, model: Path, directory: Path, threads: int) -> EngineEntry:
+    def compile(
+        self,
+        model: Path,
+        directory: Path,
+        interface: Interface,  # noqa: ARG002 - every datatype is computed as it is
+        threads: int,
+    ) -> EngineEntry:
         """See `Target.compile`."""
         library, path = onnxruntime(), directory / "engine.ort"
         options = session_options(threads)
@@ -40,12 +49,19 @@ class OnnxRuntimeTarget:
 
 
 class OpenVinoTarget:
-    """Writes `engine.blob`, compiled by OpenVINO's CPU plugin."""
+    """Writes `engine.blob`, compiled by OpenVINO's CPU plugin.
+
+    The plugin computes 64-bit integers in 32 bits and doubles as floats without a word, so that large
+    values come out wrong: models that take or give such tensors are refused.
+    """
 
     kind: Literal["openvino"] = "openvino"
 
-    def compile(self, model: Path, directory: Path, threads: int) -> EngineEntry:
+    def compile(
+        self, model: Path, directory: Path, interface: Interface, threads: int
+    ) -> EngineEntry:
         """See `Target.compile`."""
+        _check_widths(interface)
         library, path = openvino(), directory / "engine.blob"
         try:
             compiled = core().compile_model(
@@ -56,6 +72,19 @@ class OpenVinoTarget:
             raise _refused("OpenVINO", error) from error
         write_file(path, blob)
         return _entry(self.kind, path, f"openvino {library.__version__}")
+
+
+def _check_widths(interface: Interface) -> None:
+    narrowed = [
+        f"'{spec.name}' {spec.datatype}"
+        for spec in (*interface.inputs, *interface.outputs)
+        if spec.datatype in _NARROWED
+    ]
+    if narrowed:
+        raise EngineBuild(
+            f"OpenVINO computes {', '.join(narrowed)} in fewer bits",
+            remedy="cast to INT32 or FP32 in the model if the values allow it",
+        )
 
 
 def _entry(kind: Literal["onnxruntime", "openvino"], path: Path, library: str) -> EngineEntry:

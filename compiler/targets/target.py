@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from appliance.store import EngineEntry
+from appliance.tensors import Interface
 
 
 class Target(Protocol):
@@ -20,10 +21,13 @@ class Target(Protocol):
     def kind(self) -> str:
         """The kind of engine it makes, as in the table of `runtime.engines`."""
 
-    def compile(self, model: Path, directory: Path, threads: int) -> EngineEntry:
+    def compile(
+        self, model: Path, directory: Path, interface: Interface, threads: int
+    ) -> EngineEntry:
         """Compile the checked ONNX file `model` into a file in `directory`, for `threads` threads.
 
-        Raises EngineBuild when the library cannot take the model, StateError when the disk refuses.
+        Raises EngineBuild when the library cannot take the model, or would compute it in narrower
+        numbers than `interface` promises; StateError when the disk refuses.
         """
 
 

@@ -21,10 +21,7 @@ from appliance.layout import (
     floats,
 )
 from appliance.tensors import Array
-from runtime.kernels.vector_fit import fit_layout
 from runtime.kernels.vector_steps import ImageKernel, score_kernel
-
-__all__ = ["DriftVector", "fit_layout"]
 
 Tensors: TypeAlias = Mapping[str, Array]
 Fill: TypeAlias = Callable[[Tensors, Tensors, Floats], None]

@@ -178,5 +178,7 @@ def test_an_unknown_output_is_refused():
     request.outputs.add(name="z")
     with pytest.raises(RequestError, match="unexpected inference output 'z' for model 'm'"):
         chosen_tensors(
-            call_from(request, peer="", new_id=lambda: "made"), Interface(inputs=(), outputs=(), batch_max=0), {}
+            call_from(request, peer="", new_id=lambda: "made"),
+            Interface(inputs=(), outputs=(), batch_max=0),
+            {},
         )

@@ -18,7 +18,7 @@ from tui.livecheck import check_served, write_report
 from tui.printing import aside, cell, out, print_json, progress, table
 
 FINDINGS_SHOWN = 12
-FEATURES_DRAWN = 3
+FEATURES_DRAWN = 2
 BAR_CELLS = 24
 _GRAVITY = (Verdict.DRIFT, Verdict.REAL_BUT_SMALL, Verdict.TOO_LITTLE_DATA, Verdict.QUIET)
 _STYLES = {
@@ -82,16 +82,18 @@ def _gravity(finding: Finding) -> tuple[int, float]:
 
 
 def _findings(findings: Sequence[Finding]) -> Table:
+    """One line a finding; p must be under its level and the effect at its least to count as drift."""
     shown = table(
         "Feature",
         "What",
         "Statistic",
         "p",
+        "Level",
         "Effect",
-        "Needs",
+        "Least",
         "n",
         "Verdict",
-        right=("Statistic", "p", "Effect", "Needs", "n"),
+        right=("Statistic", "p", "Level", "Effect", "Least", "n"),
     )
     for finding in findings:
         shown.add_row(
@@ -99,6 +101,7 @@ def _findings(findings: Sequence[Finding]) -> Table:
             finding.kind,
             f"{finding.statistic:.3g}",
             f"{finding.p:.2g}",
+            f"{finding.level:.2g}",
             f"{finding.effect:.3f}",
             f"{finding.effect_min:.3f}",
             f"{finding.n:,}",

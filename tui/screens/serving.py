@@ -60,8 +60,7 @@ class ServingScreen(Screen[None]):
         yield Footer(show_command_palette=False)
 
     def on_mount(self) -> None:
-        """Start with the cursor in the models table."""
-        self.query_one(ModelTable).focus()
+        """Draw what is known so far."""
         self.redraw()
 
     def show(self, snapshot: Snapshot, *, busy: str = "") -> None:
@@ -74,9 +73,14 @@ class ServingScreen(Screen[None]):
         """Draw everything from the snapshot and the cursors."""
         self.query_one(StatusLine).show(self.snapshot, busy=self.busy, wide=self._wide)
         self.query_one(notice.Notice).show(self.snapshot)
-        self.set_class(notice.needed(self.snapshot), "-empty")
-        self.query_one(ModelTable).show_snapshot(self.snapshot, wide=self._wide)
-        self._draw_chosen()
+        empty, was_empty = notice.needed(self.snapshot), self.has_class("-empty")
+        self.set_class(empty, "-empty")
+        # Hidden tables keep their lines and cursors for the next snapshot that has something to show.
+        if not empty:
+            self.query_one(ModelTable).show_snapshot(self.snapshot, wide=self._wide)
+            self._draw_chosen()
+        if was_empty and not empty:
+            self.query_one(ModelTable).focus()
         self.refresh_bindings()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002 - Textual's signature

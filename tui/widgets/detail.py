@@ -37,17 +37,16 @@ def _text(version: VersionLine | None, *, wide: bool) -> Text:
     text = Text()
     if version.damage:
         text.append(f"Cannot be read: {version.damage}\n", style="bold red")
-    text.append(version.release_notes or "No release notes.")
     if wide:
         for name, value in _facts(version):
-            text.append(f"\n{name:<11}", style="dim").append(value)
-    return text
+            text.append(f"{name:<12}", style="dim").append(f"{value}\n")
+        text.append("\n")
+    return text.append(version.release_notes or "No release notes.")
 
 
 def _facts(version: VersionLine) -> list[tuple[str, str]]:
     return [
-        ("", ""),
-        ("Built", version.built or wording.NOTHING),
+        ("Built", wording.moment(version.built)),
         ("Engine", version.engine or wording.NOTHING),
         ("Acceptance", acceptance(version.thresholds) or wording.NOTHING),
         ("Bundle", version.bundle_sha256[:24] or wording.NOTHING),

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from pysqlite3 import dbapi2 as sqlite
 
 from appliance.audit.log import AuditLog
 from appliance.audit.record import Inference
@@ -98,3 +99,19 @@ def open_log(path: Path, key: SigningKey, clock: HandClock) -> Callable[..., Aud
         return AuditLog.open(path, **(settings | options))  # type: ignore[arg-type]
 
     return open_it
+
+
+@pytest.fixture(scope="session")
+def tamper() -> Callable[..., None]:
+    """tamper(path, statement, values...) is what someone with the file but without the key can do."""
+
+    def run(path: Path, *statements: str, values: tuple[object, ...] = ()) -> None:
+        connection = sqlite.connect(str(path), isolation_level=None)
+        triggers = "SELECT name FROM sqlite_schema WHERE type = 'trigger'"
+        for (trigger,) in connection.execute(triggers).fetchall():
+            connection.execute(f"DROP TRIGGER {trigger}")
+        for statement in statements:
+            connection.execute(statement, values if "?" in statement else ())
+        connection.close()
+
+    return run

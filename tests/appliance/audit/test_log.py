@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -27,18 +28,6 @@ Make = Callable[..., Inference]
 def signed_sizes(path: Path, key: SigningKey) -> list[int]:
     with AuditReader(path) as reader:
         return [open_checkpoint(note, key.public).size for note in reader.checkpoints(100)]
-
-
-def tamper(path: Path, *statements: str) -> None:
-    """What someone with the file but without the key can do to a log at rest."""
-    connection = sqlite.connect(str(path), isolation_level=None)
-    for (trigger,) in connection.execute(
-        "SELECT name FROM sqlite_schema WHERE type = 'trigger'"
-    ).fetchall():
-        connection.execute(f"DROP TRIGGER {trigger}")
-    for statement in statements:
-        connection.execute(statement)
-    connection.close()
 
 
 def test_a_new_log_starts_with_a_checkpoint_over_nothing(
@@ -172,13 +161,13 @@ def test_a_full_log_refuses_whole_groups_and_goes_on_when_there_is_space(
     open_log: Open, path: Path, key: SigningKey, inference: Make
 ) -> None:
     log = open_log(bytes_max=200_000, checkpoint_records=10)
-    written = 0
+    group = [inference(each) for each in range(20)]
     with pytest.raises(AuditUnwritable, match="full") as caught:
-        while True:
-            log.append([inference(written + each) for each in range(20)])
-            written += 20
+        deque((log.append(group) for _ in range(100)), maxlen=0)
+    written = log.size
     assert caught.value.remedy == "free disk space, or raise the limit on the log's bytes"
-    assert log.size == written > 0
+    assert written % 20 == 0
+    assert 0 < written < 2000
     with AuditReader(path) as reader:
         assert reader.size() == written
 
@@ -287,6 +276,17 @@ def test_opening_signs_what_a_crash_left_unsigned(
     assert signed_sizes(path, key) == [0, 5]
 
 
+@pytest.fixture
+def crashed(open_log: Open, path: Path, inference: Make) -> Path:
+    """A log of nine records whose writer died after its last checkpoint, at five."""
+    with open_log() as log:
+        log.append([inference(number) for number in range(5)])
+    log = open_log()
+    log.append([inference(number) for number in range(5, 9)])
+    log._database.close()
+    return path
+
+
 @pytest.mark.parametrize(
     ("statement", "message"),
     [
@@ -306,14 +306,9 @@ def test_opening_signs_what_a_crash_left_unsigned(
     ],
 )
 def test_opening_refuses_a_log_that_was_tampered_with_where_it_goes_on(
-    open_log: Open, path: Path, inference: Make, statement: str, message: str
+    open_log: Open, crashed: Path, tamper, statement: str, message: str
 ) -> None:
-    with open_log() as log:
-        log.append([inference(number) for number in range(5)])
-    log = open_log()
-    log.append([inference(number) for number in range(5, 9)])
-    log._database.close()
-    tamper(path, "DELETE FROM checkpoint WHERE size < 5", statement)
+    tamper(crashed, "DELETE FROM checkpoint WHERE size < 5", statement)
 
     with pytest.raises(AuditBroken, match=message):
         open_log()

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from PIL import Image
 
 from appliance.errors import RecipeError, RequestError
 from appliance.recipe import (
@@ -104,9 +105,12 @@ def weights(length: int, count: int) -> Array:
 @st.composite
 def images(draw: st.DrawFn) -> Array:
     shape = (draw(st.integers(1, 3)), draw(SIDES), draw(SIDES), draw(st.sampled_from([1, 3, 4])))
-    if draw(st.booleans()):
-        return draw(arrays.arrays(np.uint8, shape))
-    return draw(arrays.arrays(np.float32, shape, elements=st.floats(-1e3, 1e3, width=32)))
+    match draw(st.sampled_from([np.uint8, np.float32, np.int16])):
+        case np.float32:
+            elements = st.floats(-1e3, 1e3, width=32)
+            return draw(arrays.arrays(np.float32, shape, elements=elements))
+        case dtype:
+            return draw(arrays.arrays(dtype, shape))
 
 
 @st.composite
@@ -194,6 +198,15 @@ def test_shrinking_takes_two_samples_and_does_not_average() -> None:
     raw = np.arange(0, 80, 10, dtype=np.uint8).reshape(1, 1, 8, 1)
     made = prepared(raw, Resize(height=1, width=2))
     np.testing.assert_array_equal(made.ravel(), [15, 55])
+
+
+@pytest.mark.parametrize(("old", "new"), [((5, 7), (13, 20)), ((8, 8), (28, 28)), ((1, 9), (4, 9))])
+def test_enlarging_agrees_with_pillow(old: tuple[int, int], new: tuple[int, int]) -> None:
+    """Pillow averages when it shrinks; when it enlarges it is bilinear with half-pixel centres too."""
+    raw = np.random.default_rng(1).uniform(0, 255, (1, *old, 1)).astype(np.float32)
+    made = prepared(raw, Resize(height=new[0], width=new[1]))
+    theirs = Image.fromarray(raw[0, :, :, 0]).resize(new[::-1], Image.Resampling.BILINEAR)
+    np.testing.assert_allclose(made[0, :, :, 0], np.asarray(theirs), atol=1e-4)
 
 
 def test_letterbox_puts_odd_pixels_right_and_below() -> None:

@@ -1,0 +1,129 @@
+"""A version between its kernels: batches, failures of one request, proof."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from appliance.errors import EngineError, GoldenMissed
+from appliance.golden import Golden
+from appliance.manifest import Manifest
+from appliance.recipe import Recipe, Softmax, served_interface
+from appliance.store import Store
+from appliance.tensors import DataType, Interface, TensorSpec
+from runtime.kernels.chain import Chain
+from runtime.kernels.vector import DriftVector
+from runtime.kernels.vector_fit import fit_layout
+from runtime.servable import Servable, golden_of, load_proven
+
+X = TensorSpec(name="x", datatype=DataType.FP32, shape=(2,))
+Y = TensorSpec(name="y", datatype=DataType.FP32, shape=(2,))
+RECIPE = Recipe(after=(Softmax(tensor="y", output="p"),))
+
+
+class Negating:
+    """An engine that gives -x, and fails on any batch that holds a 13."""
+
+    kind = "fake"
+
+    def __init__(self, batch_max):
+        self.interface = Interface(inputs=(X,), outputs=(Y,), batch_max=batch_max)
+        self.calls = []
+        self.closed = False
+
+    def run(self, inputs):
+        x = inputs["x"]
+        self.calls.append(x.shape)
+        if (x == 13).any():
+            raise EngineError("13 is unlucky", remedy="send another number")
+        return {"y": -x}
+
+    def close(self):
+        self.closed = True
+
+
+def servable(batch_max=4):
+    engine = Negating(batch_max)
+    served = served_interface(RECIPE, engine.interface)
+    rows = np.eye(2, dtype=np.float32) if batch_max else np.ones(2, np.float32)
+    layout = fit_layout(RECIPE, engine.interface, {"x": rows}, {"y": -rows})
+    chain = Chain(RECIPE, served=served, engine=engine.interface)
+    return Servable(engine=engine, chain=chain, vector=DriftVector(layout), served=served), engine
+
+
+def rows(*values):
+    return {"x": np.array([[value, value + 1] for value in values], np.float32)}
+
+
+def test_requests_share_one_engine_call_and_get_their_own_rows():
+    ours, engine = servable()
+    first, second = ours.run([rows(1), rows(5, 7)])
+    assert engine.calls == [(3, 2)]
+    np.testing.assert_array_equal(first.outputs["y"], [[-1, -2]])
+    np.testing.assert_array_equal(second.outputs["y"], [[-5, -6], [-7, -8]])
+    np.testing.assert_allclose(second.outputs["p"].sum(axis=1), 1, rtol=1e-6)
+    assert (len(first.vectors), len(second.vectors)) == (1, 2)
+
+
+def test_a_request_the_engine_refuses_fails_alone():
+    ours, _ = servable()
+    good, bad, other = ours.run([rows(1), rows(13), rows(3)])
+    assert isinstance(bad, EngineError)
+    np.testing.assert_array_equal(good.outputs["y"], [[-1, -2]])
+    np.testing.assert_array_equal(other.outputs["y"], [[-3, -4]])
+
+
+def test_answers_outlive_the_next_batch():
+    ours, _ = servable()
+    (first,) = ours.run([rows(1)])
+    ours.run([rows(9)])
+    np.testing.assert_array_equal(first.outputs["y"], [[-1, -2]])
+
+
+def test_an_unbatched_model_has_no_row_axis():
+    ours, engine = servable(batch_max=0)
+    (answer,) = ours.run([{"x": np.array([1, 2], np.float32)}])
+    assert engine.calls == [(2,)]
+    np.testing.assert_array_equal(answer.outputs["y"], [-1, -2])
+    assert answer.vectors.shape[0] == 1
+
+
+def manifest_of(state: Path) -> Manifest:
+    return Store(state / "store").describe("digits", 1).manifest
+
+
+@pytest.mark.parametrize("batch_max", [4, 0])
+def test_proof_runs_rows_alone_and_in_batches(batch_max, digits_state):
+    ours, engine = servable(batch_max)
+    inputs = rows(1, 2, 3, 4, 5)["x"]
+    golden = Golden(inputs={"x": inputs}, outputs={"y": -inputs})
+    assert ours.prove(golden, manifest_of(digits_state)) == 0.0
+    if batch_max:
+        assert engine.calls == [(1, 2)] * 5 + [(4, 2), (1, 2)]
+    wrong = Golden(inputs={"x": inputs}, outputs={"y": -inputs - 1})
+    with pytest.raises(GoldenMissed, match="output 'y' at"):
+        ours.prove(wrong, manifest_of(digits_state))
+
+
+def test_warming_runs_every_bucket():
+    ours, engine = servable()
+    ours.warm(Golden(inputs={"x": rows(1)["x"]}, outputs={}))
+    assert engine.calls == [(1, 2), (2, 2), (4, 2)]
+
+
+def test_a_stored_version_is_loaded_warm_and_proven(state, held_out):
+    stored = Store(state / "store").open("digits", 2)
+    ours = load_proven(stored, threads=1)
+    (answer,) = ours.run([{"image": held_out["image"][:8]}])
+    assert answer.outputs["labels"].shape == (8, 3)
+    ours.close()
+
+
+def test_a_stored_version_that_misses_its_golden_vectors_is_not_served(state):
+    stored = Store(state / "store").open("digits", 1)
+    golden = golden_of(stored.directory)
+    golden.outputs["logits"][3, 3] += 1
+    (stored.directory / "golden.npz").chmod(0o644)
+    (stored.directory / "golden.npz").write_bytes(golden.to_bytes())
+    with pytest.raises(GoldenMissed, match=r"'logits' at \[0, 3\]"):
+        load_proven(stored, threads=1)
