@@ -66,48 +66,34 @@ class Database:
         """
         _check_library()
         make_directory(path.parent)
-        lock = _lock(path, schema)
-        try:
+        with contextlib.ExitStack() as undo:
+            lock = _lock(path, schema)
+            undo.callback(os.close, lock)
             connection = _connect(path, "rwc")
-            database = cls(path, connection, lock)
-        except BaseException:
-            os.close(lock)
-            raise
-        try:
-            _prepare_writer(connection, schema, path, bytes_max)
-            sync_directory(path.parent)
-        except SQLITE_ERRORS as error:
-            database.close()
-            raise _unusable(path, schema, error) from error
-        except BaseException:
-            database.close()
-            raise
-        return database
+            undo.callback(connection.close)
+            with _usable(path, schema):
+                _prepare_writer(connection, schema, path, bytes_max)
+                sync_directory(path.parent)
+            undo.pop_all()
+        return cls(path, connection, lock)
 
     @classmethod
     def read(cls, path: Path, schema: Schema) -> Self:
         """Open `path` for reading only. Raises StateError when it is missing or not of this schema."""
         _check_library()
-        if not path.exists():
+        with _usable(path, schema):
+            missing = not path.exists()
+        if missing:
             raise StateError(
                 f"there is no {schema.name} at {path}",
                 remedy="check the state directory; the runtime makes the file at its first start",
             )
-        connection = _connect(path, "ro")
-        try:
-            # A file from elsewhere may carry hostile SQL in its schema: none of it is trusted.
-            connection.execute("PRAGMA trusted_schema=OFF")
-            _check_kind(connection, schema, path)
-            version = _pragma(connection, "user_version")
-        except SQLITE_ERRORS as error:
-            connection.close()
-            raise _unusable(path, schema, error) from error
-        except StateError:
-            connection.close()
-            raise
-        if version != len(schema.migrations):
-            connection.close()
-            raise _other_release(path, schema, version)
+        with contextlib.ExitStack() as undo:
+            connection = _connect(path, "ro")
+            undo.callback(connection.close)
+            with _usable(path, schema):
+                _prepare_reader(connection, schema, path)
+            undo.pop_all()
         return cls(path, connection)
 
     @contextlib.contextmanager
@@ -157,7 +143,7 @@ def _lock(path: Path, schema: Schema) -> int:
         raise unwritable(beside, error) from error
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+    except BlockingIOError as error:
         holder = os.pread(handle, 32, 0).decode("ascii", "replace").strip()
         os.close(handle)
         raise StateError(
@@ -188,7 +174,12 @@ def _prepare_writer(
     connection: Connection, schema: Schema, path: Path, bytes_max: int | None
 ) -> None:
     _check_kind(connection, schema, path)
-    connection.execute("PRAGMA journal_mode=WAL")
+    (mode,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
+    if mode != "wal":
+        raise StateError(
+            f"the file system of {path} cannot hold a write-ahead log",
+            remedy="put the state directory on a local disk",
+        )
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute("PRAGMA foreign_keys=ON")
     connection.execute(f"PRAGMA journal_size_limit={WAL_BYTES_KEPT}")
@@ -196,6 +187,15 @@ def _prepare_writer(
     if bytes_max is not None:
         pages = max(1, bytes_max // _pragma(connection, "page_size"))
         connection.execute(f"PRAGMA max_page_count={pages}")
+
+
+def _prepare_reader(connection: Connection, schema: Schema, path: Path) -> None:
+    # A file from elsewhere may carry hostile SQL in its schema: none of it is trusted.
+    connection.execute("PRAGMA trusted_schema=OFF")
+    _check_kind(connection, schema, path)
+    version = _pragma(connection, "user_version")
+    if version != len(schema.migrations):
+        raise _other_release(path, schema, version)
 
 
 def _check_kind(connection: Connection, schema: Schema, path: Path) -> None:
@@ -240,8 +240,13 @@ def _other_release(path: Path, schema: Schema, version: int) -> StateError:
     )
 
 
-def _unusable(path: Path, schema: Schema, error: Exception) -> StateError:
-    return StateError(
-        f"the {schema.name} {path} cannot be used: {error}",
-        remedy="check the disk and the file; restore a copy if it is damaged",
-    )
+@contextlib.contextmanager
+def _usable(path: Path, schema: Schema) -> Iterator[None]:
+    """Tell whatever keeps `path` from being opened as a StateError."""
+    try:
+        yield
+    except (*SQLITE_ERRORS, OSError) as error:
+        raise StateError(
+            f"the {schema.name} {path} cannot be used: {error}",
+            remedy="check the disk and the file; restore a copy if it is damaged",
+        ) from error

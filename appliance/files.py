@@ -118,7 +118,7 @@ def is_safe_name(name: str) -> bool:
     """True when `name` is a relative POSIX path that stays below where it is joined."""
     path = PurePosixPath(name)
     plain = bool(name) and not path.is_absolute() and str(path) == name and "\0" not in name
-    return plain and all(part not in ("..", ".") for part in path.parts)
+    return plain and bool(path.parts) and ".." not in path.parts
 
 
 def unwritable(path: Path, error: OSError) -> StateError:

@@ -66,13 +66,23 @@ def arrays_to_bytes(arrays: Mapping[str, Array]) -> bytes:
 def load_arrays(path: Path, error: type[ApplianceError]) -> dict[str, Array]:
     """Read a .npz file of plain arrays; raises `error` when it is none or holds objects."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, AttributeError, TypeError, EOFError) as cause:
-        raise error(
-            f"{path} is not a readable .npz of plain arrays: {cause}",
-            remedy="write it with numpy.savez from arrays of numbers",
-        ) from cause
+        # numpy leaves its own file open when the archive is damaged.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except FileNotFoundError as cause:
+        raise error(f"no file {path}", remedy="check the path") from cause
+    except Exception as cause:  # numpy, zipfile and zlib raise what they like on damaged bytes
+        raise _no_arrays(path, error) from cause
+    if not all(isinstance(array, np.ndarray) for array in arrays.values()):
+        raise _no_arrays(path, error)
+    return arrays
+
+
+def _no_arrays(path: Path, error: type[ApplianceError]) -> ApplianceError:
+    return error(
+        f"{path} is not a readable .npz of plain arrays",
+        remedy="write it with numpy.savez from arrays of numbers",
+    )
 
 
 def _under(prefix: str, arrays: Mapping[str, Array]) -> dict[str, Array]:

@@ -16,7 +16,7 @@ from appliance.tables import canonical_json
 from appliance.tensors import Interface, TensorName
 from appliance.version import ModelName
 
-Digest = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+Digest = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}\\Z")]
 FRACTION = msgspec.Meta(ge=0.0, le=1.0)
 
 MODEL_FILE = "model.onnx"

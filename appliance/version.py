@@ -12,7 +12,7 @@ import msgspec
 
 from appliance.errors import UnknownModel, UnknownVersion
 
-NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$"
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}\Z"
 ModelName = Annotated[str, msgspec.Meta(pattern=NAME_PATTERN)]
 VersionNumber = Annotated[int, msgspec.Meta(ge=1)]
 

@@ -92,7 +92,9 @@ class ServedTable:
         loaded = self.loaded(model)
         try:
             deployment = self.deployment(model)
-            known = loaded if requested in map(str, loaded) else self._store.versions(model)
+            # The store is listed only for a version that is not loaded: no request waits for the disk.
+            listed = requested and requested not in map(str, loaded)
+            known = self._store.versions(model) if listed else loaded
         except UnknownModel as error:
             raise UnknownModel(
                 f"Request for unknown model: '{model}' is not found", remedy=error.remedy

@@ -27,12 +27,6 @@ def key_hash(name: str, public: PublicKey) -> bytes:
     return hashlib.sha256(name.encode() + b"\n" + ED25519 + public.raw).digest()[:KEY_HASH_BYTES]
 
 
-def verifier_key(name: str, public: PublicKey) -> str:
-    """The one-line form of a public key that other note tools read: name+hash+base64(type || key)."""
-    encoded = base64.b64encode(ED25519 + public.raw).decode()
-    return f"{name}+{key_hash(name, public).hex()}+{encoded}"
-
-
 def sign_note(text: str, name: str, key: SigningKey) -> str:
     """The note of `text`, which ends in a newline, signed by `key` under `name`."""
     signature = key_hash(name, key.public) + key.sign(text.encode())

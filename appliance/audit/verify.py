@@ -117,13 +117,7 @@ class _Walk:
         self.checkpointed = 0
 
     def run(self, outside: list[_Claim], progress: Progress | None) -> None:
-        # Both ends are fixed first, the checkpoints' before the records', so that a writer that goes
-        # on during the walk cannot make them disagree.
-        newest = last_checkpoints(self._connection, 1)
-        end = count_records(self._connection)
-        if not newest:
-            raise AuditBroken("the log has no checkpoint", remedy=EVIDENCE_REMEDY)
-        signed = newest[0][0]
+        signed, end = self._ends()
         claims = heapq.merge(self._stored(signed), outside, key=lambda claim: claim.size)
         claim = self._settle(next(claims, None), claims)
         sequence = 0
@@ -137,14 +131,20 @@ class _Walk:
             if progress is not None:
                 progress(sequence, end)
         if claim is not None:
-            raise _cut_short(claim, end)
-        # A damaged page can hide from a walk what a search for the last one found.
-        if sequence != end:
-            raise broken(sequence, "the file is damaged here: the walk ends too soon")
-        if self.checkpointed != signed:
-            raise AuditBroken(
-                f"checkpoint {signed}: the file is damaged here", remedy=EVIDENCE_REMEDY
-            )
+            raise _cut_short(claim, sequence)
+        # A damaged page can hide from a walk what the search for the last one found.
+        if (self.checkpointed, sequence) != (signed, end):
+            raise broken(sequence, "the file is damaged here: the walk ends before the log does")
+
+    def _ends(self) -> tuple[int, int]:
+        """The size of the last checkpoint and of the log, in this order.
+
+        Fixed before the walk, so that a writer that goes on meanwhile cannot make them disagree.
+        """
+        newest = last_checkpoints(self._connection, 1)
+        if not newest:
+            raise AuditBroken("the log has no checkpoint", remedy=EVIDENCE_REMEDY)
+        return newest[0][0], count_records(self._connection)
 
     def _stored(self, up_to: int) -> Iterator[_Claim]:
         for row in checkpoint_rows(self._connection, up_to=up_to):

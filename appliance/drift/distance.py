@@ -92,12 +92,15 @@ def moved_share(reference: Counts, live: Counts) -> float:
 
 
 def chi_square(reference: Counts, live: Counts) -> float:
-    """Pearson's chi-square of the 2 x categories table; empty categories count for nothing."""
-    m, n = int(reference.sum()), int(live.sum())
-    if not m or not n:
+    """The larger of two statistics of the 2 x categories table: Pearson's and the likelihood ratio's.
+
+    Pearson's sees a new category best, the likelihood ratio (G) one that vanished; the larger one sees
+    either nearly as well as the better of the two. Empty categories count for nothing.
+    """
+    if not reference.any() or not live.any():
         return 0.0
     pooled = reference + live
-    return (m + n) ** 2 / (m * n) * float(_spread(live, pooled, n))
+    return float(_chi_squares(live[pooled > 0], pooled[pooled > 0]))
 
 
 def chi_square_p(
@@ -111,13 +114,13 @@ def chi_square_p(
     pooled, n = reference + live, int(live.sum())
     if np.count_nonzero(pooled) < 2 or not reference.any() or not live.any():
         return 1.0
-    pooled, live = pooled[pooled > 0], live[pooled > 0]
-    least = float(_spread(live, pooled, n)) * (1 - 1e-12)
+    pooled = pooled[pooled > 0]
+    least = chi_square(reference, live) * (1 - 1e-9)  # equal tables may round differently
     reached, step = 0, max(1, DRAWN_CELLS_MAX // len(pooled))
     for start in range(0, permutations, step):
         size = min(step, permutations - start)
         draws = rng.multivariate_hypergeometric(pooled, n, size=size, method="marginals")
-        reached += int((_spread(draws, pooled, n) >= least).sum())
+        reached += int((_chi_squares(draws, pooled) >= least).sum())
     return (reached + 1) / (permutations + 1)
 
 
@@ -199,10 +202,15 @@ def _mean_size(a: Reals, b: Reals) -> Reals:
     return np.where(a * b < 0, crossing, sizes / 2)
 
 
-def _spread(live: Counts, pooled: Counts, n: int) -> Any:
-    """Sum over categories of (live - expected)**2 / pooled, over the last axis."""
-    expected = pooled * (n / max(1, int(pooled.sum())))
-    return ((live - expected) ** 2 / np.maximum(pooled, 1)).sum(axis=-1)
+def _chi_squares(live: Counts, pooled: Counts) -> Reals:
+    """`chi_square` over the last axis of `live`; no category of `pooled` is empty."""
+    total, n = int(pooled.sum()), live.sum(axis=-1)
+    m = total - n
+    share = (n / total)[..., None]
+    pearson = ((live - pooled * share) ** 2 / pooled).sum(axis=-1) * (total / n) * (total / m)
+    ratio = special.xlogy(live, live / (pooled * share))
+    ratio += special.xlogy(pooled - live, (pooled - live) / (pooled * (1 - share)))
+    return np.maximum(pearson, 2 * ratio.sum(axis=-1))
 
 
 def _log_choose(n: int, k: Any) -> Any:

@@ -35,7 +35,7 @@ class Thresholds(Table, frozen=True, kw_only=True):
 
     alpha: Annotated[float, msgspec.Meta(gt=0.0, lt=1.0)] = 0.05
     effect_min: NonNegative = 0.1
-    moved_min: Share = 0.05
+    moved_min: Share = 0.03
     missing_min: Share = 0.01
     rows_min: Positive = 30
     permutations: Annotated[int, msgspec.Meta(ge=99, le=1_000_000)] = 4999
@@ -54,7 +54,7 @@ class FindingKind(StrEnum):
     """What was compared, and so what `statistic` and `effect` are.
 
     DISTRIBUTION: the Kolmogorov-Smirnov statistic; Wasserstein distance in reference standard deviations.
-    CATEGORIES: chi-square; share of rows that moved. MISSING: live less reference share of NaN and
+    CATEGORIES: chi-square or likelihood ratio, the larger; share of rows that moved. MISSING: live less reference share of NaN and
     infinities; size of that difference. Effects are corrected for what chance alone would show.
     """
 

@@ -201,6 +201,13 @@ def test_a_lock_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
         Database.write(tmp_path / "notes.db", FIRST)
 
 
+def test_a_place_without_a_write_ahead_log_is_refused(path: Path) -> None:
+    connection = sqlite.connect(":memory:", isolation_level=None)
+    with pytest.raises(StateError, match="cannot hold a write-ahead log"):
+        room._prepare_writer(connection, FIRST, path, None)
+    connection.close()
+
+
 def test_a_missing_file_is_not_made_by_reading(path: Path) -> None:
     with pytest.raises(StateError, match="there is no notebook"):
         Database.read(path, FIRST)

@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -23,6 +24,7 @@ DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").
 DOCUMENTS += [ROOT / "examples" / "README.md", ROOT / "packaging" / "README.md"]
 FENCE = re.compile(r"^```([a-z ]+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
+OPERATIONS = ROOT / "docs" / "operations.md"
 APPS = {"holdfast": operator_cli.app, "holdfast-compile": compile_cli.app}
 
 
@@ -42,7 +44,7 @@ def shown() -> list[str]:
         {
             command
             for path in DOCUMENTS
-            for language in ("console", "console run")
+            for language in ("console", "console run", "console live")
             for body in blocks(path, language)
             for command in commands(body)
         }
@@ -96,23 +98,47 @@ def test_every_command_shown_exists(command: str) -> None:
         assert program in {"holdfast-runtime", "systemctl", "journalctl", "mkdir", "cp", "mv"}
 
 
-@pytest.mark.parametrize(
-    "path", [path for path in DOCUMENTS if blocks(path, "console run")], ids=each
-)
-def test_commands_marked_for_running_run(path: Path, tmp_path: Path) -> None:
-    """In one directory that looks like a checkout, one after another, each ending well."""
-    (tmp_path / "examples").symlink_to(ROOT / "examples")
-    path_with_programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    for command in (line for body in blocks(path, "console run") for line in commands(body)):
+def run(blocks_of_commands: list[str], directory: Path) -> None:
+    """Run the commands of the blocks in `directory`, one after another; each must end well."""
+    programs = Path(sys.executable).parent
+    environment = os.environ | {"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
+    for command in (line for body in blocks_of_commands for line in commands(body)):
         done = subprocess.run(
             ["sh", "-c", command],
-            cwd=tmp_path,
-            env=os.environ | {"PATH": path_with_programs, "PYTHONPATH": str(ROOT)},
+            cwd=directory,
+            env=environment,
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             check=False,
         )
         assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+
+
+def test_commands_marked_for_running_run(tmp_path: Path) -> None:
+    """In a directory that looks like a checkout."""
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    run(blocks(OPERATIONS, "console run"), tmp_path)
+
+
+def test_commands_marked_live_run_beside_a_runtime(
+    start_runtime: Callable[..., Any], state: Path, tmp_path: Path
+) -> None:
+    start_runtime(state)
+    (tmp_path / "holdfast-data").symlink_to(state)
+    run(blocks(OPERATIONS, "console live"), tmp_path)
+
+
+def test_the_client_in_the_readme_gets_answers(
+    runtime: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (example,) = blocks(ROOT / "README.md", "python")
+    assert "holdfast" not in example.lower()
+    monkeypatch.chdir(ROOT)
+    exec(example.replace("127.0.0.1:8001", runtime.address), {})
+    assert re.search(
+        r"b'(zero|one|two|three|four|five|six|seven|eight|nine)'", capsys.readouterr().out
+    )
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=each)
@@ -147,9 +173,3 @@ def test_decisions_are_listed() -> None:
     records = sorted(path.name for path in (ROOT / "docs" / "decisions").glob("0*.md"))
     assert listed == records
     assert [name[:4] for name in records] == [f"{n:04}" for n in range(1, len(records) + 1)]
-
-
-def test_the_client_in_the_readme_is_python() -> None:
-    (example,) = blocks(ROOT / "README.md", "python")
-    compile(example, "README.md", "exec")
-    assert "holdfast" not in example.lower()

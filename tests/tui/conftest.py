@@ -140,12 +140,16 @@ class FakeControl(stubs.ControlServicer):
         self.models = [wire_model("digits", active=2, previous=1, numbers=(1, 2, 3))]
         self.orders: list[wire.DecideRequest] = []
         self.refusal: ApplianceError | None = None
+        self.listing_error: ApplianceError | None = None
+        self.draining = False
         self.answered = 0
         self.listings = 0
         self.wall_ns = NOW_NS
 
     def List(self, request: wire.ListRequest, context: grpc.ServicerContext) -> wire.ListReply:
         self.listings += 1
+        if self.listing_error:
+            refuse(context, self.listing_error)
         found = [model for model in self.models if request.model in ("", model.name)]
         if request.model and not found:
             refuse(context, UnknownModel(f"unknown model '{request.model}'", remedy="use digits"))
@@ -169,10 +173,11 @@ class FakeControl(stubs.ControlServicer):
             model.previous, model.active = model.active, request.version
         elif request.act == "roll_back":
             model.previous, model.active = model.active, model.previous
+        roles = {model.active: "active", model.previous: "previous"}
         for version in model.versions:
-            version.role = {model.active: "active", model.previous: "previous"}.get(
-                version.number, "retired" if version.number == request.version else ""
-            )
+            retired = request.act == "retire" and version.number == request.version
+            gone = retired or version.role == "retired"
+            version.role = roles.get(version.number, "retired" if gone else "")
         return wire.DecideReply(decision_id="d-0007", model=model)
 
 
@@ -222,6 +227,7 @@ def wire_status(control: FakeControl) -> wire.StatusReply:
         started_wall_ns=NOW_NS - HOUR_NS,
         audit_records=1000 + control.answered,
         audit_queue=1,
+        draining=control.draining,
         models=lines,
     )
 
@@ -253,23 +259,23 @@ class ControlServer:
 
 
 @pytest.fixture
-def state(tmp_path: Path) -> Path:
-    """A state directory with a short name, since a Unix socket's path has 107 bytes at most."""
+def box_state(tmp_path: Path) -> Path:
+    """An empty state directory; a Unix socket's path has 107 bytes at most, so it is not deep."""
     return tmp_path
 
 
 @pytest.fixture
-def control(state: Path) -> Iterator[FakeControl]:
-    """A running control service in `state`."""
-    server = ControlServer(state / "control.sock")
+def control(box_state: Path) -> Iterator[FakeControl]:
+    """A running control service in `box_state`."""
+    server = ControlServer(box_state / "control.sock")
     server.start()
     yield server.control
     server.stop()
 
 
 @pytest.fixture
-def control_server(state: Path) -> Iterator[ControlServer]:
-    """A control service in `state` that the test starts and stops."""
-    server = ControlServer(state / "control.sock")
+def control_server(box_state: Path) -> Iterator[ControlServer]:
+    """A control service in `box_state` that the test starts and stops."""
+    server = ControlServer(box_state / "control.sock")
     yield server
     server.stop()

@@ -61,27 +61,27 @@ class ServingScreen(Screen[None]):
 
     def on_mount(self) -> None:
         """Draw what is known so far."""
+        self._turn(empty=notice.needed(self.snapshot))
         self.redraw()
 
     def show(self, snapshot: Snapshot, *, busy: str = "") -> None:
         """Show `snapshot`, and that the decision `busy` is being carried out."""
         self.snapshot, self.busy = snapshot, busy
-        if self.is_mounted and self.is_attached:
+        if self._ready:
             self.redraw()
 
     def redraw(self) -> None:
         """Draw everything from the snapshot and the cursors."""
         self.query_one(StatusLine).show(self.snapshot, busy=self.busy, wide=self._wide)
-        self.query_one(notice.Notice).show(self.snapshot)
         empty, was_empty = notice.needed(self.snapshot), self.has_class("-empty")
-        self.set_class(empty, "-empty")
         # Hidden tables keep their lines and cursors for the next snapshot that has something to show.
-        if not empty:
+        if empty:
+            self.query_one(notice.Notice).show(self.snapshot)
+        else:
             self.query_one(ModelTable).show_snapshot(self.snapshot, wide=self._wide)
             self._draw_chosen()
-        if was_empty and not empty:
-            self.query_one(ModelTable).focus()
-        self.refresh_bindings()
+        if empty != was_empty:
+            self._turn(empty=empty)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002 - Textual's signature
         """Offer decisions only while there is a model to decide about."""
@@ -90,7 +90,8 @@ class ServingScreen(Screen[None]):
     def on_data_table_row_highlighted(self, event: DataTable.RowHighlighted) -> None:
         """Follow a cursor."""
         event.stop()
-        self._draw_chosen()
+        if self._ready:
+            self._draw_chosen()
 
     def on_resize(self) -> None:
         """Use the room there is."""
@@ -116,8 +117,20 @@ class ServingScreen(Screen[None]):
         return self.snapshot.model(table.first().chosen or "") if table else None
 
     @property
+    def _ready(self) -> bool:
+        """True while there are widgets to draw into: not before the screen, not while leaving."""
+        return self.is_mounted and self.app.is_running
+
+    @property
     def _wide(self) -> bool:
         return self.size.width >= _WIDE_CELLS
+
+    def _turn(self, *, empty: bool) -> None:
+        """Turn from tables to notice or back; decisions are offered only beside the tables."""
+        self.set_class(empty, "-empty")
+        self.refresh_bindings()
+        if not empty:
+            self.query_one(ModelTable).focus()
 
     def _propose_version(self, kind: type[Activate] | type[Retire]) -> None:
         number = self.query_one(VersionTable).number

@@ -20,6 +20,7 @@ class VersionDetail(VerticalScroll):
         super().__init__(id="detail")
         self.border_title = "Version"
         self._text = Static()
+        self._shown: tuple[VersionLine | None, bool] | None = None
 
     def compose(self) -> ComposeResult:
         """One text that scrolls."""
@@ -28,7 +29,9 @@ class VersionDetail(VerticalScroll):
     def show(self, version: VersionLine | None, *, wide: bool) -> None:
         """Show `version`; with room the facts too, else its notes alone."""
         self.border_title = f"Version {version.number}" if version else "Version"
-        self._text.update(_text(version, wide=wide))
+        if (version, wide) != self._shown:
+            self._shown = (version, wide)
+            self._text.update(_text(version, wide=wide))
 
 
 def _text(version: VersionLine | None, *, wide: bool) -> Text:

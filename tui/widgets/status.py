@@ -35,7 +35,7 @@ class StatusLine(Static):
         if wide or not snapshot.box:
             release = snapshot.box.release if snapshot.box else ""
             parts.insert(0, Text(f"Holdfast {release}".strip(), style="bold"))
-        self.update(Text("  ").join(parts))
+        self.update(Text("  ").join(parts), layout=False)
 
 
 def _box(box: Box) -> list[Text]:

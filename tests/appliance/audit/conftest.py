@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.util
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -115,3 +116,44 @@ def tamper() -> Callable[..., None]:
         connection.close()
 
     return run
+
+
+@pytest.fixture(scope="session")
+def write_log(key: SigningKey) -> Callable[[Path, list[Inference]], None]:
+    """write_log(path, records) makes a closed log with a checkpoint every ten records."""
+
+    def write(path: Path, records: list[Inference]) -> None:
+        options = {"checkpoint_records": 10, "boot_id": "boot-1"}
+        with AuditLog.open(path, key=key, clock=HandClock(), **options) as log:
+            for start in range(0, len(records), 5):
+                log.append(records[start : start + 5])
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def whole(
+    tmp_path_factory: pytest.TempPathFactory,
+    write_log: Callable[[Path, list[Inference]], None],
+    inference: Callable[..., Inference],
+) -> Path:
+    """A log of 40 records that nobody touched; tests copy it before they do."""
+    path = tmp_path_factory.mktemp("whole") / "log.db"
+    write_log(path, [inference(number) for number in range(40)])
+    return path
+
+
+@pytest.fixture(scope="session")
+def changed(
+    whole: Path, tmp_path_factory: pytest.TempPathFactory, tamper: Callable[..., None]
+) -> Callable[..., Path]:
+    """changed(statement...) is a copy of the whole log with that done to it."""
+    directory = tmp_path_factory.mktemp("changed")
+
+    def make(*statements: str, values: tuple[object, ...] = ()) -> Path:
+        copy = directory / "log.db"
+        shutil.copy(whole, copy)
+        tamper(copy, *statements, values=values)
+        return copy
+
+    return make

@@ -1,0 +1,69 @@
+"""TOML and JSON into typed structs: what is refused, and in which words."""
+
+from typing import Annotated
+
+import msgspec
+import pytest
+
+from appliance.errors import ConfigError, SpecError
+from appliance.tables import canonical_json, from_json, from_table, read_toml
+
+
+class Inner(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A table in a table."""
+
+    minimum: Annotated[int, msgspec.Meta(ge=1)] = 1
+
+
+class Outer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the tests read."""
+
+    name: str
+    inner: tuple[Inner, ...] = ()
+
+
+def test_toml_is_read_into_a_struct(tmp_path):
+    path = tmp_path / "x.toml"
+    path.write_text('name = "n"\n[[inner]]\nminimum = 3\n')
+    assert read_toml(path, Outer, SpecError) == Outer(name="n", inner=(Inner(minimum=3),))
+
+
+@pytest.mark.parametrize(
+    ("text", "told", "remedy"),
+    [
+        ('nam = "n"', "nam", "did you mean `name`?"),
+        ('name = "n"\n[[inner]]\nminimun = 3', "inner[0]", "did you mean `minimum`?"),
+        ('name = "n"\nqqq = 1', "qqq", "remove the key"),
+        ("name = 3", "$.name", "correct the value"),
+        ('name = "n"\n[[inner]]\nminimum = 0', ">= 1", "correct the value"),
+        ("name =", "not TOML", "correct the file"),
+        ('name = "\xff"', "not TOML", "correct the file"),
+    ],
+)
+def test_a_wrong_file_is_refused_with_place_and_remedy(tmp_path, text, told, remedy):
+    path = tmp_path / "x.toml"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(SpecError) as refused:
+        read_toml(path, Outer, SpecError)
+    assert told in str(refused.value)
+    assert str(path) in str(refused.value)
+    assert refused.value.remedy == remedy
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(ConfigError) as refused:
+        read_toml(tmp_path / "x.toml", Outer, ConfigError)
+    assert refused.value.remedy == "check the path"
+
+
+def test_json_and_plain_values_are_read_the_same_way():
+    wanted = Outer(name="n")
+    assert from_json(canonical_json(wanted), Outer, SpecError, where="x") == wanted
+    assert from_table({"name": "n"}, Outer, SpecError, where="x") == wanted
+    for data in (b"", b"{", b"[]", b'{"name": 1}'):
+        with pytest.raises(SpecError):
+            from_json(data, Outer, SpecError, where="x")
+
+
+def test_canonical_json_sorts_and_keeps_no_spaces():
+    assert canonical_json({"b": 1.0, "a": ["é"]}) == '{"a":["é"],"b":1.0}'.encode()

@@ -1,0 +1,64 @@
+"""What a decision would change, before it is taken."""
+
+from dataclasses import replace
+
+import pytest
+
+from appliance.deployment import Activate, Retire, RollBack
+from appliance.errors import DecisionError, StoreError, UnknownVersion
+from tests.tui.conftest import digits, version_line, wine
+from tui.preview import Change, Order, preview
+
+
+def test_activation_moves_the_active_version_to_previous() -> None:
+    proposal = preview(digits(), Activate(version=4))
+    assert proposal.title == "Activate version 4 of digits"
+    assert proposal.changes == (
+        Change(role="active", before="3", after="4"),
+        Change(role="previous", before="2", after="3"),
+        Change(role="retired", before="1", after="1"),
+    )
+
+
+def test_roll_back_names_the_version_it_returns_to() -> None:
+    assert preview(digits(), RollBack()).title == "Roll back digits to version 2"
+
+
+def test_retiring_takes_a_version_out_for_good() -> None:
+    proposal = preview(digits(), Retire(version=2))
+    assert proposal.changes[1:] == (
+        Change(role="previous", before="2", after="-"),
+        Change(role="retired", before="1", after="1, 2"),
+    )
+
+
+@pytest.mark.parametrize("act", [Activate(version=3), Activate(version=1), Retire(version=3)])
+def test_what_the_rules_forbid_is_said_before_anyone_is_asked(act: Activate | Retire) -> None:
+    with pytest.raises(DecisionError):
+        preview(digits(), act)
+
+
+def test_a_model_without_history_cannot_roll_back() -> None:
+    with pytest.raises(DecisionError):
+        preview(wine(), RollBack())
+
+
+def test_an_unknown_version_is_refused_with_those_there_are() -> None:
+    with pytest.raises(UnknownVersion) as caught:
+        preview(digits(), Activate(version=9))
+    assert caught.value.remedy == "use one of 4, 3, 2, 1"
+    with pytest.raises(UnknownVersion, match="no version 1"):
+        preview(replace(wine(), versions=()), Retire(version=1))
+
+
+def test_a_damaged_version_can_be_retired_but_not_activated() -> None:
+    model = replace(digits(), versions=(version_line(5, damage="engine.ort was changed"),))
+    with pytest.raises(StoreError, match="was changed"):
+        preview(model, Activate(version=5))
+    assert preview(model, Retire(version=5)).after.retired == (5,)
+
+
+def test_an_order_names_its_version_as_the_service_wants_it() -> None:
+    made = Order(model="digits", act=Activate(version=4), actor="alice", reason="r")
+    assert made.version == 4
+    assert replace(made, act=RollBack()).version == 0

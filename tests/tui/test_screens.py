@@ -1,0 +1,102 @@
+"""What the screens look like, at the smallest supported size and at a fuller one.
+
+Each is drawn from a hand-made snapshot. After a wanted change: pytest tests/tui --snapshot-update, then
+look at every picture in tests/tui/__snapshots__.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from appliance.errors import EngineLoad, Unreachable
+from tests.tui.conftest import FakeGateway, box, digits, snapshot, version_line, wine
+from tui.app import ConsoleApp
+from tui.snapshot import CONNECTING, Link, Snapshot, Traffic, unreachable
+
+Compare = Callable[..., bool]
+
+AWAY = unreachable(
+    Unreachable(
+        "no runtime answers on /var/lib/holdfast/control.sock: connection refused",
+        remedy="start holdfast-runtime with the same state directory, or check its journal",
+    )
+)
+SIZES = pytest.mark.parametrize("size", [(80, 24), (120, 40)], ids=["80x24", "120x40"])
+
+
+def console(now: Snapshot) -> ConsoleApp:
+    """A console that shows `now` and never looks again."""
+    return ConsoleApp(FakeGateway(now), actor="alice", tick_seconds=3600)
+
+
+def crowded() -> Snapshot:
+    """Long names, a damaged version, more models than fit."""
+    damaged = version_line(5, damage="'engine.ort' is missing or was changed", engine="")
+    first = replace(digits(), versions=(damaged, *digits().versions))
+    others = [replace(wine(), name=f"bottling-line-{number}-label-reader") for number in range(9)]
+    return snapshot(models=(first, *others))
+
+
+@SIZES
+def test_serving(snap_compare: Compare, size: tuple[int, int]) -> None:
+    assert snap_compare(console(snapshot()), terminal_size=size)
+
+
+@SIZES
+def test_crowded(snap_compare: Compare, size: tuple[int, int]) -> None:
+    assert snap_compare(console(crowded()), terminal_size=size)
+
+
+@SIZES
+def test_nothing_asked_yet(snap_compare: Compare, size: tuple[int, int]) -> None:
+    idle = replace(digits(), traffic=Traffic())
+    assert snap_compare(console(snapshot(models=(idle,))), terminal_size=size)
+
+
+@SIZES
+def test_unreachable(snap_compare: Compare, size: tuple[int, int]) -> None:
+    assert snap_compare(console(AWAY), terminal_size=size)
+
+
+@SIZES
+def test_confirming_an_activation(snap_compare: Compare, size: tuple[int, int]) -> None:
+    assert snap_compare(console(snapshot()), press=["a", *"fewer"], terminal_size=size)
+
+
+@SIZES
+def test_a_refused_decision(snap_compare: Compare, size: tuple[int, int]) -> None:
+    app = console(snapshot())
+    assert isinstance(app.gateway, FakeGateway)
+    app.gateway.refusal = EngineLoad(
+        "version 2 of 'digits': the engine could not be loaded: not enough memory",
+        remedy="free memory on this box, then decide again",
+    )
+    assert snap_compare(app, press=["b", "x", "enter", "_"], terminal_size=size)
+
+
+@SIZES
+def test_help(snap_compare: Compare, size: tuple[int, int]) -> None:
+    assert snap_compare(console(snapshot()), press=["question_mark"], terminal_size=size)
+
+
+def test_connecting(snap_compare: Compare) -> None:
+    assert snap_compare(console(CONNECTING))
+
+
+def test_draining(snap_compare: Compare) -> None:
+    now = snapshot(link=Link.DRAINING, box=box(draining=True))
+    assert snap_compare(console(now))
+
+
+def test_an_audit_log_that_takes_no_records(snap_compare: Compare) -> None:
+    now = snapshot(box=box(audit_failure="no space left on device"))
+    assert snap_compare(console(now))
+
+
+def test_an_empty_store(snap_compare: Compare) -> None:
+    assert snap_compare(console(snapshot(models=())))
+
+
+def test_a_missing_reason(snap_compare: Compare) -> None:
+    assert snap_compare(console(snapshot()), press=["a", "enter"])
