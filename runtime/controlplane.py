@@ -12,9 +12,9 @@ from typing import Literal
 
 from appliance import journal
 from appliance.audit.record import AnyRecord, Decision, Outcome
-from appliance.deployment import Act, Deployment, RollBack, act_name, apply
+from appliance.deployment import Act, Deployment, Retire, RollBack, act_name, apply
 from appliance.errors import ApplianceError, DecisionError
-from appliance.store import Store
+from appliance.store import Store, StoredVersion
 from runtime.recorder import Recorder
 from runtime.swap import ServedTable
 
@@ -48,7 +48,9 @@ class ControlPlane:
         before = self._table.deployment(model)
         after = apply(before, act)
         version = (after.active or 0) if isinstance(act, RollBack) else act.version
-        self._store.describe(model, version)
+        stored = self._store.describe(model, version)
+        if not isinstance(act, Retire):
+            _check_proven(stored)
         decision = Decision(
             decision_id=self._new_id(),
             model=model,
@@ -89,6 +91,18 @@ class ControlPlane:
 
     async def _record(self, record: AnyRecord) -> None:
         await self._recorder.append(partial(_itself, record))
+
+
+def _check_proven(stored: StoredVersion) -> None:
+    """Raise DecisionError when the version's own record says that it missed a threshold (law 3)."""
+    for reached in stored.record.proof.reached:
+        wanted = reached.threshold
+        if reached.value < wanted.minimum:
+            raise DecisionError(
+                f"version {stored.number} of '{stored.record.model}' reached {wanted.metric} "
+                f"{reached.value:.4f} on '{wanted.output}', {wanted.minimum} is required",
+                remedy="build a version that reaches its acceptance thresholds",
+            )
 
 
 def _itself(record: AnyRecord) -> AnyRecord:

@@ -14,7 +14,6 @@ from typing import Self
 from appliance import clock as clocks
 from appliance.audit.checkpoint import sign_checkpoint
 from appliance.audit.pages import count_records, last_checkpoints, pages
-from appliance.audit.reader import AuditReader
 from appliance.audit.record import EVIDENCE_REMEDY, AnyRecord, Entry, encode
 from appliance.audit.schema import (
     INSERT_CHECKPOINT,
@@ -32,8 +31,6 @@ from appliance.clock import Clock
 from appliance.database import SQLITE_ERRORS, Database
 from appliance.errors import AuditBroken, AuditUnwritable
 from appliance.signing import PublicKey, SigningKey
-
-__all__ = ["AuditLog", "AuditReader"]
 
 CHECKPOINT_RECORDS = 1024
 CHECKPOINT_SECONDS = 60.0

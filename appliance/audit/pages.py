@@ -8,6 +8,7 @@ the rows mean (`audit.schema`).
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from sys import getsizeof
 
 from appliance.audit.schema import BODY, SELECT_RECORD, CheckpointRow, Row
@@ -33,6 +34,7 @@ class Selection:
 
 
 EVERYTHING = Selection()
+_body = itemgetter(BODY)
 
 
 def pages(
@@ -99,6 +101,6 @@ def _page(connection: Connection, sql: str, values: Sequence[int | str]) -> list
     while size < PAGE_BYTES and (rows := cursor.fetchmany(FETCH_RECORDS)):
         page += rows
         # A damaged file can hold any type in any column; this works on all of them.
-        size += sum(getsizeof(row[BODY]) for row in rows)
+        size += sum(map(getsizeof, map(_body, rows)))
     cursor.close()
     return page

@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import itertools
+import json
 import shutil
 
 import numpy as np
@@ -249,6 +250,20 @@ async def test_a_fault_of_our_own_is_recorded_too(world, tmp_path):
     with pytest.raises(ZeroDivisionError):
         await world.dataplane.infer(CALL, lambda: 1 / 0)
     assert records(tmp_path, Failure)[-1].code == "internal"
+
+
+async def test_a_version_that_missed_its_threshold_cannot_become_active(state, open_log, tmp_path):
+    path = state / "store" / "digits" / "2" / "version.json"
+    record = json.loads(path.read_text())
+    record["proof"]["reached"][0]["value"] = 0.5
+    path.chmod(0o644)
+    path.write_text(json.dumps(record))
+    with open_log() as log:
+        world = World(state, log)
+        with pytest.raises(DecisionError, match=r"reached accuracy 0.5000 on 'logits'"):
+            await world.decide(Activate(version=2))
+        await world.decide(Retire(version=2))
+        await world.close()
 
 
 def test_a_store_without_the_model_leaves_it_listed_and_unready(digits_state, tmp_path, open_log):

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from appliance.audit.log import AuditLog, AuditReader
+from appliance.audit.log import AuditLog
+from appliance.audit.reader import AuditReader
 from appliance.audit.verify import verify
 from appliance.clock import SystemClock
 from appliance.signing import SigningKey

@@ -6,7 +6,8 @@ from types import ModuleType
 
 import pytest
 
-from appliance.audit.log import AuditLog, AuditReader
+from appliance.audit.log import AuditLog
+from appliance.audit.reader import AuditReader
 from appliance.audit.record import decode, encode
 from appliance.audit.tree import Frontier, leaf_hash
 from appliance.audit.verify import verify

@@ -14,7 +14,8 @@ from pysqlite3 import dbapi2 as sqlite
 
 from appliance.audit import log as room
 from appliance.audit.checkpoint import open_checkpoint
-from appliance.audit.log import AuditLog, AuditReader
+from appliance.audit.log import AuditLog
+from appliance.audit.reader import AuditReader
 from appliance.audit.record import Gap, Inference
 from appliance.audit.verify import verify
 from appliance.clock import boot_id

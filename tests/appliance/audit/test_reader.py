@@ -8,7 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from appliance.audit import pages as paging
-from appliance.audit.log import AuditLog, AuditReader
+from appliance.audit.log import AuditLog
+from appliance.audit.reader import AuditReader
 from appliance.audit.record import (
     CATEGORIES,
     AnyRecord,

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from appliance.audit import verify as room
-from appliance.audit.log import AuditReader
+from appliance.audit.reader import AuditReader
 from appliance.audit.record import decode, encode
 from appliance.audit.tree import leaf_hash
 from appliance.audit.verify import verify

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from appliance.audit.log import AuditLog, AuditReader
+from appliance.audit.log import AuditLog
+from appliance.audit.reader import AuditReader
 from appliance.audit.record import Inference
 from appliance.audit.verify import verify
 from appliance.errors import AuditBroken, AuditError, StateError
