@@ -1,1 +1,7 @@
 """The server: answers requests, carries out decisions, writes the audit log."""
+
+import os
+
+# gRPC's core reads this when it is imported. Its own lines on standard error would break the journal's
+# JSON and the console's screen, and every failure is told as one of ours.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")

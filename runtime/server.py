@@ -7,7 +7,6 @@ work.
 
 import argparse
 import asyncio
-import os
 import signal
 import uuid
 from contextlib import AsyncExitStack, suppress
@@ -57,8 +56,6 @@ def main() -> None:
 def run(config: Config) -> None:
     """Serve until told to stop. Raises the ApplianceError that kept it from starting."""
     journal.start_journal()
-    # The journal is JSON lines; gRPC's own text would break it, and every failure is told as ours.
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     make_directory(config.state.root, mode=STATE_MODE)
     use_kernel_cache(config.state)
     asyncio.run(serve(config))

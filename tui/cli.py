@@ -31,7 +31,7 @@ app = typer.Typer(
 
 def main() -> None:
     """Entry point of `holdfast`."""
-    app()
+    app(prog_name="holdfast")
 
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 - Typer's callback takes the flag's value

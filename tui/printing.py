@@ -31,6 +31,11 @@ def aside() -> Console:
     return Console(stderr=True, highlight=False, markup=False, emoji=False)
 
 
+def someone_is_there() -> bool:
+    """True when a person sits at standard input and can be asked."""
+    return sys.stdin.isatty()
+
+
 def print_json(value: object) -> None:
     """Write `value` as indented JSON to standard output; bytes become base64."""
     sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")

@@ -108,11 +108,6 @@ def _findings(made: list[Comparison], thresholds: Thresholds) -> tuple[Finding, 
     kinds = list(FindingKind)
     sizes = [sum(1 for each in made if each.varies and each.kind is kind) for kind in kinds]
     levels = dict(zip(kinds, distance.bonferroni(thresholds.alpha, sizes), strict=True))
-    effects = {
-        FindingKind.DISTRIBUTION: thresholds.effect_min,
-        FindingKind.CATEGORIES: thresholds.moved_min,
-        FindingKind.MISSING: thresholds.missing_min,
-    }
     return tuple(
         Finding(
             feature=each.feature,
@@ -122,13 +117,13 @@ def _findings(made: list[Comparison], thresholds: Thresholds) -> tuple[Finding, 
             level=levels[each.kind],
             e=distance.e_value(each.p),
             effect=each.effect,
-            effect_min=effects[each.kind],
+            effect_min=thresholds.effect_min,
             n=each.live_rows,
             verdict=finding_verdict(
                 p=each.p,
                 level=levels[each.kind],
                 effect=each.effect,
-                effect_min=effects[each.kind],
+                effect_min=thresholds.effect_min,
                 rows=min(each.live_rows, each.reference_rows),
                 rows_min=thresholds.rows_min,
             ),

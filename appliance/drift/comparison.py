@@ -64,7 +64,7 @@ def _missing(reference: Bins, live: Bins) -> Comparison:
         (np.asarray(a), np.asarray(b)),
         statistic=b[0] / sum(b) - a[0] / sum(a),
         p=distance.share_p(a, b),
-        effect=distance.moved_share(np.asarray(a), np.asarray(b)),
+        effect=distance.cohens_w(np.asarray(a), np.asarray(b)),
     )
 
 
@@ -104,7 +104,7 @@ def _categories(
         counts,
         statistic=distance.chi_square(*counts),
         p=distance.chi_square_p(*counts, permutations=permutations, rng=rng),
-        effect=distance.moved_share(*counts),
+        effect=distance.cohens_w(*counts),
     )
 
 

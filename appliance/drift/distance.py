@@ -77,18 +77,21 @@ def wasserstein(edges: Reals, reference: Counts, live: Counts, tails: float) -> 
     return math.sqrt(max(0.0, seen**2 - expected**2))
 
 
-def moved_share(reference: Counts, live: Counts) -> float:
-    """The share of rows that changed category (total variation) less what chance shows, 0 to 1.
+def cohens_w(reference: Counts, live: Counts) -> float:
+    """How far the shares of categories are apart: Cohen's w less what chance shows.
 
-    Expectation and correction as in `wasserstein`, with p (1 - p) of each category's pooled share p.
+    w**2 is the sum of (p - q)**2 / pooled share; Pearson's chi-square is it times m n / N, and its
+    expectation under no drift, one less than the categories, is subtracted first (floor 0). With two
+    categories w is the difference of the shares in standard deviations of a 0/1 value, so it compares
+    with `wasserstein` over the reference's deviation.
     """
-    m, n = int(reference.sum()), int(live.sum())
-    if not m or not n:
+    if not reference.any() or not live.any():
         return 0.0
-    pooled = (reference + live) / (m + n)
-    deviations = np.sqrt(2 / math.pi * pooled * (1 - pooled) * (1 / m + 1 / n))
-    seen = float(np.abs(reference / m - live / n).sum()) / 2
-    return math.sqrt(max(0.0, seen**2 - (float(deviations.sum()) / 2) ** 2))
+    m, n = int(reference.sum()), int(live.sum())
+    pooled = reference + live
+    live, pooled = live[pooled > 0], pooled[pooled > 0]
+    excess = float(_pearson(live, pooled)) - (len(pooled) - 1)
+    return math.sqrt(max(0.0, excess) * (m + n) / (m * n))
 
 
 def chi_square(reference: Counts, live: Counts) -> float:
@@ -204,13 +207,21 @@ def _mean_size(a: Reals, b: Reals) -> Reals:
 
 def _chi_squares(live: Counts, pooled: Counts) -> Reals:
     """`chi_square` over the last axis of `live`; no category of `pooled` is empty."""
-    total, n = int(pooled.sum()), live.sum(axis=-1)
-    m = total - n
-    share = (n / total)[..., None]
-    pearson = ((live - pooled * share) ** 2 / pooled).sum(axis=-1) * (total / n) * (total / m)
+    share = _live_share(live, pooled)
     ratio = special.xlogy(live, live / (pooled * share))
     ratio += special.xlogy(pooled - live, (pooled - live) / (pooled * (1 - share)))
-    return np.maximum(pearson, 2 * ratio.sum(axis=-1))
+    larger: Reals = np.maximum(_pearson(live, pooled), 2 * ratio.sum(axis=-1))
+    return larger
+
+
+def _pearson(live: Counts, pooled: Counts) -> Reals:
+    share = _live_share(live, pooled)
+    squares: Reals = (live - pooled * share) ** 2 / (pooled * share * (1 - share))
+    return squares.sum(axis=-1)
+
+
+def _live_share(live: Counts, pooled: Counts) -> Reals:
+    return live.sum(axis=-1, keepdims=True) / pooled.sum()
 
 
 def _log_choose(n: int, k: Any) -> Any:

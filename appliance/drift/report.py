@@ -27,16 +27,13 @@ class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 class Thresholds(Table, frozen=True, kw_only=True):
     """When a finding is an alarm.
 
-    alpha: chance of any false alarm in one check. effect_min: least relevant shift of a continuous
-    value, in the reference's standard deviations. moved_min, missing_min: least relevant share of rows that
-    changed category, or that went or came missing. rows_min: least effective rows, live and reference.
-    permutations: draws of a permutation test.
+    alpha: chance of any false alarm in one check. effect_min: least relevant effect, in standard
+    deviations (see `FindingKind`). rows_min: least effective rows, live and reference. permutations: draws
+    of a permutation test.
     """
 
     alpha: Annotated[float, msgspec.Meta(gt=0.0, lt=1.0)] = 0.05
     effect_min: NonNegative = 0.1
-    moved_min: Share = 0.03
-    missing_min: Share = 0.01
     rows_min: Positive = 30
     permutations: Annotated[int, msgspec.Meta(ge=99, le=1_000_000)] = 4999
 
@@ -53,9 +50,10 @@ class Verdict(StrEnum):
 class FindingKind(StrEnum):
     """What was compared, and so what `statistic` and `effect` are.
 
-    DISTRIBUTION: the Kolmogorov-Smirnov statistic; Wasserstein distance in reference standard deviations.
-    CATEGORIES: chi-square or likelihood ratio, the larger; share of rows that moved. MISSING: live less reference share of NaN and
-    infinities; size of that difference. Effects are corrected for what chance alone would show.
+    DISTRIBUTION: the Kolmogorov-Smirnov statistic; Wasserstein distance over the reference's standard
+    deviation. CATEGORIES: chi-square or likelihood ratio, whichever is larger; Cohen's w. MISSING: live
+    less reference share of NaN and infinities; Cohen's w of it, the difference in standard deviations of
+    a yes/no value. Effects are corrected for what chance alone would show.
     """
 
     DISTRIBUTION = "distribution"

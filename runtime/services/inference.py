@@ -14,7 +14,7 @@ from tritonclient.grpc import service_pb2_grpc as oip_stubs
 
 from appliance.config import Config
 from appliance.deployment import Deployment
-from appliance.errors import ApplianceError, RequestError
+from appliance.errors import RequestError, UnknownModel, UnknownVersion, VersionNotServed
 from appliance.tensors import DataType, TensorSpec
 from appliance.version import release
 from runtime.codec import call_from, decode, encode
@@ -49,11 +49,7 @@ class InferenceService(oip_stubs.GRPCInferenceServiceServicer):  # type: ignore[
         """Whether a model (or one version) can answer; an unknown one cannot, which is no error."""
         try:
             self._table.route(request.name, request.version)
-        except RequestError as error:
-            if error.code == RequestError.code:
-                raise
-            return oip.ModelReadyResponse(ready=False)
-        except ApplianceError:
+        except (UnknownModel, UnknownVersion, VersionNotServed):
             return oip.ModelReadyResponse(ready=False)
         return oip.ModelReadyResponse(ready=True)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import grpc
 import pytest
+from pytest_textual_snapshot import SVGImageExtension
 
 from appliance.errors import ApplianceError, UnknownModel
 from runtime.client import CODE_KEY, REMEDY_KEY
@@ -16,6 +17,9 @@ from runtime.protocol import control_pb2 as wire
 from runtime.protocol import control_pb2_grpc as stubs
 from tui.preview import Order
 from tui.snapshot import Box, Link, ModelLine, Moment, Snapshot, Threshold, Traffic, VersionLine
+
+# The plugin names its pictures .raw under the current syrupy; a browser wants .svg.
+SVGImageExtension.file_extension = "svg"
 
 NOW_NS = 1_790_000_000_000_000_000
 HOUR_NS = 3_600_000_000_000
@@ -141,7 +145,8 @@ class FakeControl(stubs.ControlServicer):
         self.orders: list[wire.DecideRequest] = []
         self.refusal: ApplianceError | None = None
         self.listing_error: ApplianceError | None = None
-        self.draining = False
+        self.draining = self.hide = False
+        self.audit_failure, self.metrics_address = "", "127.0.0.1:9464"
         self.answered = 0
         self.listings = 0
         self.wall_ns = NOW_NS
@@ -151,6 +156,8 @@ class FakeControl(stubs.ControlServicer):
         if self.listing_error:
             refuse(context, self.listing_error)
         found = [model for model in self.models if request.model in ("", model.name)]
+        if self.hide:
+            return wire.ListReply()
         if request.model and not found:
             refuse(context, UnknownModel(f"unknown model '{request.model}'", remedy="use digits"))
         return wire.ListReply(models=found)
@@ -222,11 +229,12 @@ def wire_status(control: FakeControl) -> wire.StatusReply:
     return wire.StatusReply(
         release="0.1.0",
         address="127.0.0.1:8001",
-        metrics_address="127.0.0.1:9464",
+        metrics_address=control.metrics_address,
         wall_ns=control.wall_ns,
         started_wall_ns=NOW_NS - HOUR_NS,
         audit_records=1000 + control.answered,
         audit_queue=1,
+        audit_failure=control.audit_failure,
         draining=control.draining,
         models=lines,
     )
@@ -256,6 +264,13 @@ class ControlServer:
         if self._server:
             self._server.stop(grace=None).wait()
             self._server = None
+
+
+@pytest.fixture(autouse=True)
+def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pictures and tables are the same whatever terminal the tests are run from."""
+    for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "LINES", "TEXTUAL_THEME"):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture

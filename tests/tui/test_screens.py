@@ -59,25 +59,22 @@ def test_unreachable(snap_compare: Compare, size: tuple[int, int]) -> None:
     assert snap_compare(console(AWAY), terminal_size=size)
 
 
-@SIZES
-def test_confirming_an_activation(snap_compare: Compare, size: tuple[int, int]) -> None:
-    assert snap_compare(console(snapshot()), press=["a", *"fewer"], terminal_size=size)
+def test_confirming_an_activation(snap_compare: Compare) -> None:
+    assert snap_compare(console(snapshot()), press=["a", *"fewer"])
 
 
-@SIZES
-def test_a_refused_decision(snap_compare: Compare, size: tuple[int, int]) -> None:
+def test_a_refused_decision(snap_compare: Compare) -> None:
     app = console(snapshot())
     assert isinstance(app.gateway, FakeGateway)
     app.gateway.refusal = EngineLoad(
         "version 2 of 'digits': the engine could not be loaded: not enough memory",
         remedy="free memory on this box, then decide again",
     )
-    assert snap_compare(app, press=["b", "x", "enter", "_"], terminal_size=size)
+    assert snap_compare(app, press=["b", "x", "enter", "_"])
 
 
-@SIZES
-def test_help(snap_compare: Compare, size: tuple[int, int]) -> None:
-    assert snap_compare(console(snapshot()), press=["question_mark"], terminal_size=size)
+def test_help(snap_compare: Compare) -> None:
+    assert snap_compare(console(snapshot()), press=["question_mark"])
 
 
 def test_connecting(snap_compare: Compare) -> None:

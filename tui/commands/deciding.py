@@ -5,7 +5,6 @@ before and after and is asked; a script is not; giving up the wait does not undo
 so. Leaves to others: the rules of decisions (`appliance.deployment`).
 """
 
-import sys
 from pathlib import Path
 
 import typer
@@ -17,7 +16,7 @@ from appliance.exits import INTERRUPTED
 from tui.commands.serving import model_json
 from tui.gateway import RuntimeGateway
 from tui.preview import Order, Preview, preview
-from tui.printing import aside, cell, out, print_json
+from tui.printing import aside, cell, out, print_json, someone_is_there
 from tui.printing import table as new_table
 from tui.snapshot import ModelLine
 
@@ -30,7 +29,7 @@ def decide(socket: Path, order: Order, *, ask: bool, as_json: bool) -> None:
     """
     with RuntimeGateway(socket) as gateway:
         proposal = preview(_model(gateway, order.model), order.act)
-        if ask and sys.stdin.isatty():
+        if ask and someone_is_there():
             _confirm(proposal)
         decision_id, after = _carry_out(gateway, order, proposal)
     if as_json:

@@ -1,0 +1,348 @@
+"""Bundle to version: proven by the code that serves, filed whole or not at all."""
+
+import errno
+import hashlib
+import multiprocessing
+import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import onnx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from onnx import TensorProto, helper, numpy_helper
+
+from appliance import errors
+from appliance.bundle import entry, extract, unverified_manifest, write_bundle
+from appliance.manifest import PROFILE_FILE
+from appliance.signing import SigningKey
+from appliance.store import Store
+from appliance.version import release
+from compiler.build import build
+from compiler.targets.cpu import OnnxRuntimeTarget, OpenVinoTarget
+
+
+class WrongModel(OnnxRuntimeTarget):
+    """Compiles a model with other weights: a compiler that gets the model wrong."""
+
+    def compile(self, model, directory, interface, threads):
+        changed = onnx.load(model)
+        weights = numpy_helper.to_array(changed.graph.initializer[0])
+        changed.graph.initializer[0].CopyFrom(numpy_helper.from_array(weights + 0.01, "w"))
+        onnx.save(changed, directory / "engine.changed.onnx")
+        return super().compile(directory / "engine.changed.onnx", directory, interface, threads)
+
+
+class NoEngine(OnnxRuntimeTarget):
+    """Cannot compile anything."""
+
+    def compile(self, model, directory, interface, threads):
+        raise errors.EngineBuild("no such operator", remedy="another model")
+
+
+@pytest.fixture
+def packed(workshop):
+    """A workshop with its bundle packed."""
+    workshop.pack()
+    return workshop
+
+
+@pytest.fixture
+def store(workshop) -> Store:
+    """The box's store."""
+    return Store(workshop.config.state.store)
+
+
+def refused(workshop, error, **options):
+    """The error that build raises; nothing of the bundle is left."""
+    with pytest.raises(error) as caught:
+        workshop.build(**options)
+    assert type(caught.value) is error
+    assert caught.value.remedy
+    assert workshop.left_behind() == []
+    return caught.value
+
+
+def test_a_bundle_becomes_a_proven_version(packed, store):
+    built = packed.build()
+    assert built.new
+    stored = store.open("tiny", 1)
+    record = stored.record
+    assert (stored.number, record.model) == (1, "tiny")
+    assert record.bundle_sha256 == hashlib.sha256(packed.bundle.read_bytes()).hexdigest()
+    assert record.signer == packed.key.public.key_id
+    assert record.release == release()
+    assert record.proof.golden_rows == 5
+    assert record.proof.error_max < 1e-5
+    assert record.proof.reached[0].value == 1.0
+    assert stored.manifest.model == "tiny"
+    names = {path.name for path in stored.directory.iterdir()}
+    assert names == {
+        "model.onnx",
+        "golden.npz",
+        "held_out.npz",
+        "profile.json",
+        "manifest.json",
+        "version.json",
+        record.engine.file,
+    }
+    assert {item.name for item in record.files} == names - {"version.json"}
+
+
+def test_both_engines_are_tried_and_the_measurement_is_kept(packed):
+    record = packed.build().version.record
+    tried = {(item.engine, item.rows) for item in record.measurements}
+    assert tried == {("onnxruntime", 1), ("onnxruntime", 8), ("openvino", 1), ("openvino", 8)}
+    assert all(item.median_ms > 0 for item in record.measurements)
+    kept = {item.engine for item in record.measurements if item.verdict == "kept"}
+    assert kept == {record.engine.kind}
+
+
+def test_the_stamp_says_what_the_engine_fits(packed):
+    stamp = packed.build(targets=[OnnxRuntimeTarget()]).version.record.engine.stamp
+    assert stamp["library"].startswith("onnxruntime ")
+    assert set(stamp) == {"library", "cpu", "cpu_flags_sha256", "os"}
+    assert len(stamp["cpu_flags_sha256"]) == 64
+
+
+def test_a_bundle_built_before_keeps_its_number(packed, store):
+    first = packed.build()
+    again = packed.build()
+    assert (again.new, again.version.number) == (False, first.version.number)
+    assert again.version.record == first.version.record
+    assert store.versions("tiny") == [1]
+    packed.change('"the first"', '"the second"')
+    packed.pack()
+    assert packed.build().version.number == 2
+
+
+def test_a_damaged_version_is_mended_by_building_again(packed, store):
+    packed.build().version.engine_path.write_bytes(b"damaged")
+    again = packed.build()
+    assert (again.new, again.version.number) == (True, 2)
+    assert store.find("tiny", again.version.record.bundle_sha256) == 2
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_two_builds_at_once_get_different_numbers(packed, store, same):
+    second = packed.directory / "second.holdfast"
+    if same:
+        second.write_bytes(packed.bundle.read_bytes())
+    else:
+        packed.bundle.rename(second)
+        packed.change('"the first"', '"the second"')
+        packed.pack()
+    with ThreadPoolExecutor() as pool:
+        running = [pool.submit(build, path, packed.config) for path in (packed.bundle, second)]
+        numbers = {built.result().version.number for built in running if built.result().new}
+    assert numbers == set(store.versions("tiny"))
+    assert numbers == {1, 2} or (same and numbers == {1})
+    for number in numbers:
+        store.open("tiny", number)
+
+
+def test_an_engine_that_misses_the_golden_vectors_is_refused(packed):
+    error = refused(packed, errors.GoldenMissed, targets=[WrongModel()])
+    assert "output 'scores' at [0, " in str(error)
+    assert error.code == "proof.golden"
+
+
+def test_one_wrong_engine_does_not_stop_the_other_and_is_recorded(packed):
+    record = packed.build(targets=[WrongModel(), OpenVinoTarget()]).version.record
+    assert record.engine.kind == "openvino"
+    (failed,) = [item for item in record.measurements if item.engine == "onnxruntime"]
+    assert failed.median_ms is None
+    assert failed.verdict.startswith("[proof.golden] output 'scores'")
+    version = packed.config.state.store / "tiny" / "1"
+    assert [path.name for path in version.glob("engine*")] == ["engine.blob"]
+
+
+def test_when_no_engine_can_be_built_every_reason_is_told(packed):
+    error = refused(packed, errors.EngineBuild, targets=[NoEngine()])
+    assert str(error) == "no engine passed: onnxruntime: no such operator"
+
+
+def test_a_model_that_openvino_would_narrow_is_built_for_onnx_runtime(packed, make_onnx):
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["scores"]),
+        helper.make_node("ArgMax", ["scores"], ["class"], axis=1, keepdims=0),
+    ]
+    onnx.save(
+        make_onnx(
+            nodes,
+            outputs={
+                "scores": (TensorProto.FLOAT, ["rows", 4]),
+                "class": (TensorProto.INT64, ["rows"]),
+            },
+        ),
+        packed.model,
+    )
+    packed.pack()
+    record = packed.build().version.record
+    assert record.engine.kind == "onnxruntime"
+    (failed,) = [item for item in record.measurements if item.engine == "openvino"]
+    assert "'class' INT64" in failed.verdict
+
+
+def resign(workshop, *, key=None, files=None, **changes) -> None:
+    """Write the bundle again with a changed manifest or other files."""
+    out = workshop.directory / "resigned"
+    with workshop.bundle.open("rb") as file:
+        _, manifest = unverified_manifest(file)
+        extract(file, manifest, out)
+    contents = {item.name: (out / item.name).read_bytes() for item in manifest.files}
+    contents |= files or {}
+    changed = msgspec.structs.replace(
+        manifest, **changes, files=tuple(entry(*item) for item in contents.items())
+    )
+    write_bundle(workshop.bundle, changed, contents, key or workshop.key)
+
+
+def test_an_engine_below_the_agreed_threshold_is_refused(workshop, make_rows, classes_of):
+    labels = classes_of(make_rows(60))
+    labels[:30] = (labels[:30] + 1) % 4
+    workshop.save_rows("held_out", person=make_rows(60), label=labels)
+    workshop.change("minimum = 0.9", "minimum = 0.4")
+    acceptance = workshop.pack().manifest.acceptance
+    resign(workshop, acceptance=(msgspec.structs.replace(acceptance[0], minimum=0.9),))
+    error = refused(workshop, errors.ThresholdMissed)
+    assert "is 0.5000, below the agreed 0.9000" in str(error)
+
+
+def test_a_bundle_signed_again_by_a_stranger_is_refused(packed):
+    resign(packed, key=SigningKey.generate())
+    assert "does not trust" in str(refused(packed, errors.BundleUntrusted))
+
+
+def test_an_unsigned_bundle_is_refused(workshop):
+    workshop.pack(signed=False)
+    refused(workshop, errors.BundleUnsigned)
+
+
+def test_a_box_that_trusts_nobody_builds_nothing(packed):
+    for path in packed.config.state.trust.iterdir():
+        path.unlink()
+    error = refused(packed, errors.KeyFileError)
+    assert str(packed.config.state.trust) in str(error)
+
+
+@pytest.mark.parametrize("name", ["version.json", "engine.ort", "deep/file"])
+def test_a_signed_bundle_with_other_files_is_refused(packed, name):
+    resign(packed, files={name: b"{}"})
+    assert name in str(refused(packed, errors.BundleContent))
+
+
+def test_a_signed_profile_that_cannot_be_read_is_refused(packed):
+    resign(packed, files={PROFILE_FILE: b"{}"})
+    with pytest.raises(errors.ApplianceError):
+        packed.build()
+    assert packed.left_behind() == []
+
+
+def test_a_file_that_is_no_bundle_is_refused(workshop):
+    workshop.bundle.write_bytes(workshop.model.read_bytes())
+    assert "not a Holdfast bundle" in str(refused(workshop, errors.BundleError))
+
+
+def test_a_bundle_cut_short_is_refused(packed):
+    whole = packed.bundle.read_bytes()
+    for size in (0, 60, 500, len(whole) // 2, len(whole) - 1):
+        packed.bundle.write_bytes(whole[:size])
+        assert "cut short" in str(refused(packed, errors.BundleError))
+
+
+@settings(max_examples=120, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_bundle_with_any_byte_changed_is_refused_and_never_half_installed(packed, data):
+    whole = packed.directory / "whole"
+    if not whole.exists():
+        packed.bundle.rename(whole)
+    changed = bytearray(whole.read_bytes())
+    changed[data.draw(st.integers(0, len(changed) - 1))] ^= data.draw(st.integers(1, 255))
+    packed.bundle.write_bytes(changed)
+    with pytest.raises(errors.BundleError):
+        packed.build(targets=[NoEngine()])
+    assert packed.left_behind() == []
+
+
+class Interrupted(OnnxRuntimeTarget):
+    """Ctrl-C while compiling."""
+
+    def compile(self, model, directory, interface, threads):
+        super().compile(model, directory, interface, threads)
+        raise KeyboardInterrupt
+
+
+def test_an_interrupted_build_leaves_nothing(packed):
+    with pytest.raises(KeyboardInterrupt):
+        packed.build(targets=[Interrupted()])
+    assert packed.left_behind() == []
+
+
+class Pausing(OnnxRuntimeTarget):
+    """Tells that it has begun and never ends."""
+
+    def __init__(self, begun):
+        self._begun = begun
+
+    def compile(self, model, directory, interface, threads):
+        self._begun.set()
+        signal.pause()
+
+
+def _build_for_ever(bundle: Path, config, begun) -> None:
+    build(bundle, config, targets=[Pausing(begun)])
+
+
+def test_a_build_killed_in_the_middle_leaves_no_version_and_is_swept_by_the_next(packed, store):
+    context = multiprocessing.get_context("fork")
+    begun = context.Event()
+    child = context.Process(target=_build_for_ever, args=(packed.bundle, packed.config, begun))
+    child.start()
+    assert begun.wait(60)
+    child.kill()
+    child.join()
+    assert store.models() == []
+    assert packed.left_behind() != []
+    assert packed.build().version.number == 1
+    assert [path for path in (store.root / ".staging").iterdir() if path.is_dir()] == []
+
+
+@pytest.mark.parametrize("calls", [0, 1, 5, 10])
+def test_a_full_disk_leaves_nothing(packed, monkeypatch, calls):
+    left = [calls]
+
+    def fsync(handle, real=os.fsync):
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(errors.StateError) as caught:
+        packed.build(targets=[OnnxRuntimeTarget()])
+    assert "No space left" in str(caught.value)
+    monkeypatch.undo()
+    assert [path for path in packed.left_behind() if path.name != "tiny"] == []
+    assert packed.build(targets=[OnnxRuntimeTarget()]).version.number == 1
+
+
+def test_an_unwritable_state_directory_is_told(packed):
+    packed.config.state.store.write_bytes(b"a file in the way")
+    with pytest.raises(errors.StateError) as caught:
+        packed.build()
+    assert str(packed.config.state.store) in str(caught.value)
+
+
+def test_what_was_built_answers_as_the_model_does(packed, make_rows, classes_of):
+    from runtime.servable import load_servable
+
+    servable = load_servable(packed.build().version, threads=1)
+    rows = make_rows(6)
+    (answer,) = servable.run([{"person": rows}])
+    np.testing.assert_array_equal(answer.outputs["classes"][:, 0], classes_of(rows))
+    servable.close()
