@@ -40,6 +40,7 @@ _CONTENTS = {
 _REFUSED = {
     "shared_memory_region": "Client shared memory is disabled",
     "classification": "the classification extension is not served; use the model's own outputs",
+    "sequence_id": "sequences are not served; leave the sequence parameters out",
 }
 
 
@@ -137,10 +138,10 @@ def raw_bytes(array: Array, datatype: DataType) -> bytes:
 
 
 def _check_parameters(request: Any) -> None:
-    for tensor in (*request.inputs, *request.outputs):
+    for message in (request, *request.inputs, *request.outputs):
         for name, why in _REFUSED.items():
-            if name in tensor.parameters:
-                raise _refusal(f"{why} (parameter '{name}' of '{tensor.name}')")
+            if name in message.parameters:
+                raise _refusal(f"{why} (parameter '{name}')")
 
 
 def _decode_input(tensor: Any, raws: Any, model: str) -> Array:

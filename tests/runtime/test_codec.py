@@ -114,6 +114,9 @@ def refusals():
     endless = request_with([b"1"], x=("UINT8", [1]))
     endless.id = "r" * 257
     yield case("the request id is longer than 256 characters", endless)
+    sequence = request_with([b"1"], x=("UINT8", [1]))
+    sequence.parameters["sequence_id"].int64_param = 7
+    yield case("sequences are not served", sequence)
     classes = request_with([b"1"], x=("UINT8", [1]))
     classes.outputs.add(name="y").parameters["classification"].int64_param = 3
     yield case("the classification extension is not served", classes)
