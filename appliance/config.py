@@ -154,8 +154,9 @@ def split_address(address: str) -> tuple[str, int]:
 
 
 def use_kernel_cache(state: StateConfig) -> None:
-    """Point Numba's cache into the state directory; must run before runtime.kernels is imported.
+    """Keep compiled kernels in the state directory, unless NUMBA_CACHE_DIR names another place.
 
-    Raises StateError when the directory cannot be made.
+    Must run before the first recipe is loaded. Raises StateError when the directory cannot be made.
     """
-    os.environ.setdefault("NUMBA_CACHE_DIR", str(make_directory(state.kernel_cache)))
+    if "NUMBA_CACHE_DIR" not in os.environ:
+        os.environ["NUMBA_CACHE_DIR"] = str(make_directory(state.kernel_cache))

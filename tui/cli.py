@@ -8,6 +8,7 @@ codes (`appliance.exits`).
 
 # ruff: noqa: PLC0415 - imports inside commands keep `holdfast --help` quick
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -31,6 +32,8 @@ app = typer.Typer(
 
 def main() -> None:
     """Entry point of `holdfast`."""
+    # gRPC's C core remarks on lost connections on the terminal itself, across whatever is shown there.
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     app(prog_name="holdfast")
 
 

@@ -7,7 +7,7 @@ others: errors and exit codes (`appliance.commands`).
 
 import sys
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, TextIO
 
 import msgspec
 from rich.console import Console
@@ -22,13 +22,12 @@ PIPED_CELLS = 240
 
 def out() -> Console:
     """Standard output as a person or a pipe reads it."""
-    width = None if sys.stdout.isatty() else PIPED_CELLS
-    return Console(highlight=False, markup=False, emoji=False, width=width)
+    return _console(sys.stdout, stderr=False)
 
 
 def aside() -> Console:
     """Standard error, for questions, progress and remarks."""
-    return Console(stderr=True, highlight=False, markup=False, emoji=False)
+    return _console(sys.stderr, stderr=True)
 
 
 def someone_is_there() -> bool:
@@ -68,3 +67,8 @@ def progress(unit: str) -> Progress:
         transient=True,
         disable=not console.is_terminal,
     )
+
+
+def _console(stream: TextIO, *, stderr: bool) -> Console:
+    width = None if stream.isatty() else PIPED_CELLS
+    return Console(stderr=stderr, highlight=False, markup=False, emoji=False, width=width)

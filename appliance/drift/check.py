@@ -37,10 +37,10 @@ def check(
     """Compare the rows of `window` with `reference`.
 
     `rng` serves the permutation tests; seed it from what is recorded (say `window.last_sequence`) and
-    the report can be made again. Raises DriftError when the model has no drift features or the vectors
-    are not the reference's.
+    the report can be made again. Raises DriftError when the model has no drift features, the window has
+    no rows or its vectors are not the reference's.
     """
-    _check_width(window, reference)
+    _check_window(window, reference)
     distinct = distinct_rows(window.vectors)
     live = live_profile(reference, _effective_rows(window.vectors, distinct, reference))
     made = list(compare(reference, live, permutations=thresholds.permutations, rng=rng))
@@ -77,10 +77,11 @@ def _check_width(window: Window, reference: Profile) -> None:
             "its inputs and outputs are neither images nor numbers of fixed length",
             remedy="watch its traffic and latency instead",
         )
-    if window.vectors.shape[1] != width:
+    if window.vectors.shape[1:] != (width,) or not len(window.vectors):
         raise DriftError(
-            f"the vectors have {window.vectors.shape[1]} values, the reference profile has {width}",
-            remedy="check the rows of the version whose profile this is",
+            f"the window holds vectors {window.vectors.shape}, the reference profile needs "
+            f"at least one row of {width} values",
+            remedy="check rows of the version whose profile this is",
         )
 
 

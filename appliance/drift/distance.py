@@ -216,12 +216,14 @@ def _chi_squares(live: Counts, pooled: Counts) -> Reals:
 
 def _pearson(live: Counts, pooled: Counts) -> Reals:
     share = _live_share(live, pooled)
-    squares: Reals = (live - pooled * share) ** 2 / (pooled * share * (1 - share))
-    return squares.sum(axis=-1)
+    squares = (live - pooled * share) ** 2 / (pooled * share * (1 - share))
+    statistic: Reals = squares.sum(axis=-1)
+    return statistic
 
 
 def _live_share(live: Counts, pooled: Counts) -> Reals:
-    return live.sum(axis=-1, keepdims=True) / pooled.sum()
+    share: Reals = live.sum(axis=-1, keepdims=True) / pooled.sum()
+    return share
 
 
 def _log_choose(n: int, k: Any) -> Any:

@@ -24,6 +24,7 @@ from appliance.store import Store
 from appliance.version import release
 from compiler.build import build
 from compiler.targets.cpu import OnnxRuntimeTarget, OpenVinoTarget
+from runtime.servable import assemble
 
 
 class WrongModel(OnnxRuntimeTarget):
@@ -299,7 +300,7 @@ def _build_for_ever(bundle: Path, config, begun) -> None:
 
 
 def test_a_build_killed_in_the_middle_leaves_no_version_and_is_swept_by_the_next(packed, store):
-    context = multiprocessing.get_context("fork")
+    context = multiprocessing.get_context("spawn")
     begun = context.Event()
     child = context.Process(target=_build_for_ever, args=(packed.bundle, packed.config, begun))
     child.start()
@@ -339,9 +340,8 @@ def test_an_unwritable_state_directory_is_told(packed):
 
 
 def test_what_was_built_answers_as_the_model_does(packed, make_rows, classes_of):
-    from runtime.servable import load_servable
-
-    servable = load_servable(packed.build().version, threads=1)
+    version = packed.build().version
+    servable = assemble(version.directory, version.manifest, version.record.engine, threads=1)
     rows = make_rows(6)
     (answer,) = servable.run([{"person": rows}])
     np.testing.assert_array_equal(answer.outputs["classes"][:, 0], classes_of(rows))

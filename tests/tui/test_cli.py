@@ -288,7 +288,7 @@ class TestTheCommandItself:
 
     def test_model_names_are_completed_from_the_store(self, box_state: Path) -> None:
         for name in ("digits", "digits-old", "wine"):
-            (box_state / "store" / name).mkdir(parents=True)
+            (box_state / "store" / name / "1").mkdir(parents=True)
         found = subprocess.run(
             [sys.executable, "-c", "from tui.cli import main; main()"],
             env={

@@ -43,11 +43,11 @@ def check(state: StateConfig, model: str, *, version: int | None, rows: int, as_
     path = write_report(state, report)
     if as_json:
         print_json(report)
-        aside().print(cell(f"Report written to {path}"))
     else:
-        console = out()
-        _print_report(console, report)
-        console.print(cell(f"Report written to {path}"))
+        _print_report(out(), report)
+    # Beside JSON the remark goes to standard error, so that a pipe gets the report alone.
+    told = aside() if as_json else out()
+    told.print(cell(f"Report written to {path}"), soft_wrap=True)
     return report.verdict is Verdict.DRIFT
 
 
