@@ -11,8 +11,9 @@ from pathlib import Path
 
 from appliance.bundle import entry, write_bundle
 from appliance.errors import SpecError
+from appliance.fitting import served_interface
 from appliance.manifest import GOLDEN_FILE, HELD_OUT_FILE, MODEL_FILE, PROFILE_FILE, Manifest
-from appliance.recipe import Recipe, served_interface
+from appliance.recipe import Recipe
 from appliance.signing import SigningKey
 from appliance.store import Reached
 from appliance.tables import canonical_json

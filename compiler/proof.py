@@ -21,12 +21,13 @@ from runtime.servable import Servable, golden_of
 
 
 def prove(servable: Servable, directory: Path, manifest: Manifest, progress: Progress) -> Proof:
-    """Prove the servable of an extracted bundle in `directory`.
+    """Prove the servable of an extracted bundle in `directory`; a step is a held-out row.
 
     Raises GoldenMissed, ThresholdMissed, or EngineError when the engine fails on rows it must serve.
     """
     golden = golden_of(directory)
     held_out = HeldOut.load(directory / HELD_OUT_FILE)
+    progress.stage("proving", held_out.rows)
     error = servable.prove(_full_batches(golden, manifest.engine.batch_max), manifest)
     return Proof(
         golden_rows=golden.rows,

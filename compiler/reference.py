@@ -11,7 +11,8 @@ import msgspec
 import numpy as np
 
 from appliance.errors import EngineError, SourceUnsupported
-from appliance.recipe import Accepts, Recipe, served_interface
+from appliance.fitting import served_interface
+from appliance.recipe import Accepts, Recipe
 from appliance.tensors import Array, Interface
 from compiler.samples import Rows
 from compiler.source import Source

@@ -26,8 +26,9 @@ from onnx.reference import ReferenceEvaluator
 from torch import nn
 
 from appliance.files import write_file
+from appliance.fitting import served_interface, trace
 from appliance.golden import arrays_to_bytes
-from appliance.recipe import InputRecipe, Recipe, served_interface, trace
+from appliance.recipe import InputRecipe, Recipe
 from appliance.tensors import Array, DataType, Interface, TensorSpec
 from compiler.spec import read_spec
 from runtime.kernels.chain import Chain

@@ -69,7 +69,7 @@ def check(
     )
 
 
-def _check_width(window: Window, reference: Profile) -> None:
+def _check_window(window: Window, reference: Profile) -> None:
     width = len(reference.bins)
     if not width:
         raise DriftError(

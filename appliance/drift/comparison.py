@@ -52,7 +52,9 @@ def compare(
             yield _missing(a, b)
         if isinstance(a, ContinuousBins) and isinstance(b, ContinuousBins):
             yield _distribution(a, b, next(ps))
-        elif isinstance(a, CategoricalBins) and isinstance(b, CategoricalBins):
+        else:
+            assert isinstance(a, CategoricalBins)
+            assert isinstance(b, CategoricalBins)
             yield _categories(a, b, permutations, rng)
 
 

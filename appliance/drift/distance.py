@@ -174,9 +174,12 @@ def _exact_ks(pairs: Sequence[tuple[Counts, Counts]], m: int, n: int) -> list[fl
     if n > m:
         pairs, m, n = [(live, reference) for reference, live in pairs], n, m
     total = m + n
-    reach = np.full((len(pairs), total + 1), np.iinfo(np.int64).max)
-    for row, (reference, live) in zip(reach, pairs, strict=True):
-        row[np.cumsum(reference + live)] = max(1, _largest_gap(reference, live))
+    reach = np.full((total + 1, len(pairs), 1), np.iinfo(np.int64).max)
+    ends = set()
+    for index, (reference, live) in enumerate(pairs):
+        at = np.cumsum(reference + live)
+        reach[at, index] = _largest_gap(reference, live)
+        ends.update(at.tolist())
     states = np.arange(n + 1)
     chances = np.zeros((len(pairs), n + 1))
     chances[:, 0] = 1.0
@@ -185,10 +188,10 @@ def _exact_ks(pairs: Sequence[tuple[Counts, Counts]], m: int, n: int) -> list[fl
         rise = chances * ((n - states) / (total - t + 1))
         chances -= rise
         chances[:, 1:] += rise[:, :-1]
-        if (reach[:, t] < np.iinfo(np.int64).max).any():
-            out = np.abs(states * total - t * n) >= reach[:, t, None]
-            ps += np.where(out, chances, 0.0).sum(axis=1)
-            chances[out] = 0.0
+        if t in ends:
+            out = chances * (np.abs(states * total - t * n) >= reach[t])
+            ps += out.sum(axis=1)
+            chances -= out
     return [min(1.0, max(P_MIN, float(p))) for p in ps]
 
 

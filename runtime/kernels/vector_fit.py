@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from appliance.fitting import trace
 from appliance.layout import (
     CLASSES_MAX,
     COLUMNS_MAX,
@@ -24,7 +25,7 @@ from appliance.layout import (
     TableValues,
     VectorLayout,
 )
-from appliance.recipe import ArgMax, InputRecipe, Layout, Recipe, Softmax, TopK, trace
+from appliance.recipe import ArgMax, InputRecipe, Layout, Recipe, Softmax, TopK
 from appliance.tensors import Array, DataType, Interface, TensorSpec
 from runtime.kernels.vector_steps import CELLS_AT, ImageKernel, Order
 

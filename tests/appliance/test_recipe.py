@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 import pytest
 
 from appliance.errors import RecipeError
+from appliance.fitting import served_interface, trace
 from appliance.recipe import (
     Accepts,
     AfterStep,
@@ -22,8 +23,6 @@ from appliance.recipe import (
     Softmax,
     Standardise,
     TopK,
-    served_interface,
-    trace,
 )
 from appliance.tables import canonical_json, from_json, from_table
 from appliance.tensors import DataType, Interface, TensorSpec

@@ -198,6 +198,43 @@ def test_a_model_without_a_batch_axis_is_served_one_at_a_time(workshop, make_onn
     assert version.record.proof.reached[0].value == 1.0
 
 
+def test_an_output_whose_length_depends_on_values_cannot_be_compared(workshop, make_onnx):
+    """One request at a time, each with another number of results."""
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["scores"]),
+        helper.make_node("Greater", ["x", "zero"], ["positive"]),
+        helper.make_node("NonZero", ["positive"], ["found"]),
+    ]
+    model = make_onnx(
+        nodes,
+        outputs={
+            "scores": (TensorProto.FLOAT, ["rows", 4]),
+            "found": (TensorProto.INT64, [2, "n"]),
+        },
+        constants={"w": np.ones((3, 4), np.float32), "zero": np.float32([0.0])},
+    )
+    onnx.save(model, workshop.model)
+    head = workshop.spec.read_text().partition("[[recipe.inputs]]")[0]
+    workshop.spec.write_text(head.replace("batch_max = 8\n", ""))
+    rows = np.random.default_rng(1).normal(size=(20, 1, 3)).astype(np.float32)
+    workshop.save_rows("sample", x=rows)
+    workshop.save_rows("held_out", x=rows, label=np.zeros(20, np.int64))
+    workshop.change('[[acceptance]]\nmetric = "accuracy"\noutput = "scores"\nminimum = 0.9\n', "")
+    assert "depends on" in str(refused(workshop, errors.SourceUnsupported))
+
+
+def test_a_model_that_onnx_runtime_cannot_run_is_refused(workshop, make_onnx):
+    """Valid ONNX, but ONNX Runtime has no tangent of doubles."""
+    nodes = [
+        helper.make_node("Cast", ["x"], ["wide"], to=TensorProto.DOUBLE),
+        helper.make_node("Tan", ["wide"], ["tangent"]),
+        helper.make_node("Cast", ["tangent"], ["narrow"], to=TensorProto.FLOAT),
+        helper.make_node("MatMul", ["narrow", "w"], ["scores"]),
+    ]
+    onnx.save(make_onnx(nodes), workshop.model)
+    assert "cannot run the model" in str(refused(workshop, errors.SourceUnsupported))
+
+
 def test_a_full_disk_writes_no_bundle(workshop, monkeypatch):
     def full(*_args):
         raise OSError(28, "No space left on device")

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from appliance.errors import EngineError, GoldenMissed
+from appliance.fitting import served_interface
 from appliance.golden import Golden
 from appliance.manifest import Manifest
-from appliance.recipe import Recipe, Softmax, served_interface
+from appliance.recipe import Recipe, Softmax
 from appliance.store import Store
 from appliance.tensors import DataType, Interface, TensorSpec
 from runtime.kernels.chain import Chain

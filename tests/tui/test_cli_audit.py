@@ -17,6 +17,7 @@ from appliance.audit.log import AuditLog
 from appliance.audit.record import Boot, Decision, Failure, Outcome
 from appliance.config import StateConfig
 from appliance.deployment import Deployment
+from appliance.exits import INTERRUPTED
 from appliance.signing import SigningKey
 from tests.tui.conftest import NOW_NS
 from tui.cli import app
@@ -188,6 +189,17 @@ class TestVerify:
         result = run("verify", "--against", str(tmp_path / "none"))
         assert result.exit_code == AUDIT_FAILED
         assert "cannot read the checkpoint" in result.stderr
+
+    def test_ctrl_c_ends_without_a_traceback(
+        self, log: AuditLog, run: Run, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def interrupted(*_: object, **__: object) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("tui.commands.audit.verify_log", interrupted)
+        result = run("verify")
+        assert result.exit_code == INTERRUPTED
+        assert result.stderr == "\ninterrupted\n"
 
     def test_progress_is_shown_to_a_person_only(self, log: AuditLog, box_state: Path) -> None:
         """On a terminal the bar is on standard error; standard output is the same as in a pipe."""

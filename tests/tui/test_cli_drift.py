@@ -223,3 +223,22 @@ def test_a_model_without_drift_features_says_so(
 def interleaved(*streams: Iterator[Inference]) -> Iterator[Inference]:
     for each in zip(*streams, strict=True):
         yield from each
+
+
+def test_values_that_went_missing_are_drawn(write: Write, run: Any, vectors: Vectors) -> None:
+    holes = vectors["clean"].copy()
+    holes[::2, 0] = np.nan
+    write(active(2), *answers(holes))
+    result = run("digits")
+    assert result.exit_code == DRIFT_FOUND
+    drawn = [line.split() for line in result.stdout.splitlines() if line.startswith("missing")]
+    assert drawn
+    assert drawn[0][:3] == ["missing", "0.0%", "50.1%"]
+
+
+def test_a_version_whose_profile_is_gone(
+    write: Write, run: Any, state: Path, vectors: Vectors
+) -> None:
+    (state / "store" / "digits" / "2" / "profile.json").unlink()
+    write(active(2), *answers(vectors["clean"][:1]))
+    assert run("digits").exit_code == UNKNOWN

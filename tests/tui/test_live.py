@@ -1,6 +1,13 @@
 """Commands and console against a real runtime in a process of its own."""
 
+import fcntl
 import json
+import os
+import pty
+import struct
+import subprocess
+import sys
+import termios
 from pathlib import Path
 
 import pytest
@@ -52,3 +59,31 @@ async def test_the_console_shows_it_and_decides(runtime: Runtime) -> None:
             await pilot.pause(0.01)
         await pilot.press("q")
     assert console.return_code == OK
+
+
+def test_the_console_opens_on_a_terminal_and_q_leaves_it(tmp_path: Path) -> None:
+    """The real command on a real terminal, with no runtime: it says so, and goes when told."""
+    person, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0))
+    command = [sys.executable, "-c", "from tui.cli import main; main()", "--state", str(tmp_path)]
+    environment = {**os.environ, "TERM": "xterm-256color"}
+    with subprocess.Popen(
+        command, stdin=terminal, stdout=terminal, stderr=terminal, env=environment
+    ) as child:
+        os.close(terminal)
+        shown = b""
+        while b"unreachable" not in shown:
+            shown += os.read(person, 65_536)
+        os.write(person, b"q")
+        drain(person)
+        assert child.wait() == OK
+    os.close(person)
+
+
+def drain(terminal: int) -> None:
+    """Read what the console still writes, so that it never waits for a reader, until it is gone."""
+    try:
+        while os.read(terminal, 65_536):
+            pass
+    except OSError:
+        return  # Linux answers EIO once the other side is closed

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from appliance.errors import EngineError
-from appliance.recipe import AfterStep, ArgMax, Recipe, Softmax, TopK, served_interface
+from appliance.fitting import served_interface
+from appliance.recipe import AfterStep, ArgMax, Recipe, Softmax, TopK
 from appliance.tensors import Array, DataType, Interface, TensorSpec
 from runtime.kernels.chain import Chain
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from appliance.fitting import served_interface
 from appliance.recipe import (
     Accepts,
     Cast,
@@ -15,7 +16,6 @@ from appliance.recipe import (
     Select,
     Softmax,
     TopK,
-    served_interface,
 )
 from appliance.tensors import Array, DataType, Interface, TensorSpec
 from runtime.kernels.chain import Chain

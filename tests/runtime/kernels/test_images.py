@@ -14,17 +14,8 @@ from hypothesis.extra import numpy as arrays
 from PIL import Image
 
 from appliance.errors import RecipeError, RequestError
-from appliance.recipe import (
-    BeforeStep,
-    Cast,
-    InputRecipe,
-    Layout,
-    Normalise,
-    Recipe,
-    Resize,
-    served_interface,
-    trace,
-)
+from appliance.fitting import served_interface, trace
+from appliance.recipe import BeforeStep, Cast, InputRecipe, Layout, Normalise, Recipe, Resize
 from appliance.tensors import Array, DataType, Interface, TensorSpec, datatype_of
 from runtime.kernels.chain import Chain
 

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from appliance.fitting import served_interface, trace
 from appliance.recipe import (
     BeforeStep,
     Cast,
@@ -15,8 +16,6 @@ from appliance.recipe import (
     Recipe,
     Select,
     Standardise,
-    served_interface,
-    trace,
 )
 from appliance.tensors import Array, DataType, Interface, TensorSpec, datatype_of
 from runtime.kernels.chain import Chain
