@@ -26,8 +26,12 @@ __all__ = [
 
 BINS_MAX = 256
 BINS_MIN = 8
-BINS_TOTAL_MAX = 6000  # over all values, so that a profile stays under 64 KB
 ROWS_PER_BIN = 4
+# A profile stays under 64 KB of JSON: less 14 KB for a PCA and a thousand categories, shared by the
+# continuous values, each with some 200 bytes of its own and 10 a bin.
+BINS_BYTES_MAX = 50_000
+VALUE_BYTES = 200
+BIN_BYTES = 10
 
 
 class Profile(Sealed, frozen=True, kw_only=True):
@@ -115,8 +119,9 @@ def distinct_rows(vectors: Floats) -> NDArray[np.intp]:
 
 
 def _bins_per_value(rows: int, layout: VectorLayout) -> int:
-    continuous = max(1, layout.kinds.count(Kind.CONTINUOUS))
-    return min(BINS_MAX, max(BINS_MIN, rows // ROWS_PER_BIN), BINS_TOTAL_MAX // continuous)
+    share = BINS_BYTES_MAX // max(1, layout.kinds.count(Kind.CONTINUOUS))
+    fitting = (share - VALUE_BYTES) // BIN_BYTES
+    return max(BINS_MIN, min(BINS_MAX, rows // ROWS_PER_BIN, fitting))
 
 
 def _columns(vectors: Floats) -> Floats:
