@@ -63,13 +63,11 @@ def act_name(act: Act) -> str:
 
 def apply(deployment: Deployment, act: Act) -> Deployment:
     """The deployment after `act`. Raises DecisionError when the rules forbid it."""
-    match act:
-        case Activate():
-            return _activate(deployment, act.version)
-        case RollBack():
-            return _roll_back(deployment)
-        case Retire():
-            return _retire(deployment, act.version)
+    if isinstance(act, Activate):
+        return _activate(deployment, act.version)
+    if isinstance(act, RollBack):
+        return _roll_back(deployment)
+    return _retire(deployment, act.version)
 
 
 def _activate(deployment: Deployment, version: int) -> Deployment:

@@ -144,3 +144,4 @@ def runtime(digits_state: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
         with ControlClient(running.socket) as control:
             control.decide("digits", "activate", 1, actor="test", reason="first version")
         yield running
+        assert running.stop() == 0
