@@ -66,7 +66,7 @@ clean: ## remove the environment and caches; ./holdfast-data (models, audit log,
 
 # --no-build-isolation: setuptools comes from the lock, so that no unpinned package is ever fetched.
 $(READY): $(LOCKED) pyproject.toml
-	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(LOCKED): requirements.lock
