@@ -19,9 +19,10 @@ from appliance.tables import canonical_json, read_toml
 CONFIG_VARIABLE = "HOLDFAST_CONFIG"
 SYSTEM_CONFIG = Path("/etc/holdfast/holdfast.toml")
 
-Positive = Annotated[int, msgspec.Meta(ge=1)]
-Natural = Annotated[int, msgspec.Meta(ge=0)]
-Seconds = Annotated[float, msgspec.Meta(gt=0.0)]
+# gRPC and the system's timers take no more than these.
+Positive = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
+Natural = Annotated[int, msgspec.Meta(ge=0, le=2**31 - 1)]
+Seconds = Annotated[float, msgspec.Meta(gt=0.0, le=86_400.0)]
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -75,12 +76,19 @@ class StateConfig(Section, frozen=True, kw_only=True):
 
 
 class ServerConfig(Section, frozen=True, kw_only=True):
-    """The inference service. Port 0 asks the system for a free one."""
+    """The inference service. Port 0 asks the system for a free one.
+
+    A connection is asked to end after `connection_seconds_max` and clients make a new one; a call that
+    is still open `call_seconds_max` later is cut, so that idle calls cannot hold every slot.
+    """
 
     address: str = "127.0.0.1:8001"
     name: str = "holdfast"
     request_bytes_max: Positive = 64 << 20
     requests_in_flight_max: Positive = 1024
+    bytes_in_flight_max: Positive = 1 << 30
+    connection_seconds_max: Seconds = 600.0
+    call_seconds_max: Seconds = 60.0
     drain_seconds: Seconds = 20.0
 
 

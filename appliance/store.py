@@ -120,7 +120,7 @@ class Store:
         if not numbers:
             raise UnknownModel(
                 f"unknown model '{model}'",
-                remedy=f"use one of {self.models()}" if self.models() else "build a bundle first",
+                remedy="`holdfast versions` lists what there is; building a bundle adds to it",
             )
         return numbers
 

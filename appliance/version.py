@@ -5,6 +5,7 @@ a URL; a version is a positive whole number. Leaves to others: what they stand f
 """
 
 import re
+from functools import cache
 from importlib import metadata
 from typing import Annotated
 
@@ -17,6 +18,7 @@ ModelName = Annotated[str, msgspec.Meta(pattern=NAME_PATTERN)]
 VersionNumber = Annotated[int, msgspec.Meta(ge=1)]
 
 
+@cache
 def release() -> str:
     """The number of this Holdfast release, from the installed metadata."""
     return metadata.version("holdfast")

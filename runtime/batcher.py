@@ -1,19 +1,21 @@
 """Forms batches and runs them on the servable's own thread.
 
 Knows: the queue of one servable. Rules: a batch is what queued while the engine ran (plus at most the
-configured delay), in order of arrival, of one shape, within the row limit; a caller that left or whose
+configured delay), in order of arrival, of one shape, within the row limit (a larger request goes
+alone); a caller that left or whose
 time is over never reaches the engine; each caller gets exactly its own rows, once. Leaves to others:
 what a batch computes (`runtime.servable`).
 """
 
 import asyncio
 import threading
-import time
 from collections import deque
 from collections.abc import Hashable
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Protocol
 
+from appliance.clock import Clock
 from appliance.config import BatchingConfig
 from appliance.errors import ApplianceError, Draining, EngineError, Overloaded
 from appliance.tensors import Interface
@@ -48,16 +50,18 @@ class _Job:
     rows: int
     key: Hashable
     deadline_ns: int | None
+    queued_ns: int
     future: "asyncio.Future[Served]"
-    queued_ns: int = field(default_factory=time.monotonic_ns)
-    left: bool = False
 
 
 class Batcher:
     """One queue and one engine thread. `submit` is called on the event loop it was made on."""
 
-    def __init__(self, servable: Runner, config: BatchingConfig, *, name: str) -> None:
+    def __init__(
+        self, servable: Runner, config: BatchingConfig, clock: Clock, *, name: str
+    ) -> None:
         self._servable = servable
+        self._clock = clock
         self._rows_max = min(config.rows_max, max(servable.interface.batch_max, 1))
         self._delay_ns = config.delay_us_max * 1000
         self._queue_max = config.queue_requests_max
@@ -76,11 +80,11 @@ class Batcher:
     async def submit(self, inputs: Inputs, rows: int, *, deadline_ns: int | None = None) -> Served:
         """Run one request of `rows` rows and return its answer.
 
-        `deadline_ns` is on time.monotonic_ns. Raises Overloaded when the queue is full or the
+        `deadline_ns` is on the clock's monotonic_ns. Raises Overloaded when the queue is full or the
         deadline passed in it, Draining after `close`, else what the servable raised.
         """
-        key = self._servable.batch_key(inputs)
-        job = _Job(inputs, rows, key, deadline_ns, self._loop.create_future())
+        key, now = self._servable.batch_key(inputs), self._clock.monotonic_ns()
+        job = _Job(inputs, rows, key, deadline_ns, now, self._loop.create_future())
         with self._change:
             if self._closed:
                 raise Draining("GRPC server is shutting down", remedy="try again later")
@@ -91,7 +95,8 @@ class Batcher:
         try:
             return await job.future
         except asyncio.CancelledError:
-            job.left = True
+            with self._change, suppress(ValueError):
+                self._waiting.remove(job)
             raise
 
     def close(self) -> None:
@@ -103,9 +108,9 @@ class Batcher:
 
     def _work(self) -> None:
         while batch := self._next_batch():
-            started = time.monotonic_ns()
+            started = self._clock.monotonic_ns()
             answers = self._answers(batch)
-            took = time.monotonic_ns() - started
+            took = self._clock.monotonic_ns() - started
             self._loop.call_soon_threadsafe(_deliver, batch, answers, started, took)
 
     def _answers(self, batch: list[_Job]) -> list[Answer | ApplianceError]:
@@ -132,7 +137,7 @@ class Batcher:
     def _wait_for_more(self) -> None:
         until = self._waiting[0].queued_ns + self._delay_ns
         while not self._closed and sum(job.rows for job in self._waiting) < self._rows_max:
-            left = until - time.monotonic_ns()
+            left = until - self._clock.monotonic_ns()
             if left <= 0:
                 return
             self._change.wait(left / 1e9)
@@ -140,12 +145,10 @@ class Batcher:
     def _take(self) -> list[_Job]:
         """Take jobs from the head while they are alive, fit the row limit and share one key."""
         batch: list[_Job] = []
-        rows, now = 0, time.monotonic_ns()
+        rows, now = 0, self._clock.monotonic_ns()
         while self._waiting:
             job = self._waiting[0]
-            if job.left:
-                self._waiting.popleft()
-            elif job.deadline_ns is not None and now >= job.deadline_ns:
+            if job.deadline_ns is not None and now >= job.deadline_ns:
                 self._waiting.popleft()
                 self._loop.call_soon_threadsafe(_expire, job)
             elif batch and (rows + job.rows > self._rows_max or job.key != batch[0].key):

@@ -8,16 +8,15 @@ Inference Protocol client will do.
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import grpc
 
 from appliance.errors import ApplianceError, Unreachable
+from runtime.protocol import CODE_KEY, REMEDY_KEY
 from runtime.protocol import control_pb2 as wire
 from runtime.protocol import control_pb2_grpc as stubs
 
-CODE_KEY = "holdfast-code"
-REMEDY_KEY = "holdfast-remedy-bin"
 DECIDE_SECONDS_MAX = 600.0
 CALL_SECONDS_MAX = 10.0
 
@@ -50,20 +49,12 @@ class ControlClient:
 
     def list(self, model: str = "") -> list[wire.Model]:
         """Return all models, or the one called `model`, with their versions and roles."""
-        try:
-            reply = self._stub.List(wire.ListRequest(model=model), timeout=CALL_SECONDS_MAX)
-        except grpc.RpcError as error:
-            raise self._told(error) from error
-        return list(reply.models)
+        reply: wire.ListReply = self._call(self._stub.List, wire.ListRequest(model=model))
+        return [*reply.models]
 
     def status(self) -> wire.StatusReply:
         """One look at the runtime."""
-        try:
-            reply: wire.StatusReply = self._stub.Status(
-                wire.StatusRequest(), timeout=CALL_SECONDS_MAX
-            )
-        except grpc.RpcError as error:
-            raise self._told(error) from error
+        reply: wire.StatusReply = self._call(self._stub.Status, wire.StatusRequest())
         return reply
 
     def watch(self, interval_ms: int) -> Iterator[wire.StatusReply]:
@@ -84,11 +75,14 @@ class ControlClient:
         request = wire.DecideRequest(
             model=model, act=act, version=version, actor=actor, reason=reason
         )
+        reply: wire.DecideReply = self._call(self._stub.Decide, request, DECIDE_SECONDS_MAX)
+        return reply
+
+    def _call(self, method: Any, request: Any, seconds: float = CALL_SECONDS_MAX) -> Any:
         try:
-            reply: wire.DecideReply = self._stub.Decide(request, timeout=DECIDE_SECONDS_MAX)
+            return method(request, timeout=seconds)
         except grpc.RpcError as error:
             raise self._told(error) from error
-        return reply
 
     def _told(self, error: grpc.RpcError) -> ApplianceError:
         """The runtime's own error, from the trailing metadata that its interceptor sets."""
@@ -97,6 +91,11 @@ class ControlClient:
         remedy = trailing.get(REMEDY_KEY)
         if kind is not None and isinstance(remedy, bytes):
             return kind(error.details() or "", remedy=remedy.decode())
+        if error.code() is not grpc.StatusCode.UNAVAILABLE:
+            return ApplianceError(
+                f"the runtime did not finish the call: {error.code().name}, {error.details()}",
+                remedy="see the runtime's journal and `holdfast status`",
+            )
         return Unreachable(
             f"no runtime answers on {self._socket}: {error.details()}",
             remedy="start holdfast-runtime with the same state directory, or check its journal",

@@ -8,9 +8,9 @@ on; replies always carry raw contents. Leaves to others: whether the tensors fit
 
 import math
 import struct
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from tritonclient.grpc import service_pb2 as oip
@@ -20,6 +20,7 @@ from appliance.errors import RequestError
 from appliance.tensors import Array, DataType, Interface, TensorSpec
 
 REQUEST_ID_CHARACTERS_MAX = 256
+DIMENSIONS_MAX = 32
 _LENGTH = struct.Struct("<I")
 _REMEDY = "see the protocol's description of this field"
 _CONTENTS = {
@@ -44,12 +45,20 @@ _REFUSED = {
 }
 
 
+class Head(NamedTuple):
+    """What a request says of one input: its datatype and its shape with the batch axis."""
+
+    datatype: DataType
+    shape: tuple[int, ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
     """Who asks what: everything of a request but its tensors.
 
     `request_id` names it in the audit log: the client's own id, or one made here when it sent none;
-    `sent_id` is what the client sent and gets back. `timeout_us` 0 means none.
+    `sent_id` is what the client sent and gets back. `timeout_us` 0 means none; `bytes` is the size of
+    the whole request.
     """
 
     model: str
@@ -59,6 +68,7 @@ class Call:
     peer: str
     outputs: tuple[str, ...]
     timeout_us: int
+    bytes: int
 
 
 def call_from(request: Any, *, peer: str, new_id: Callable[[], str]) -> Call:
@@ -72,25 +82,41 @@ def call_from(request: Any, *, peer: str, new_id: Callable[[], str]) -> Call:
         peer=peer,
         outputs=tuple(output.name for output in request.outputs),
         timeout_us=max(_whole(timeout), 0) if timeout is not None else 0,
+        bytes=request.ByteSize(),
     )
 
 
-def decode(request: Any) -> dict[str, Array]:
-    """The input tensors of a ModelInferRequest, by name, in wire shape; raw ones are read-only views.
+class WireTensors:
+    """The input tensors of a ModelInferRequest, read in two steps.
 
-    Raises RequestError on anything the protocol forbids.
+    `heads` costs nothing whatever the sender claims; `arrays` is for tensors whose heads were found
+    to fit the model.
     """
-    if len(request.id) > REQUEST_ID_CHARACTERS_MAX:
-        raise _refusal(f"the request id is longer than {REQUEST_ID_CHARACTERS_MAX} characters")
-    _check_parameters(request)
-    raws = iter(request.raw_input_contents)
-    use_raw = len(request.raw_input_contents) > 0
-    arrays: dict[str, Array] = {}
-    for tensor in request.inputs:
-        if tensor.name in arrays:
-            raise _refusal(f"input '{tensor.name}' already exists in request")
-        arrays[tensor.name] = _decode_input(tensor, raws if use_raw else None, request.model_name)
-    return arrays
+
+    def __init__(self, request: Any) -> None:
+        self._request = request
+
+    def heads(self) -> dict[str, Head]:
+        """Datatype and shape of every input, by name, in the order sent; RequestError."""
+        if len(self._request.id) > REQUEST_ID_CHARACTERS_MAX:
+            raise _refusal(f"the request id is longer than {REQUEST_ID_CHARACTERS_MAX} characters")
+        _check_parameters(self._request)
+        heads: dict[str, Head] = {}
+        for tensor in self._request.inputs:
+            if tensor.name in heads:
+                raise _refusal(f"input '{tensor.name}' already exists in request")
+            heads[tensor.name] = _head(tensor, self._request.model_name)
+        return heads
+
+    def arrays(self) -> dict[str, Array]:
+        """The inputs by name in wire shape; raw ones are read-only views. Raises RequestError."""
+        heads, model = self.heads(), self._request.model_name
+        use_raw = len(self._request.raw_input_contents) > 0
+        raws = iter(self._request.raw_input_contents) if use_raw else None
+        return {
+            tensor.name: _array(tensor, heads[tensor.name], raws, model)
+            for tensor in self._request.inputs
+        }
 
 
 def encode(call: Call, *, version: int, outputs: Iterable[Tensor]) -> Any:
@@ -105,9 +131,14 @@ def encode(call: Call, *, version: int, outputs: Iterable[Tensor]) -> Any:
 
 
 def chosen_outputs(call: Call, interface: Interface) -> list[TensorSpec]:
-    """Specs of the outputs asked for. Raises RequestError on a name the model does not have."""
+    """Specs of the outputs asked for, in that order; all when none were named.
+
+    Raises RequestError on a name that the model does not have, or twice the same.
+    """
     if not call.outputs:
         return list(interface.outputs)
+    if len(set(call.outputs)) != len(call.outputs):
+        raise _refusal(f"an output already exists in request for model '{call.model}'")
     by_name = {spec.name: spec for spec in interface.outputs}
     for name in call.outputs:
         if name not in by_name:
@@ -115,10 +146,8 @@ def chosen_outputs(call: Call, interface: Interface) -> list[TensorSpec]:
     return [by_name[name] for name in call.outputs]
 
 
-def chosen_tensors(
-    call: Call, interface: Interface, outputs: Mapping[str, Array]
-) -> tuple[Tensor, ...]:
-    """The outputs asked for in raw form, in the order asked for; raises as `chosen_outputs`."""
+def raw_tensors(specs: Iterable[TensorSpec], outputs: Mapping[str, Array]) -> tuple[Tensor, ...]:
+    """The outputs that `specs` name, in raw form and in that order."""
     return tuple(
         Tensor(
             name=spec.name,
@@ -126,7 +155,7 @@ def chosen_tensors(
             shape=outputs[spec.name].shape,
             data=raw_bytes(outputs[spec.name], spec.datatype),
         )
-        for spec in chosen_outputs(call, interface)
+        for spec in specs
     )
 
 
@@ -144,13 +173,29 @@ def _check_parameters(request: Any) -> None:
                 raise _refusal(f"{why} (parameter '{name}')")
 
 
-def _decode_input(tensor: Any, raws: Any, model: str) -> Array:
-    datatype = _datatype(tensor, model)
-    shape = tuple(tensor.shape)
-    if any(length < 0 for length in shape):
-        raise _refusal(f"input '{tensor.name}' for model '{model}' has a negative shape")
+def _head(tensor: Any, model: str) -> Head:
+    if len(tensor.shape) > DIMENSIONS_MAX or any(length < 0 for length in tensor.shape):
+        raise _refusal(
+            f"input '{tensor.name}' for model '{model}' has a negative shape "
+            f"or more than {DIMENSIONS_MAX} dimensions"
+        )
+    return Head(_datatype(tensor, model), tuple(tensor.shape))
+
+
+def _array(tensor: Any, head: Head, raws: Iterator[bytes] | None, model: str) -> Array:
     if raws is None:
-        return _from_contents(tensor, datatype, shape, model)
+        flat = _from_contents(tensor, head, model)
+    else:
+        flat = _from_raw(_raw_of(tensor, raws, model), tensor.name, head, model)
+    try:
+        return flat.reshape(head.shape)
+    except ValueError as error:  # a zero beside lengths that are too large for any array
+        raise _refusal(
+            f"input '{tensor.name}' for model '{model}' has an impossible shape"
+        ) from error
+
+
+def _raw_of(tensor: Any, raws: Iterator[bytes], model: str) -> bytes:
     if tensor.HasField("contents"):
         raise _refusal(
             "contents field must not be specified when using raw_input_contents "
@@ -161,7 +206,7 @@ def _decode_input(tensor: Any, raws: Any, model: str) -> Array:
         raise _refusal(
             f"unable to find data for input tensor '{tensor.name}' for model '{model}' in request."
         )
-    return _from_raw(raw, tensor.name, datatype, shape, model)
+    return raw
 
 
 def _datatype(tensor: Any, model: str) -> DataType:
@@ -174,25 +219,24 @@ def _datatype(tensor: Any, model: str) -> DataType:
         ) from error
 
 
-def _from_raw(
-    raw: bytes, name: str, datatype: DataType, shape: tuple[int, ...], model: str
-) -> Array:
-    count = math.prod(shape)
-    if datatype is DataType.BYTES:
-        return _strings(raw, name, count, model).reshape(shape)
-    expected = count * datatype.numpy.itemsize
+def _from_raw(raw: bytes, name: str, head: Head, model: str) -> Array:
+    count = math.prod(head.shape)
+    if head.datatype is DataType.BYTES:
+        return _strings(raw, name, count, model)
+    expected = count * head.datatype.numpy.itemsize
     if len(raw) != expected:
         raise _refusal(
             f"input byte size mismatch for input '{name}' for model '{model}'. "
             f"Expected {expected}, got {len(raw)}"
         )
-    return np.frombuffer(raw, datatype.numpy).reshape(shape)
+    return np.frombuffer(raw, head.datatype.numpy)
 
 
 def _strings(raw: bytes, name: str, count: int, model: str) -> Array:
     """Parse BYTES: each element is a little-endian uint32 length and that many bytes."""
-    items, at = [], 0
-    while at < len(raw):
+    items: list[bytes] = []
+    at = 0
+    while at < len(raw) and len(items) <= count:
         if at + _LENGTH.size > len(raw):
             raise _refusal(
                 f"incomplete string length indicator for inference input '{name}' for model '{model}'"
@@ -208,28 +252,28 @@ def _strings(raw: bytes, name: str, count: int, model: str) -> Array:
     return _object_array(items, name, count, model)
 
 
-def _from_contents(tensor: Any, datatype: DataType, shape: tuple[int, ...], model: str) -> Array:
-    field = _CONTENTS.get(datatype)
+def _from_contents(tensor: Any, head: Head, model: str) -> Array:
+    field = _CONTENTS.get(head.datatype)
     filled = [descriptor.name for descriptor, _ in tensor.contents.ListFields()]
-    count = math.prod(shape)
+    count = math.prod(head.shape)
     if field is None or (filled and filled != [field]) or (count and not filled):
         raise _refusal(
             f"unexpected explicit tensor data for input tensor '{tensor.name}' for model "
-            f"'{model}' of type '{datatype}'"
+            f"'{model}' of type '{head.datatype}'"
         )
-    values = list(getattr(tensor.contents, field))
-    if datatype is DataType.BYTES:
-        return _object_array(values, tensor.name, count, model).reshape(shape)
+    values = getattr(tensor.contents, field)
+    if head.datatype is DataType.BYTES:
+        return _object_array(list(values), tensor.name, count, model)
     if len(values) != count:
         raise _refusal(
             f"unexpected number of explicit elements for input '{tensor.name}' for model "
             f"'{model}'. Expected {count}, got {len(values)}"
         )
     try:
-        return np.array(values, dtype=datatype.numpy).reshape(shape)
+        return np.array(values, dtype=head.datatype.numpy)
     except OverflowError as error:
         raise _refusal(
-            f"a value of input '{tensor.name}' for model '{model}' does not fit {datatype}"
+            f"a value of input '{tensor.name}' for model '{model}' does not fit {head.datatype}"
         ) from error
 
 

@@ -1,11 +1,12 @@
 """Carries out one decision.
 
 Knows: the order of a decision: allowed, recorded, carried out, outcome recorded. Rules: one decision at a
-time; what the log says last as done is what boot returns to. Leaves to others: the rules
+time; traffic moves only after the log says so, and what it says last as done is what boot returns to. Leaves to others: the rules
 (`appliance.deployment`), loading and switching (`runtime.swap`).
 """
 
 import asyncio
+import math
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Literal
@@ -13,10 +14,14 @@ from typing import Literal
 from appliance import journal
 from appliance.audit.record import AnyRecord, Decision, Outcome
 from appliance.deployment import Act, Deployment, Retire, RollBack, act_name, apply
-from appliance.errors import ApplianceError, DecisionError
+from appliance.errors import ApplianceError, DecisionError, Draining
 from appliance.store import Store, StoredVersion
 from runtime.recorder import Recorder
 from runtime.swap import ServedTable
+
+ACTOR_CHARACTERS_MAX = 128
+REASON_CHARACTERS_MAX = 2000
+MESSAGE_CHARACTERS_MAX = 1000
 
 
 class ControlPlane:
@@ -30,6 +35,7 @@ class ControlPlane:
         self._recorder = recorder
         self._new_id = new_id
         self._one_at_a_time = asyncio.Lock()
+        self._settled = False
 
     async def decide(self, model: str, act: Act, *, actor: str, reason: str) -> str:
         """Record and carry out `act` and return the decision's id.
@@ -37,11 +43,10 @@ class ControlPlane:
         Raises DecisionError, UnknownModel or UnknownVersion before anything is recorded; what kept
         the version from loading after the failed outcome is recorded; AuditUnwritable.
         """
-        if not actor.strip() or not reason.strip():
-            raise DecisionError(
-                "a decision needs an actor and a reason", remedy="say who decides, and why"
-            )
+        _check_words(actor, reason)
         async with self._one_at_a_time:
+            if self._settled:
+                raise Draining("the runtime is stopping", remedy="decide again when it is back")
             return await self._carry_out(model, act, actor, reason)
 
     async def _carry_out(self, model: str, act: Act, actor: str, reason: str) -> str:
@@ -63,14 +68,25 @@ class ControlPlane:
         )
         await self._record(decision)
         try:
-            await self._table.move(after)
+            fresh = await self._table.prepare(after)
         except ApplianceError as error:
             await self._record(_outcome(decision, "failed", before, str(error)))
             journal.failure("decision.failed", error, model=model, act=decision.act)
             raise
-        await self._record(_outcome(decision, "done", after, ""))
+        try:
+            # Recorded first, switched second: a crash between the two boots into what the log says.
+            await self._record(_outcome(decision, "done", after, ""))
+        except ApplianceError:
+            self._table.discard(fresh)
+            raise
+        self._table.switch(after, fresh)
         journal.event("decision.done", model=model, act=decision.act, version=version, actor=actor)
         return decision.decision_id
+
+    async def settle(self) -> None:
+        """Take no more decisions and wait until the running one has its outcome."""
+        async with self._one_at_a_time:
+            self._settled = True
 
     async def resume(
         self, completed: Mapping[str, Deployment], interrupted: Iterable[Decision]
@@ -84,7 +100,7 @@ class ControlPlane:
             await self._record(_outcome(decision, "interrupted", standing, "the runtime stopped"))
         for deployment in completed.values():
             try:
-                await self._table.move(deployment)
+                self._table.switch(deployment, await self._table.prepare(deployment))
             except ApplianceError as error:
                 self._table.assume(deployment)
                 journal.failure("model.unready", error, model=deployment.model)
@@ -93,14 +109,28 @@ class ControlPlane:
         await self._recorder.append(partial(_itself, record))
 
 
+def _check_words(actor: str, reason: str) -> None:
+    if not actor.strip() or not reason.strip():
+        raise DecisionError(
+            "a decision needs an actor and a reason", remedy="say who decides, and why"
+        )
+    if len(actor) > ACTOR_CHARACTERS_MAX or len(reason) > REASON_CHARACTERS_MAX:
+        raise DecisionError(
+            f"an actor has at most {ACTOR_CHARACTERS_MAX} characters, "
+            f"a reason {REASON_CHARACTERS_MAX}",
+            remedy="say it in fewer words",
+        )
+
+
 def _check_proven(stored: StoredVersion) -> None:
-    """Raise DecisionError when the version's own record says that it missed a threshold (law 3)."""
-    for reached in stored.record.proof.reached:
-        wanted = reached.threshold
-        if reached.value < wanted.minimum:
+    """Raise DecisionError unless the version reached every threshold it was packed with (law 3)."""
+    reached = {item.threshold: item.value for item in stored.record.proof.reached}
+    for wanted in stored.manifest.acceptance:
+        value = reached.get(wanted, math.nan)
+        if not value >= wanted.minimum:
             raise DecisionError(
-                f"version {stored.number} of '{stored.record.model}' reached {wanted.metric} "
-                f"{reached.value:.4f} on '{wanted.output}', {wanted.minimum} is required",
+                f"version {stored.number} of '{stored.manifest.model}' reached {wanted.metric} "
+                f"{value:.4f} on '{wanted.output}', {wanted.minimum} is required",
                 remedy="build a version that reaches its acceptance thresholds",
             )
 
@@ -119,6 +149,6 @@ def _outcome(
         decision_id=decision.decision_id,
         model=decision.model,
         result=result,
-        message=message,
+        message=message[:MESSAGE_CHARACTERS_MAX],
         deployment=deployment,
     )

@@ -5,15 +5,18 @@ durable record, and no refusal without one either; a request that does not fit t
 reaches the engine. Leaves to others: the wire (`runtime.codec`), batching, loading.
 """
 
-from collections.abc import Callable, Mapping
+import asyncio
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
 from appliance.audit.payload import Tensor
 from appliance.clock import Clock
-from appliance.errors import ApplianceError, Draining, RequestError
-from appliance.tensors import Array, Interface, datatype_of
-from runtime.codec import Call, chosen_outputs, chosen_tensors
+from appliance.errors import ApplianceError, Draining, Overloaded, RequestError
+from appliance.tensors import Array, Interface, TensorSpec
+from runtime.codec import Call, Head, chosen_outputs, raw_tensors
 from runtime.evidence import Answered, refusal
 from runtime.metrics import Metrics
 from runtime.recorder import Recorder
@@ -29,49 +32,97 @@ class Reply:
     outputs: tuple[Tensor, ...]
 
 
+class Tensors(Protocol):
+    """A request's inputs, as `runtime.codec.WireTensors` reads them."""
+
+    def heads(self) -> Mapping[str, Head]:
+        """Datatype and shape of every input, by name."""
+
+    def arrays(self) -> Mapping[str, Array]:
+        """The inputs, by name."""
+
+
 class DataPlane:
     """Every inference request passes through `infer`. Runs on the event loop."""
 
     def __init__(
-        self, *, table: ServedTable, recorder: Recorder, metrics: Metrics, clock: Clock
+        self,
+        *,
+        table: ServedTable,
+        recorder: Recorder,
+        metrics: Metrics,
+        clock: Clock,
+        bytes_max: int,
     ) -> None:
         self._table = table
         self._recorder = recorder
         self._metrics = metrics
         self._clock = clock
+        self._bytes_max = bytes_max
+        self._bytes = 0
+        self._calls = 0
+        self._idle = asyncio.Event()
         self.draining = False
 
-    async def infer(self, call: Call, decode: Callable[[], Mapping[str, Array]]) -> Reply:
-        """Answer `call`, whose tensors `decode` gives; it runs here so that its refusal is recorded.
+    async def infer(self, call: Call, tensors: Tensors) -> Reply:
+        """Answer `call`; its tensors are read here, so that a refusal of them is recorded too.
 
         Raises UnknownModel, UnknownVersion, VersionNotServed, RequestError, Overloaded, Draining,
         EngineError or AuditUnwritable.
         """
-        version = 0
-        try:
-            if self.draining:
-                raise Draining("GRPC server is shutting down", remedy="try again later")
-            with self._table.use(call.model, call.version) as (route, lane):
-                version = route.version
-                return await self._answer(call, decode, route, lane)
-        except ApplianceError as error:
-            await self._refuse(call, version, error.code, str(error))
-            raise
-        except Exception:
-            await self._refuse(call, version, "internal", "unexpected error, see the journal")
-            raise
+        with self._in_flight(call):
+            version = 0
+            try:
+                self._check_room()
+                with self._table.use(call.model, call.version) as (route, lane):
+                    version = route.version
+                    return await self._answer(call, tensors, route, lane)
+            except ApplianceError as error:
+                await self._refuse(call, version, error.code, str(error))
+                raise
+            except Exception:
+                await self._refuse(call, version, "internal", "unexpected error, see the journal")
+                raise
 
-    async def _answer(
-        self, call: Call, decode: Callable[[], Mapping[str, Array]], route: Route, lane: Lane
-    ) -> Reply:
+    async def drain(self, seconds: float, hurry: asyncio.Event) -> None:
+        """Refuse what comes from now on; wait for what is running, at most `seconds` or until `hurry`."""
+        self.draining = True
+        waits = {asyncio.create_task(event.wait()) for event in (self._idle, hurry)}
+        if self._calls:
+            await asyncio.wait(waits, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+
+    @contextmanager
+    def _in_flight(self, call: Call) -> Iterator[None]:
+        self._calls += 1
+        self._bytes += call.bytes
+        try:
+            yield
+        finally:
+            self._calls -= 1
+            self._bytes -= call.bytes
+            if not self._calls:
+                self._idle.set()
+
+    def _check_room(self) -> None:
+        if self.draining:
+            raise Draining("GRPC server is shutting down", remedy="try again later")
+        if self._bytes > self._bytes_max:
+            raise Overloaded(
+                f"requests of {self._bytes} bytes are in flight, more than {self._bytes_max}",
+                remedy="send fewer at a time, or raise [server] bytes_in_flight_max",
+            )
+
+    async def _answer(self, call: Call, tensors: Tensors, route: Route, lane: Lane) -> Reply:
         started = self._clock.monotonic_ns()
         interface = lane.servable.interface
-        inputs = decode()
-        rows = check_inputs(inputs, interface, model=call.model)
-        chosen_outputs(call, interface)
+        rows = check_inputs(tensors.heads(), interface, model=call.model)
+        wanted = chosen_outputs(call, interface)
+        inputs = tensors.arrays()
         deadline = started + call.timeout_us * 1000 if call.timeout_us else None
         served = await lane.batcher.submit(inputs, rows, deadline_ns=deadline)
-        sent = chosen_tensors(call, interface, served.answer.outputs)
+        sent = raw_tensors(wanted, served.answer.outputs)
         answered = Answered(
             call=call,
             route=route,
@@ -87,7 +138,8 @@ class DataPlane:
         return Reply(version=route.version, outputs=sent)
 
     async def _refuse(self, call: Call, version: int, code: str, message: str) -> None:
-        model = self._metrics.model(call.model if version else "")
+        # Names that no model has are counted together: clients must not be able to add counters.
+        model = self._metrics.model(call.model if self._table.knows(call.model) else "")
         if version:
             model.version(version).fail.add(0)
         else:
@@ -109,33 +161,24 @@ class DataPlane:
         counts.last_wall_ms = self._clock.wall_ns() // 1_000_000
 
 
-def check_inputs(inputs: Mapping[str, Array], interface: Interface, *, model: str) -> int:
+def check_inputs(heads: Mapping[str, Head], interface: Interface, *, model: str) -> int:
     """Check names, datatypes and shapes of a request's inputs and return its number of rows.
 
     Raises RequestError or RequestLimit in the words of Triton, which clients match on.
     """
     wanted = [spec.name for spec in interface.inputs]
-    for name in inputs:
+    for name in heads:
         if name not in wanted:
             raise _misfit(f"unexpected inference input '{name}' for model '{model}'", interface)
-    missing = [name for name in wanted if name not in inputs]
+    missing = [name for name in wanted if name not in heads]
     if missing:
         raise _misfit(
-            f"expected {len(wanted)} inputs but got {len(inputs)} inputs for model '{model}'. "
-            f"Got input(s) {list(inputs)}, but missing required input(s) {missing}. "
+            f"expected {len(wanted)} inputs but got {len(heads)} inputs for model '{model}'. "
+            f"Got input(s) {list(heads)}, but missing required input(s) {missing}. "
             "Please provide all required input(s).",
             interface,
         )
-    rows = set()
-    for spec in interface.inputs:
-        array = inputs[spec.name]
-        if array.dtype != spec.datatype.numpy:
-            raise _misfit(
-                f"inference input '{spec.name}' data-type is '{_name(array)}', "
-                f"but model '{model}' expects '{spec.datatype}'",
-                interface,
-            )
-        rows.add(interface.check_shape(spec, array.shape, model=model))
+    rows = {_check_one(heads[spec.name], spec, interface, model) for spec in interface.inputs}
     if len(rows) > 1:
         raise _misfit(
             f"inputs of model '{model}' disagree in batch-size: {sorted(rows)}", interface
@@ -143,10 +186,14 @@ def check_inputs(inputs: Mapping[str, Array], interface: Interface, *, model: st
     return rows.pop()
 
 
-def _name(array: Array) -> str:
-    datatype = datatype_of(array.dtype)
-    assert datatype is not None, "the codec makes only arrays of the protocol's datatypes"
-    return datatype
+def _check_one(head: Head, spec: TensorSpec, interface: Interface, model: str) -> int:
+    if head.datatype is not spec.datatype:
+        raise _misfit(
+            f"inference input '{spec.name}' data-type is '{head.datatype}', "
+            f"but model '{model}' expects '{spec.datatype}'",
+            interface,
+        )
+    return interface.check_shape(spec, head.shape, model=model)
 
 
 def _misfit(message: str, interface: Interface) -> RequestError:

@@ -8,12 +8,14 @@ journal. Leaves to others: raising.
 import inspect
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, NoReturn
+from typing import Any, NamedTuple
 
 import grpc
 
 from appliance import errors, journal
-from runtime.client import CODE_KEY, REMEDY_KEY
+from runtime.protocol import CODE_KEY, REMEDY_KEY
+
+TOLD_BYTES_MAX = 1000
 
 STATUS_CODES: dict[type[errors.ApplianceError], grpc.StatusCode] = {
     errors.UnknownModel: grpc.StatusCode.NOT_FOUND,
@@ -34,6 +36,14 @@ def status_code(error: errors.ApplianceError) -> grpc.StatusCode:
     return next(STATUS_CODES[kind] for kind in type(error).__mro__ if kind in STATUS_CODES)
 
 
+class Refusal(NamedTuple):
+    """What the caller is told instead of a reply."""
+
+    code: grpc.StatusCode
+    details: str
+    trailing: tuple[tuple[str, str | bytes], ...]
+
+
 class ErrorInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
     """Turns what a servicer raises into a status."""
 
@@ -46,23 +56,21 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         handler = await continuation(details)
         if handler is None:
             return None
-        if handler.request_streaming and handler.response_streaming:
-            return grpc.stream_stream_rpc_method_handler(
-                _guarded_stream(handler.stream_stream),
-                handler.request_deserializer,
-                handler.response_serializer,
-            )
-        if handler.response_streaming:
-            return grpc.unary_stream_rpc_method_handler(
-                _guarded_stream(handler.unary_stream),
-                handler.request_deserializer,
-                handler.response_serializer,
-            )
-        return grpc.unary_unary_rpc_method_handler(
-            _guarded(handler.unary_unary),
-            handler.request_deserializer,
-            handler.response_serializer,
-        )
+        shape = (handler.request_streaming, handler.response_streaming)
+        method, make = {
+            (False, False): (handler.unary_unary, grpc.unary_unary_rpc_method_handler),
+            (False, True): (handler.unary_stream, grpc.unary_stream_rpc_method_handler),
+            (True, True): (handler.stream_stream, grpc.stream_stream_rpc_method_handler),
+            (True, False): (handler.stream_unary, grpc.stream_unary_rpc_method_handler),
+        }[shape]
+        if handler.response_streaming and inspect.iscoroutinefunction(method):
+            return handler  # it writes to the context by itself, as health's Watch does
+        guard = _guarded_stream if handler.response_streaming else _guarded
+        return make(guard(method), handler.request_deserializer, handler.response_serializer)
+
+
+# Both guards let go of request and error before they abort: gRPC keeps the abort's traceback, and with
+# it would keep every tensor of a refused request until the garbage collector runs.
 
 
 def _guarded(method: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Awaitable[Any]]:
@@ -71,7 +79,11 @@ def _guarded(method: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Awaitabl
             reply = method(request, context)
             return await reply if inspect.isawaitable(reply) else reply
         except Exception as error:  # noqa: BLE001 - the edge answers whatever happens
-            await _abort(context, error)
+            refusal = _refusal(error, context)
+        del request
+        reply = None
+        await context.abort(*refusal)
+        return None
 
     return guarded
 
@@ -84,22 +96,30 @@ def _guarded_stream(
             async for reply in method(request, context):
                 yield reply
         except Exception as error:  # noqa: BLE001 - the edge answers whatever happens
-            await _abort(context, error)
+            refusal = _refusal(error, context)
+        else:
+            return
+        del request
+        await context.abort(*refusal)
 
     return guarded
 
 
-async def _abort(context: Any, error: Exception) -> NoReturn:
-    if isinstance(error, grpc.aio.AbortError):
-        raise error
+def _refusal(error: Exception, context: Any) -> Refusal:
+    trailing = tuple(context.trailing_metadata() or ())
     if isinstance(error, NotImplementedError):
-        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "this call is not served")
+        return Refusal(grpc.StatusCode.UNIMPLEMENTED, "this call is not served", trailing)
     if isinstance(error, errors.ApplianceError):
         if status_code(error) is grpc.StatusCode.INTERNAL:
             journal.failure("request.failed", error)
-        trailing = ((CODE_KEY, error.code), (REMEDY_KEY, error.remedy.encode()))
-        await context.abort(status_code(error), str(error), trailing)
+        remedy = (REMEDY_KEY, _cut(error.remedy).encode())
+        told = (*trailing, (CODE_KEY, error.code), remedy)
+        return Refusal(status_code(error), _cut(str(error)), told)
     incident = uuid.uuid4().hex
     journal.failure("request.crashed", error, incident=incident)
-    await context.abort(grpc.StatusCode.INTERNAL, f"internal error, incident {incident}")
-    raise AssertionError("abort raises")
+    return Refusal(grpc.StatusCode.INTERNAL, f"internal error, incident {incident}", trailing)
+
+
+def _cut(text: str) -> str:
+    """`text` in at most TOLD_BYTES_MAX bytes: gRPC drops a status whose metadata is too large."""
+    return text.encode()[:TOLD_BYTES_MAX].decode(errors="ignore")

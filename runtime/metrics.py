@@ -1,7 +1,7 @@
 """What the runtime counts, and how Prometheus reads it.
 
 Knows: the counters of each version and of each model's recent latency. Rules: counted once, on the event
-loop, and read from there by every reader. Leaves to others: showing them.
+loop; other threads only read. Leaves to others: showing them.
 """
 
 from collections import deque

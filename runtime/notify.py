@@ -6,6 +6,7 @@ nothing when the process was not started by systemd. Leaves to others: when to s
 
 import os
 import socket
+from contextlib import suppress
 
 
 def notify(*lines: str) -> None:
@@ -14,7 +15,11 @@ def notify(*lines: str) -> None:
     if not address:
         return
     name = "\0" + address[1:] if address.startswith("@") else address
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
+    # Best effort, as sd_notify(3) asks: a manager that is gone must not stop the server.
+    with (
+        suppress(OSError),
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender,
+    ):
         sender.connect(name)
         sender.sendall("\n".join(lines).encode())
 
@@ -22,4 +27,6 @@ def notify(*lines: str) -> None:
 def watchdog_seconds() -> float | None:
     """How often to send WATCHDOG=1: half the interval systemd asks for; None when it asks for none."""
     microseconds = os.environ.get("WATCHDOG_USEC")
-    return int(microseconds) / 2e6 if microseconds else None
+    if not microseconds or os.environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
+        return None
+    return int(microseconds) / 2e6

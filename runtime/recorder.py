@@ -119,9 +119,10 @@ class Recorder:
             numbers = self._log.append([record for _, record in built])
             if self._log.checkpoint_due:
                 self._log.checkpoint()
-        except ApplianceError as error:
-            self._note(error)
-            return results + [(item, error) for item, _ in built]
+        except Exception as error:  # noqa: BLE001 - the thread must outlive any fault of the log
+            told = error if isinstance(error, ApplianceError) else _unwritable(error)
+            self._note(told)
+            return results + [(item, told) for item, _ in built]
         self.failure = ""
         return results + [(item, number) for (item, _), number in zip(built, numbers, strict=True)]
 

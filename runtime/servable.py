@@ -54,9 +54,9 @@ class Servable:
         """
         try:
             return [*self._run_batch(requests)]
-        except EngineError as error:
+        except Exception as error:  # noqa: BLE001 - a fault of one request must not reach the others
             if len(requests) == 1:
-                return [error]
+                return [_engine_error(error)]
         return [answer for request in requests for answer in self.run([request])]
 
     def batch_key(self, inputs: Inputs) -> tuple[tuple[int, ...], ...]:
@@ -167,20 +167,29 @@ def assemble(directory: Path, manifest: Manifest, entry: EngineEntry, *, threads
     engine = load_engine(
         entry.kind, directory / entry.file, interface=manifest.engine, threads=threads
     )
-    profile = from_json(
-        (directory / PROFILE_FILE).read_bytes(), Profile, RecipeError, where=PROFILE_FILE
-    )
-    return Servable(
-        engine=engine,
-        chain=Chain(manifest.recipe, served=manifest.served, engine=manifest.engine),
-        vector=DriftVector(profile.layout),
-        served=manifest.served,
-    )
+    try:
+        profile = from_json(
+            (directory / PROFILE_FILE).read_bytes(), Profile, RecipeError, where=PROFILE_FILE
+        )
+        chain = Chain(manifest.recipe, served=manifest.served, engine=manifest.engine)
+        vector = DriftVector(profile.layout)
+    except BaseException:
+        engine.close()
+        raise
+    return Servable(engine=engine, chain=chain, vector=vector, served=manifest.served)
 
 
 def golden_of(directory: Path) -> Golden:
     """The golden vectors kept beside an engine. Raises StoreError."""
     return Golden.load(directory / GOLDEN_FILE)
+
+
+def _engine_error(error: Exception) -> ApplianceError:
+    if isinstance(error, ApplianceError):
+        return error
+    failed = EngineError(f"the request could not be computed: {error}", remedy="see the journal")
+    failed.__cause__ = error
+    return failed
 
 
 def _slices(requests: Sequence[Inputs]) -> list[slice]:

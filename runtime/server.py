@@ -35,7 +35,8 @@ from runtime.services.inference import InferenceService
 from runtime.swap import ServedTable
 from runtime.transport import ControlTransport, InferenceTransport
 
-CONTROL_STOP_SECONDS = 2.0
+# How long a call may still take once nothing of value is running.
+STOP_SECONDS = 0.5
 STATE_MODE = 0o750
 # Longer than any model loads here; systemd waits this long for READY=1 instead of its own default.
 START_SECONDS_MAX = 600
@@ -62,19 +63,37 @@ def run(config: Config) -> None:
 
 
 async def serve(config: Config) -> None:
-    """Start, serve until SIGTERM or SIGINT, drain and stop; `life` stops the parts in reverse order."""
-    stop = _stop_on_signals()
+    """Start, serve until SIGTERM or SIGINT, drain and stop; `life` stops the parts in reverse order.
+
+    A second signal cuts the drain short.
+    """
+    asked = Asked()
     async with AsyncExitStack() as life:
-        address = await startup(config, life)
-        notify("READY=1")
-        journal.event("runtime.ready", address=address)
-        await main_loop(address, stop)
+        starting = asyncio.create_task(startup(config, life, asked))
+        if await _first(starting, asked.stop):
+            address = starting.result()
+            notify("READY=1")
+            journal.event("runtime.ready", address=address)
+            await main_loop(address, asked.stop)
         notify("STOPPING=1", "STATUS=draining")
         journal.event("runtime.draining")
     journal.event("runtime.stopped")
 
 
-async def startup(config: Config, life: AsyncExitStack) -> str:
+class Asked:
+    """What the signals asked for: the first one `stop`, the second one `hurry`."""
+
+    def __init__(self) -> None:
+        self.stop = asyncio.Event()
+        self.hurry = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self._heard)
+
+    def _heard(self) -> None:
+        (self.hurry if self.stop.is_set() else self.stop).set()
+
+
+async def startup(config: Config, life: AsyncExitStack, asked: Asked) -> str:
     """Open the log, bind, load what was last decided, and answer; returns the inference address.
 
     Raises ListenError, StateError, KeyFileError or AuditError.
@@ -82,20 +101,28 @@ async def startup(config: Config, life: AsyncExitStack) -> str:
     notify(f"EXTEND_TIMEOUT_USEC={START_SECONDS_MAX * 1_000_000}", "STATUS=starting")
     clock, store, metrics = SystemClock(), Store(config.state.store), Metrics()
     recorder = await _open_recorder(config, clock, life)
-    table = ServedTable(store, partial(load_proven, threads=config.engine.threads), config.batching)
+    load = partial(load_proven, threads=config.engine.threads)
+    table = ServedTable(store, load, config.batching, clock)
     life.push_async_callback(table.close)
-    dataplane = DataPlane(table=table, recorder=recorder, metrics=metrics, clock=clock)
     controlplane = ControlPlane(
         store=store, table=table, recorder=recorder, new_id=lambda: uuid.uuid4().hex
     )
+    dataplane = DataPlane(
+        table=table,
+        recorder=recorder,
+        metrics=metrics,
+        clock=clock,
+        bytes_max=config.server.bytes_in_flight_max,
+    )
+    control = ControlTransport(config.state.control_socket)
+    life.push_async_callback(control.stop, STOP_SECONDS)
+    life.push_async_callback(controlplane.settle)
     inference = InferenceTransport(config.server)
-    life.push_async_callback(_drain, inference, dataplane, config.server.drain_seconds)
+    life.push_async_callback(_drain, inference, dataplane, config.server.drain_seconds, asked.hurry)
     metrics.queued, metrics.audit_queue = table.queued, lambda: recorder.queued
     exposition = serve_metrics(metrics, config.metrics.address)
     life.push_async_callback(asyncio.to_thread, exposition.close)
     await _resume(config, controlplane)
-    control = ControlTransport(config.state.control_socket)
-    life.push_async_callback(control.stop, CONTROL_STOP_SECONDS)
     await control.start(
         ControlService(
             addresses=Addresses(inference=inference.address, metrics=exposition.address),
@@ -148,15 +175,27 @@ async def _resume(config: Config, controlplane: ControlPlane) -> None:
     await controlplane.resume(completed, interrupted)
 
 
-async def _drain(inference: InferenceTransport, dataplane: DataPlane, seconds: float) -> None:
-    """Take no new requests and let running ones end within `seconds`."""
-    await inference.show_health(serving=False)
-    dataplane.draining = True
-    await inference.stop(seconds)
+async def _drain(
+    inference: InferenceTransport, dataplane: DataPlane, seconds: float, hurry: asyncio.Event
+) -> None:
+    """Refuse new requests, let running ones end within `seconds`, then cut what is left open.
+
+    Idle streams are cut, not waited for; a health watcher that does not read cannot hold it up.
+    """
+    draining = asyncio.create_task(dataplane.drain(seconds, hurry))
+    with suppress(TimeoutError):
+        await asyncio.wait_for(inference.show_health(serving=False), STOP_SECONDS)
+    await draining
+    await inference.stop(STOP_SECONDS)
 
 
-def _stop_on_signals() -> asyncio.Event:
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    return stop
+async def _first(starting: asyncio.Task[str], stop: asyncio.Event) -> bool:
+    """Whether `starting` ended before `stop` was asked for; it is cancelled otherwise."""
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    if starting.done():
+        stopping.cancel()
+        return True
+    starting.cancel()
+    await asyncio.wait({starting})
+    return False

@@ -9,11 +9,13 @@ import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from appliance import journal
+from appliance.clock import Clock
 from appliance.config import BatchingConfig
 from appliance.deployment import Deployment
-from appliance.errors import ApplianceError, UnknownModel
+from appliance.errors import ApplianceError, EngineLoad, UnknownModel
 from appliance.manifest import recipe_sha256
 from appliance.store import Store, StoredVersion
 from runtime.batcher import Batcher
@@ -35,15 +37,19 @@ class Lane:
     unused: asyncio.Event = field(default_factory=asyncio.Event)
 
 
+Fresh: TypeAlias = dict[tuple[str, int], Lane]
+
+
 class ServedTable:
     """All loaded versions. Every method runs on the event loop."""
 
-    def __init__(self, store: Store, load: Load, batching: BatchingConfig) -> None:
+    def __init__(self, store: Store, load: Load, batching: BatchingConfig, clock: Clock) -> None:
         self._store = store
         self._load = load
         self._batching = batching
+        self._clock = clock
         self._deployments: dict[str, Deployment] = {}
-        self._lanes: dict[tuple[str, int], Lane] = {}
+        self._lanes: Fresh = {}
         self._draining: set[asyncio.Task[None]] = set()
 
     def deployment(self, model: str) -> Deployment:
@@ -52,6 +58,10 @@ class ServedTable:
             self._store.versions(model)
             return Deployment(model=model)
         return self._deployments[model]
+
+    def knows(self, model: str) -> bool:
+        """Whether the model was ever decided on; asks no disk."""
+        return model in self._deployments
 
     def deployments(self) -> list[Deployment]:
         """The deployments of every model that is decided on or in the store, by name."""
@@ -89,18 +99,25 @@ class ServedTable:
 
     def route(self, model: str, requested: str) -> tuple[Route, Lane]:
         """Choose the lane that answers a request; raises as `runtime.router.choose`."""
-        loaded = self.loaded(model)
+        loaded, deployment = self.loaded(model), self._deployments.get(model)
+        known = loaded
+        # The disk is asked only about what is not loaded, so that no answerable request waits for it.
+        if deployment is None or requested not in ("", *map(str, loaded)):
+            known = self._stored(model)
+        route = choose(
+            deployment or Deployment(model=model), requested=requested, known=known, loaded=loaded
+        )
+        return route, self._lanes[model, route.version]
+
+    def _stored(self, model: str) -> list[int]:
         try:
-            deployment = self.deployment(model)
-            # The store is listed only for a version that is not loaded: no request waits for the disk.
-            listed = requested and requested not in map(str, loaded)
-            known = self._store.versions(model) if listed else loaded
+            return self._store.versions(model)
         except UnknownModel as error:
+            if model in self._deployments:
+                return []
             raise UnknownModel(
                 f"Request for unknown model: '{model}' is not found", remedy=error.remedy
             ) from error
-        route = choose(deployment, requested=requested, known=known, loaded=loaded)
-        return route, self._lanes[model, route.version]
 
     @contextmanager
     def use(self, model: str, requested: str) -> Iterator[tuple[Route, Lane]]:
@@ -114,18 +131,36 @@ class ServedTable:
             if not lane.users:
                 lane.unused.set()
 
-    async def move(self, after: Deployment) -> None:
-        """Make `after` the model's deployment.
+    async def prepare(self, after: Deployment) -> Fresh:
+        """Load, warm and prove the versions that `after` needs and that are not loaded yet.
 
         When its active version fails to load, raises that error and nothing has changed; a previous
         version that fails to load is only noted.
         """
-        fresh = await self._load_missing(after)
+        fresh: Fresh = {}
+        for version in after.loaded:
+            if (after.model, version) in self._lanes:
+                continue
+            try:
+                fresh[after.model, version] = await self._load_lane(after.model, version)
+            except ApplianceError as error:
+                if version == after.active:
+                    raise
+                journal.failure("version.load", error, model=after.model, version=version)
+        return fresh
+
+    def switch(self, after: Deployment, fresh: Fresh) -> None:
+        """Let `after` answer from this moment; what it no longer needs is drained. Cannot fail."""
         self._lanes.update(fresh)
         self._deployments[after.model] = after
         for version in self.loaded(after.model):
             if version not in after.loaded:
                 self._drain(self._lanes.pop((after.model, version)))
+
+    def discard(self, fresh: Fresh) -> None:
+        """Free what `prepare` loaded and nobody switched to."""
+        for lane in fresh.values():
+            self._drain(lane)
 
     def assume(self, deployment: Deployment) -> None:
         """Take a deployment over without loading it, so that its model is known but unready."""
@@ -138,23 +173,19 @@ class ServedTable:
         self._lanes.clear()
         await asyncio.gather(*self._draining)
 
-    async def _load_missing(self, after: Deployment) -> dict[tuple[str, int], Lane]:
-        fresh: dict[tuple[str, int], Lane] = {}
-        for version in after.loaded:
-            if (after.model, version) in self._lanes:
-                continue
-            try:
-                fresh[after.model, version] = await self._load_lane(after.model, version)
-            except ApplianceError as error:
-                if version == after.active:
-                    raise
-                journal.failure("version.load", error, model=after.model, version=version)
-        return fresh
-
     async def _load_lane(self, model: str, version: int) -> Lane:
         stored = await asyncio.to_thread(self._store.open, model, version)
-        servable = await asyncio.to_thread(self._load, stored)
-        batcher = Batcher(servable, self._batching, name=f"{model}/{version}")
+        try:
+            servable = await asyncio.to_thread(self._load, stored)
+        except ApplianceError:
+            raise
+        except Exception as error:
+            # Whatever a library raises, the version failed to load and the others must go on.
+            journal.failure("version.crashed", error, model=model, version=version)
+            raise EngineLoad(
+                f"version {version} of '{model}' failed to load: {error}", remedy="see the journal"
+            ) from error
+        batcher = Batcher(servable, self._batching, self._clock, name=f"{model}/{version}")
         journal.event("version.loaded", model=model, version=version)
         digest = recipe_sha256(stored.manifest)
         return Lane(stored=stored, servable=servable, batcher=batcher, recipe_sha256=digest)

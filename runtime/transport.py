@@ -37,6 +37,8 @@ class InferenceTransport:
                 ("grpc.max_receive_message_length", config.request_bytes_max),
                 ("grpc.max_send_message_length", -1),
                 ("grpc.so_reuseport", 0),
+                ("grpc.max_connection_age_ms", int(config.connection_seconds_max * 1000)),
+                ("grpc.max_connection_age_grace_ms", int(config.call_seconds_max * 1000)),
             ],
         )
         self._health = health.aio.HealthServicer()  # type: ignore[attr-defined]
@@ -68,6 +70,7 @@ class ControlTransport:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._bound = False
         self._server = grpc.aio.server(interceptors=[ErrorInterceptor()])
 
     async def start(self, service: ControlService) -> None:
@@ -78,6 +81,7 @@ class ControlTransport:
         mask = os.umask(0o177)
         try:
             self._server.add_insecure_port(f"unix:{self._path}")
+            self._bound = True
             await self._server.start()
         except RuntimeError as error:
             raise ListenError(
@@ -87,9 +91,10 @@ class ControlTransport:
             os.umask(mask)
 
     async def stop(self, seconds: float) -> None:
-        """Let running calls end within `seconds` and remove the socket."""
+        """Let running calls end within `seconds` and remove the socket, if it is ours."""
         await self._server.stop(seconds)
-        self._path.unlink(missing_ok=True)
+        if self._bound:
+            self._path.unlink(missing_ok=True)
 
 
 def _bind(server: Any, address: str) -> str:
@@ -106,15 +111,19 @@ def _bind(server: Any, address: str) -> str:
 
 
 def _remove_stale_socket(path: Path) -> None:
-    """Remove a socket that nobody listens on. Raises ListenError when somebody does."""
+    """Remove a socket that nobody listens on. Raises ListenError when the path is anything else."""
     if not path.exists():
         return
     with socket.socket(socket.AF_UNIX) as probe:
         try:
             probe.connect(str(path))
         except ConnectionRefusedError:
-            path.unlink()
-            return
+            if path.is_socket():
+                path.unlink()
+                return
+        except OSError:
+            pass  # told below, as every other thing that stands in the way
     raise ListenError(
-        f"another runtime answers on {path}", remedy="stop it, or use another state directory"
+        f"{path} is in the way: another runtime's socket, or no socket at all",
+        remedy="stop the other runtime, use another state directory, or move the file away",
     )

@@ -5,7 +5,7 @@ others: deciding (`runtime.controlplane`), the rules of roles (`appliance.deploy
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,6 +92,7 @@ class ControlService(stubs.ControlServicer):
         yield self._status()
 
     def _status(self) -> wire.StatusReply:
+        queued = self._table.queued()
         return wire.StatusReply(
             release=release(),
             address=self._addresses.inference,
@@ -102,10 +103,10 @@ class ControlService(stubs.ControlServicer):
             audit_records=self._recorder.records,
             audit_queue=self._recorder.queued,
             audit_failure=self._recorder.failure,
-            models=[self._model_status(item) for item in self._table.deployments()],
+            models=[self._model_status(item, queued) for item in self._table.deployments()],
         )
 
-    def _model_status(self, deployment: Deployment) -> wire.ModelStatus:
+    def _model_status(self, deployment: Deployment, queued: Mapping[str, int]) -> wire.ModelStatus:
         counts = self._metrics.model(deployment.model)
         versions = counts.versions.values()
         return wire.ModelStatus(
@@ -113,10 +114,10 @@ class ControlService(stubs.ControlServicer):
             active=deployment.active or 0,
             previous=deployment.previous or 0,
             answered=sum(version.success.count for version in versions),
-            failed=sum(version.fail.count for version in versions),
+            failed=counts.refused + sum(version.fail.count for version in versions),
             rows=sum(version.rows for version in versions),
             batches=round(sum(version.batches for version in versions)),
-            queued=self._table.queued().get(deployment.model, 0),
+            queued=queued.get(deployment.model, 0),
             p50_ms=counts.latency_ms(0.5),
             p99_ms=counts.latency_ms(0.99),
         )

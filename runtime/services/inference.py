@@ -5,7 +5,6 @@ here. Leaves to others: answering (`runtime.dataplane`), the served table, statu
 """
 
 import uuid
-from functools import partial
 from typing import Any
 
 from tritonclient.grpc import model_config_pb2 as model_config
@@ -17,12 +16,12 @@ from appliance.deployment import Deployment
 from appliance.errors import RequestError, UnknownModel, UnknownVersion, VersionNotServed
 from appliance.tensors import DataType, TensorSpec
 from appliance.version import release
-from runtime.codec import call_from, decode, encode
+from runtime.codec import WireTensors, call_from, encode
 from runtime.dataplane import DataPlane
 from runtime.metrics import Duration, Metrics
+from runtime.protocol import REQUEST_ID_KEY
 from runtime.swap import Lane, ServedTable
 
-REQUEST_ID_KEY = "holdfast-request-id"
 EXTENSIONS = ("holdfast", "model_configuration", "model_repository", "statistics")
 
 
@@ -84,7 +83,7 @@ class InferenceService(oip_stubs.GRPCInferenceServiceServicer):  # type: ignore[
             name=request.name,
             platform=_platform(lane),
             backend=lane.stored.record.engine.kind,
-            max_batch_size=min(interface.batch_max, batching.rows_max),
+            max_batch_size=interface.batch_max,
             input=[_configured(model_config.ModelInput, spec) for spec in interface.inputs],
             output=[_configured(model_config.ModelOutput, spec) for spec in interface.outputs],
         )
@@ -100,7 +99,7 @@ class InferenceService(oip_stubs.GRPCInferenceServiceServicer):  # type: ignore[
         call = call_from(request, peer=context.peer(), new_id=_new_id)
         if not call.sent_id:
             context.set_trailing_metadata(((REQUEST_ID_KEY, call.request_id),))
-        reply = await self._dataplane.infer(call, partial(decode, request))
+        reply = await self._dataplane.infer(call, WireTensors(request))
         return encode(call, version=reply.version, outputs=reply.outputs)
 
     async def ModelStatistics(self, request: Any, context: Any) -> Any:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from appliance.clock import SystemClock
 from appliance.config import BatchingConfig
 from appliance.errors import Draining, EngineError, Overloaded
 from appliance.tensors import DataType, Interface, TensorSpec
@@ -67,7 +68,7 @@ def test_each_caller_gets_exactly_its_own_rows(requests, rows_max, delay_us_max)
 
     async def go():
         config = BatchingConfig(rows_max=rows_max, delay_us_max=delay_us_max)
-        batcher = Batcher(servable, config, name="test")
+        batcher = Batcher(servable, config, SystemClock(), name="test")
         sent = [rows(*values, width=width) for values, width in requests]
         served = await asyncio.gather(*(submit(batcher, inputs) for inputs in sent))
         await asyncio.to_thread(batcher.close)
@@ -82,7 +83,7 @@ def test_each_caller_gets_exactly_its_own_rows(requests, rows_max, delay_us_max)
 
 async def test_what_queues_while_the_engine_runs_shares_the_next_batch():
     servable = Doubler()
-    batcher = Batcher(servable, BatchingConfig(), name="test")
+    batcher = Batcher(servable, BatchingConfig(), SystemClock(), name="test")
     servable.gate.clear()
     first = asyncio.ensure_future(submit(batcher, rows(1)))
     await asyncio.to_thread(servable.entered.wait)
@@ -97,7 +98,7 @@ async def test_what_queues_while_the_engine_runs_shares_the_next_batch():
 
 async def test_one_failing_request_does_not_fail_its_neighbours():
     servable = Doubler()
-    batcher = Batcher(servable, BatchingConfig(delay_us_max=5000), name="test")
+    batcher = Batcher(servable, BatchingConfig(delay_us_max=5000), SystemClock(), name="test")
     results = await asyncio.gather(
         *(submit(batcher, rows(value)) for value in (1, -1, 3)), return_exceptions=True
     )
@@ -108,7 +109,7 @@ async def test_one_failing_request_does_not_fail_its_neighbours():
 
 async def test_a_caller_that_left_never_reaches_the_engine():
     servable = Doubler()
-    batcher = Batcher(servable, BatchingConfig(), name="test")
+    batcher = Batcher(servable, BatchingConfig(), SystemClock(), name="test")
     servable.gate.clear()
     first = asyncio.ensure_future(submit(batcher, rows(1)))
     await asyncio.to_thread(servable.entered.wait)
@@ -123,9 +124,28 @@ async def test_a_caller_that_left_never_reaches_the_engine():
     await asyncio.to_thread(batcher.close)
 
 
+async def test_callers_that_left_make_room_in_the_queue():
+    servable = Doubler()
+    batcher = Batcher(servable, BatchingConfig(queue_requests_max=2), SystemClock(), name="test")
+    servable.gate.clear()
+    first = asyncio.ensure_future(submit(batcher, rows(1)))
+    await asyncio.to_thread(servable.entered.wait)
+    left = [asyncio.ensure_future(submit(batcher, rows(value))) for value in (2, 3)]
+    await asyncio.sleep(0)
+    for caller in left:
+        caller.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
+    assert batcher.queued == 0
+    stays = asyncio.ensure_future(submit(batcher, rows(4)))
+    await asyncio.sleep(0)
+    servable.gate.set()
+    await asyncio.gather(first, stays)
+    await asyncio.to_thread(batcher.close)
+
+
 async def test_a_request_whose_time_is_over_is_refused_unrun():
     servable = Doubler()
-    batcher = Batcher(servable, BatchingConfig(), name="test")
+    batcher = Batcher(servable, BatchingConfig(), SystemClock(), name="test")
     with pytest.raises(Overloaded, match="Request timeout expired"):
         await submit(batcher, rows(1), deadline_ns=time.monotonic_ns() - 1)
     assert servable.batches == []
@@ -134,7 +154,7 @@ async def test_a_request_whose_time_is_over_is_refused_unrun():
 
 async def test_a_full_queue_refuses():
     servable = Doubler()
-    batcher = Batcher(servable, BatchingConfig(queue_requests_max=1), name="test")
+    batcher = Batcher(servable, BatchingConfig(queue_requests_max=1), SystemClock(), name="test")
     servable.gate.clear()
     first = asyncio.ensure_future(submit(batcher, rows(1)))
     await asyncio.to_thread(servable.entered.wait)
@@ -149,7 +169,7 @@ async def test_a_full_queue_refuses():
 
 async def test_an_unbatched_model_runs_one_request_a_call():
     servable = Doubler(batch_max=0)
-    batcher = Batcher(servable, BatchingConfig(), name="test")
+    batcher = Batcher(servable, BatchingConfig(), SystemClock(), name="test")
     await asyncio.gather(*(submit(batcher, rows(value)) for value in (1, 2, 3)))
     assert servable.batches == [[1], [1], [1]]
     await asyncio.to_thread(batcher.close)
@@ -157,7 +177,7 @@ async def test_an_unbatched_model_runs_one_request_a_call():
 
 async def test_a_fault_of_the_servable_fails_the_batch_and_not_the_thread():
     servable = Doubler()
-    batcher = Batcher(servable, BatchingConfig(), name="test")
+    batcher = Batcher(servable, BatchingConfig(), SystemClock(), name="test")
     healthy, servable.run = servable.run, lambda requests: 1 / 0
     with pytest.raises(EngineError, match="division by zero"):
         await submit(batcher, rows(1))
@@ -168,7 +188,7 @@ async def test_a_fault_of_the_servable_fails_the_batch_and_not_the_thread():
 
 async def test_closing_answers_what_is_queued_and_takes_no_more():
     servable = Doubler()
-    batcher = Batcher(servable, BatchingConfig(), name="test")
+    batcher = Batcher(servable, BatchingConfig(), SystemClock(), name="test")
     waiting = [asyncio.ensure_future(submit(batcher, rows(value))) for value in (1, 2)]
     await asyncio.sleep(0)
     await asyncio.to_thread(batcher.close)

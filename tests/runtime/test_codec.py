@@ -12,7 +12,7 @@ from tritonclient.utils import deserialize_bytes_tensor, serialize_byte_tensor
 
 from appliance.errors import RequestError
 from appliance.tensors import DataType, Interface, TensorSpec
-from runtime.codec import call_from, chosen_tensors, decode, encode, raw_bytes
+from runtime.codec import WireTensors, call_from, chosen_outputs, encode, raw_bytes, raw_tensors
 
 NUMBERS = [datatype for datatype in DataType if datatype is not DataType.BYTES]
 TYPED = {
@@ -25,6 +25,10 @@ TYPED = {
     DataType.FP32: "fp32_contents",
     DataType.FP64: "fp64_contents",
 }
+
+
+def decode(request):
+    return WireTensors(request).arrays()
 
 
 def request_with(raw: list[bytes] = (), **tensors: tuple[str, list[int]]):
@@ -167,7 +171,7 @@ def test_a_reply_holds_the_outputs_asked_for_in_the_order_asked_for():
     for name in ("b", "a"):
         request.outputs.add(name=name)
     call = call_from(request, peer="", new_id=lambda: "made")
-    reply = encode(call, version=7, outputs=chosen_tensors(call, interface, outputs))
+    reply = encode(call, version=7, outputs=raw_tensors(chosen_outputs(call, interface), outputs))
     assert (reply.model_name, reply.model_version, reply.id) == ("m", "7", "r-2")
     assert [(o.name, o.datatype, list(o.shape)) for o in reply.outputs] == [
         ("b", "BYTES", [1, 1]),
@@ -176,12 +180,30 @@ def test_a_reply_holds_the_outputs_asked_for_in_the_order_asked_for():
     assert list(reply.raw_output_contents) == [b"\3\0\0\0yes", struct.pack("<f", 1.0)]
 
 
-def test_an_unknown_output_is_refused():
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [(["z"], "unexpected inference output 'z' for model 'm'"), (["a", "a"], "already exists")],
+)
+def test_an_unknown_or_repeated_output_is_refused(names, message):
     request = request_with()
-    request.outputs.add(name="z")
-    with pytest.raises(RequestError, match="unexpected inference output 'z' for model 'm'"):
-        chosen_tensors(
-            call_from(request, peer="", new_id=lambda: "made"),
-            Interface(inputs=(), outputs=(), batch_max=0),
-            {},
-        )
+    for name in names:
+        request.outputs.add(name=name)
+    call = call_from(request, peer="", new_id=str)
+    with pytest.raises(RequestError, match=message):
+        chosen_outputs(call, Interface(inputs=(), outputs=(), batch_max=0))
+
+
+@pytest.mark.parametrize(
+    "shape", [[2**62] * 50_000, [1] * 65, [0, 10**18, 10**18, 1], [2**62] * 32]
+)
+@pytest.mark.parametrize("datatype", ["UINT8", "BYTES"])
+def test_claims_about_shapes_cost_nothing(shape, datatype):
+    with pytest.raises(RequestError):
+        decode(request_with([b"x"], x=(datatype, shape)))
+    with pytest.raises(RequestError):
+        decode(request_with([b""], x=(datatype, shape)))
+
+
+def test_strings_beyond_the_shape_are_not_read():
+    with pytest.raises(RequestError, match="unexpected number of string elements 2 "):
+        decode(request_with([bytes(4_000_000)], x=("BYTES", [1])))

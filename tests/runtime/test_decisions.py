@@ -20,6 +20,7 @@ from appliance.errors import (
     DecisionError,
     Draining,
     EngineLoad,
+    Overloaded,
     RequestError,
     UnknownVersion,
     VersionNotServed,
@@ -27,7 +28,7 @@ from appliance.errors import (
 from appliance.signing import SigningKey
 from appliance.store import Store
 from appliance.tensors import DataType, Interface, TensorSpec
-from runtime.codec import Call
+from runtime.codec import Call, Head
 from runtime.controlplane import ControlPlane
 from runtime.dataplane import DataPlane, check_inputs
 from runtime.metrics import Metrics
@@ -38,8 +39,28 @@ from runtime.swap import ServedTable
 X = TensorSpec(name="x", datatype=DataType.FP32, shape=(1,))
 INTERFACE = Interface(inputs=(X,), outputs=(X,), batch_max=4)
 CALL = Call(
-    model="digits", version="", request_id="r", sent_id="r", peer="p", outputs=(), timeout_us=0
+    model="digits",
+    version="",
+    request_id="r",
+    sent_id="r",
+    peer="p",
+    outputs=(),
+    timeout_us=0,
+    bytes=100,
 )
+
+
+class Sent:
+    """The tensors of a request; `arrays` may fail."""
+
+    def __init__(self, arrays=None):
+        self._arrays = arrays or (lambda: {"x": np.ones((2, 1), np.float32)})
+
+    def heads(self):
+        return {"x": Head(DataType.FP32, (2, 1))}
+
+    def arrays(self):
+        return self._arrays()
 
 
 class Echo:
@@ -71,14 +92,18 @@ class World:
         self.loaded = {}
         self.store = Store(state / "store")
         self.recorder = Recorder(log, queue_records_max=100)
-        self.table = ServedTable(self.store, self._load, BatchingConfig())
+        self.table = ServedTable(self.store, self._load, BatchingConfig(), SystemClock())
         ids = map(str, itertools.count())
         self.control = ControlPlane(
             store=self.store, table=self.table, recorder=self.recorder, new_id=lambda: next(ids)
         )
         self.metrics = Metrics()
         self.dataplane = DataPlane(
-            table=self.table, recorder=self.recorder, metrics=self.metrics, clock=SystemClock()
+            table=self.table,
+            recorder=self.recorder,
+            metrics=self.metrics,
+            clock=SystemClock(),
+            bytes_max=1000,
         )
 
     def _load(self, stored):
@@ -91,9 +116,7 @@ class World:
         return await self.control.decide("digits", act, actor="op", reason="test")
 
     async def ask(self, version=""):
-        rows = np.ones((2, 1), np.float32)
-        call = dataclasses.replace(CALL, version=version)
-        return await self.dataplane.infer(call, lambda: {"x": rows})
+        return await self.dataplane.infer(dataclasses.replace(CALL, version=version), Sent())
 
     async def close(self):
         await self.table.close()
@@ -248,19 +271,23 @@ async def test_a_draining_server_refuses(world):
 async def test_a_fault_of_our_own_is_recorded_too(world, tmp_path):
     await world.decide(Activate(version=1))
     with pytest.raises(ZeroDivisionError):
-        await world.dataplane.infer(CALL, lambda: 1 / 0)
+        await world.dataplane.infer(CALL, Sent(lambda: 1 / 0))
     assert records(tmp_path, Failure)[-1].code == "internal"
 
 
-async def test_a_version_that_missed_its_threshold_cannot_become_active(state, open_log, tmp_path):
+MISSED = {"threshold": {"metric": "accuracy", "output": "logits", "minimum": 0.98}, "value": 0.5}
+
+
+@pytest.mark.parametrize("reached", [[MISSED], []], ids=["missed", "never measured"])
+async def test_a_version_that_missed_its_threshold_cannot_become_active(state, open_log, reached):
     path = state / "store" / "digits" / "2" / "version.json"
     record = json.loads(path.read_text())
-    record["proof"]["reached"][0]["value"] = 0.5
+    record["proof"]["reached"] = reached
     path.chmod(0o644)
     path.write_text(json.dumps(record))
     with open_log() as log:
         world = World(state, log)
-        with pytest.raises(DecisionError, match=r"reached accuracy 0.5000 on 'logits'"):
+        with pytest.raises(DecisionError, match=r"reached accuracy (0.5000|nan) on 'logits'"):
             await world.decide(Activate(version=2))
         await world.decide(Retire(version=2))
         await world.close()
@@ -292,6 +319,87 @@ def test_inputs_must_agree_in_rows():
     two = Interface(
         inputs=(X, TensorSpec(name="z", datatype=DataType.FP32, shape=())), outputs=(), batch_max=4
     )
-    inputs = {"x": np.ones((2, 1), np.float32), "z": np.ones(3, np.float32)}
+    heads = {"x": Head(DataType.FP32, (2, 1)), "z": Head(DataType.FP32, (3,))}
     with pytest.raises(RequestError, match=r"disagree in batch-size: \[2, 3\]"):
-        check_inputs(inputs, two, model="m")
+        check_inputs(heads, two, model="m")
+
+
+async def test_traffic_moves_only_after_the_outcome_is_recorded(world, tmp_path):
+    await world.decide(Activate(version=1))
+    log, append = world.recorder._log, world.recorder._log.append
+
+    def full_for_outcomes(records):
+        if any(isinstance(record, Outcome) for record in records):
+            raise AuditUnwritable("the disk is full", remedy="free space")
+        return append(records)
+
+    log.append = full_for_outcomes
+    with pytest.raises(AuditUnwritable):
+        await world.decide(Activate(version=2))
+    log.append = append
+    assert (await world.ask()).version == 1
+    assert world.table.deployment("digits").active == 1
+    await asyncio.gather(*world.table._draining)
+    assert world.loaded[2].closed
+    await world.decide(Activate(version=2))
+    assert (await world.ask()).version == 2
+
+
+async def test_whatever_a_library_raises_a_version_only_fails_to_load(world, tmp_path):
+    def crash(stored):
+        raise MemoryError("no room")
+
+    world.table._load = crash
+    with pytest.raises(EngineLoad, match="failed to load: no room"):
+        await world.decide(Activate(version=1))
+    assert records(tmp_path, Outcome)[-1].result == "failed"
+    await world.control.resume({"digits": Deployment(model="digits", active=1)}, [])
+    assert not world.table.ready
+
+
+async def test_nothing_is_decided_while_stopping(world):
+    await world.control.settle()
+    with pytest.raises(Draining):
+        await world.decide(Activate(version=1))
+
+
+async def test_long_words_are_refused(world):
+    for actor, reason in (("a" * 129, "why"), ("op", "r" * 2001)):
+        with pytest.raises(DecisionError, match="at most"):
+            await world.control.decide("digits", Activate(version=1), actor=actor, reason=reason)
+
+
+async def test_requests_in_flight_are_limited_in_bytes(world):
+    await world.decide(Activate(version=1))
+    with pytest.raises(Overloaded, match="more than 1000"):
+        await world.dataplane.infer(dataclasses.replace(CALL, bytes=1001), Sent())
+    assert (await world.ask()).version == 1
+
+
+async def test_a_drain_waits_for_what_is_running_and_no_longer(world):
+    await world.decide(Activate(version=1))
+    running, hurry = asyncio.ensure_future(world.ask()), asyncio.Event()
+    await asyncio.sleep(0)
+    await world.dataplane.drain(30, hurry)
+    assert running.done()
+    await world.dataplane.drain(30, hurry)
+
+
+async def test_a_second_signal_cuts_the_drain_short(world):
+    hurry, gate = asyncio.Event(), asyncio.Event()
+    await world.decide(Activate(version=1))
+    lane = world.table._lanes["digits", 1]
+
+    async def held(*_, **__):
+        await gate.wait()
+        raise Overloaded("held", remedy="none")
+
+    lane.batcher.submit = held
+    running = asyncio.ensure_future(world.ask())
+    await asyncio.sleep(0)
+    asyncio.get_running_loop().call_soon(hurry.set)
+    await world.dataplane.drain(30, hurry)
+    assert not running.done()
+    gate.set()
+    with pytest.raises(Overloaded):
+        await running

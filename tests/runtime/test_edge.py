@@ -85,3 +85,13 @@ def test_systemd_is_told_also_on_an_abstract_socket(monkeypatch, tmp_path):
         monkeypatch.setenv("NOTIFY_SOCKET", f"@{name}")
         notify("READY=1", "STATUS=ok")
         assert manager.recv(100) == b"READY=1\nSTATUS=ok"
+
+
+def test_a_manager_that_is_gone_and_a_watchdog_of_another_process_are_nothing(
+    monkeypatch, tmp_path
+):
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "gone"))
+    notify("READY=1")
+    monkeypatch.setenv("WATCHDOG_USEC", "3000000")
+    monkeypatch.setenv("WATCHDOG_PID", "1")
+    assert watchdog_seconds() is None

@@ -6,9 +6,11 @@ import socket
 import threading
 from pathlib import Path
 
+import grpc
 import numpy as np
 import pytest
 import tritonclient.grpc as triton
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tritonclient.utils import InferenceServerException
 
 from appliance.audit.reader import AuditReader
@@ -128,6 +130,30 @@ def test_sigterm_drains_and_leaves_a_closed_log(state, start_runtime):
     found = verified(state)
     assert found.checkpointed == found.records
     assert not runtime.socket.exists()
+
+
+def test_idle_streams_and_watchers_do_not_hold_up_a_stop(state, start_runtime):
+    runtime = start_runtime(state)
+    with (
+        grpc.insecure_channel(runtime.address) as channel,
+        ControlClient(runtime.socket) as control,
+    ):
+        health = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        assert next(health).status == health_pb2.HealthCheckResponse.SERVING
+        statuses = control.watch(100)
+        assert not next(statuses).draining
+        runtime.process.send_signal(signal.SIGTERM)
+        assert next(health).status == health_pb2.HealthCheckResponse.NOT_SERVING
+        assert [status.draining for status in statuses][-1]
+        assert runtime.process.wait(10) == 0
+
+
+def test_a_file_in_place_of_the_socket_is_left_alone(state, start_runtime):
+    (state / "control.sock").write_text("precious")
+    code, told = refused_start(start_runtime, state)
+    assert code == 22
+    assert "is in the way" in told
+    assert (state / "control.sock").read_text() == "precious"
 
 
 def test_kill_9_under_load_loses_no_answer_and_boots_to_the_last_decision(state, start_runtime):

@@ -75,6 +75,17 @@ async def test_a_failing_log_fails_those_who_wait_and_is_tried_again():
     await asyncio.to_thread(recorder.close)
 
 
+async def test_a_fault_of_the_log_does_not_end_the_thread():
+    log = FakeLog()
+    recorder = Recorder(log, queue_records_max=10)
+    healthy, log.append = log.append, lambda records: 1 / 0
+    with pytest.raises(AuditUnwritable, match="division by zero"):
+        await recorder.append(gap(1))
+    log.append = healthy
+    assert await recorder.append(gap(2)) == 0
+    await asyncio.to_thread(recorder.close)
+
+
 async def test_an_entry_that_cannot_be_made_fails_alone():
     log = FakeLog()
     recorder = Recorder(log, queue_records_max=10)

@@ -35,6 +35,8 @@ class Negating:
     def run(self, inputs):
         x = inputs["x"]
         self.calls.append(x.shape)
+        if (x == 14).any():
+            raise MemoryError("14 is large")
         if (x == 13).any():
             raise EngineError("13 is unlucky", remedy="send another number")
         return {"y": -x}
@@ -72,6 +74,14 @@ def test_a_request_the_engine_refuses_fails_alone():
     assert isinstance(bad, EngineError)
     np.testing.assert_array_equal(good.outputs["y"], [[-1, -2]])
     np.testing.assert_array_equal(other.outputs["y"], [[-3, -4]])
+
+
+def test_a_request_that_breaks_the_library_fails_alone_too():
+    ours, _ = servable()
+    good, bad = ours.run([rows(1), rows(14)])
+    assert isinstance(bad, EngineError)
+    assert "14 is large" in str(bad)
+    np.testing.assert_array_equal(good.outputs["y"], [[-1, -2]])
 
 
 def test_answers_outlive_the_next_batch():

@@ -290,6 +290,25 @@ def test_health_and_reflection(runtime):
     }
 
 
+def test_health_can_be_watched(runtime):
+    with grpc.insecure_channel(runtime.address) as channel:
+        watched = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
+        assert next(watched).status == health_pb2.HealthCheckResponse.SERVING
+        watched.cancel()
+
+
+def test_a_refusal_tells_code_and_remedy_and_long_names_do_not_break_it(runtime):
+    with grpc.insecure_channel(runtime.address) as channel:
+        stub = oip_stubs.GRPCInferenceServiceStub(channel)
+        with pytest.raises(grpc.RpcError) as refused:
+            stub.ModelInfer(oip.ModelInferRequest(model_name="\u00e9" * 20_000))
+    assert refused.value.code() is grpc.StatusCode.NOT_FOUND
+    trailing = {item.key: item.value for item in refused.value.trailing_metadata()}
+    assert trailing["holdfast-code"] == "model.unknown"
+    assert trailing["holdfast-remedy-bin"]
+    assert trailing["holdfast-request-id"]
+
+
 def test_prometheus_reads_counters(client, control, held_out):
     client.infer("digits", [image_input(held_out["image"][:1])])
     url = f"http://{control.status().metrics_address}/metrics"
