@@ -120,7 +120,7 @@ class Store:
         if not numbers:
             raise UnknownModel(
                 f"unknown model '{model}'",
-                remedy="`holdfast versions` lists what there is; building a bundle adds to it",
+                remedy=f"use one of {known}" if (known := self.models()) else "build a bundle first",
             )
         return numbers
 

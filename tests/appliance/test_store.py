@@ -60,7 +60,7 @@ def test_the_runtimes_user_can_read_a_version(store, add):
 def test_unknown_models_and_versions_are_told_apart(store, add):
     with pytest.raises(UnknownModel) as refused:
         store.versions("tiny")
-    assert "building a bundle" in refused.value.remedy
+    assert "build a bundle" in refused.value.remedy
     assert store.models() == []
     add()
     with pytest.raises(UnknownModel) as refused:
