@@ -120,7 +120,9 @@ class Store:
         if not numbers:
             raise UnknownModel(
                 f"unknown model '{model}'",
-                remedy=f"use one of {known}" if (known := self.models()) else "build a bundle first",
+                remedy=f"use one of {known}"
+                if (known := self.models())
+                else "build a bundle first",
             )
         return numbers
 

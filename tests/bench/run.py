@@ -265,7 +265,7 @@ def show(results: list[dict[str, object]]) -> None:
         for callers, row in result["served"].items():  # type: ignore[attr-defined]
             table.add_row(
                 str(result["model"]), str(result["engine"]), callers,
-                f"{row['requests_per_second']:.0f}", f"{row['of_bare']:.2f}",
+                f"{row['requests_per_second']:.0f}", f"{row['of_bare']:.2g}",
                 f"{row['p50_ms']:.2f}", f"{row['p99_ms']:.2f}", f"{row['client_cpu_share']:.2f}",
             )  # fmt: skip
     Console().print(table)
