@@ -96,6 +96,7 @@ class DataPlane:
     @contextmanager
     def _in_flight(self, call: Call) -> Iterator[None]:
         self._calls += 1
+        self._idle.clear()
         self._bytes += call.bytes
         try:
             yield

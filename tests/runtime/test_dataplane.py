@@ -53,6 +53,7 @@ async def test_requests_in_flight_are_limited_in_bytes(world):
 
 async def test_a_drain_waits_for_what_is_running_and_no_longer(world):
     await world.decide(Activate(version=1))
+    await world.ask()
     running, hurry = asyncio.ensure_future(world.ask()), asyncio.Event()
     await asyncio.sleep(0)
     await world.dataplane.drain(30, hurry)
