@@ -78,5 +78,5 @@ $(LOCKED): requirements.lock
 		{ echo "$(PYTHON) has no venv module; on Debian: apt install python3-venv" >&2; exit 1; }
 	@echo "Making the environment in .venv from requirements.lock: once, about a minute and 1 GB."
 	@$(PYTHON) -m venv --clear .venv
-	@$(BIN)/python -m pip install --require-hashes --only-binary :all: -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --require-hashes --only-binary :all: -r requirements.lock
 	@touch $@

@@ -23,7 +23,7 @@ from collections.abc import Callable
 from typing import NoReturn, ParamSpec, TypeVar
 
 from appliance.errors import ApplianceError
-from appliance.exits import INTERRUPTED, OK, exit_code
+from appliance.exits import BROKEN_PIPE, INTERRUPTED, OK, exit_code
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -47,6 +47,10 @@ def reporting(command: Callable[P, R]) -> Callable[P, R]:
         except KeyboardInterrupt as error:
             print("\ninterrupted", file=sys.stderr)
             raise SystemExit(INTERRUPTED) from error
+        except BrokenPipeError as error:
+            # Whoever read our output has enough; Python's own flush at exit must not complain.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise SystemExit(BROKEN_PIPE) from error
 
     return told
 

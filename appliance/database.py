@@ -231,6 +231,11 @@ def _pragma(connection: Connection, name: str) -> int:
 
 
 def _other_release(path: Path, schema: Schema, version: int) -> StateError:
+    if not version:
+        return StateError(
+            f"the {schema.name} {path} is empty",
+            remedy="keep the file and find out who emptied it; restore a copy if there is one",
+        )
     newer = version > len(schema.migrations)
     return StateError(
         f"the {schema.name} {path} has format {version}, this release has {len(schema.migrations)}",

@@ -11,6 +11,7 @@ UNEXPECTED = 1
 USAGE = 2
 DRIFT_FOUND = 3
 INTERRUPTED = 130
+BROKEN_PIPE = 141
 
 EXIT_CODES: dict[type[errors.ApplianceError], int] = {
     errors.ConfigError: 10,

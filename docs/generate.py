@@ -116,6 +116,7 @@ def exit_codes() -> str:
         exits.USAGE: "a command line that does not parse",
         exits.DRIFT_FOUND: "`holdfast drift check` found drift",
         exits.INTERRUPTED: "stopped by Ctrl-C",
+        exits.BROKEN_PIPE: "whoever read the output stopped reading",
     }
     for kind in kinds(errors.ApplianceError):
         code = exits.exit_code(kind("", remedy=""))

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import tritonclient.grpc as triton
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 EXAMPLES = Path(__file__).parent
@@ -56,8 +56,9 @@ def main() -> int:
     except KeyboardInterrupt:
         console.print("interrupted; nothing is left running")
         return 130
-    except DemoError as error:
-        console.print(f"[bold red]the demo failed:[/] {error}", highlight=False)
+    except (DemoError, OSError) as error:
+        console.print("[bold red]the demo failed:")
+        console.print(str(error), markup=False, highlight=False, soft_wrap=True)
         return 1
     show(report)
     return 0
@@ -98,11 +99,11 @@ def demo(step: Any) -> Report:
 
 def signing_key() -> Path:
     """The engineer's private key, made at the first run; its public half is trusted by this box."""
-    key = STATE / "demo" / "engineer.pem"
+    key = STATE / "demo" / "demo.pem"
     key.parent.mkdir(parents=True, exist_ok=True)
     if not key.exists():
         command("holdfast-compile", "keygen", str(key.with_suffix("")))
-    trust = STATE / "trust" / "engineer.pub"
+    trust = STATE / "trust" / "demo.pub"
     trust.parent.mkdir(exist_ok=True)
     trust.write_bytes(key.with_suffix(".pub").read_bytes())
     return key
@@ -175,8 +176,13 @@ def decide(act: str, *names: str, reason: str) -> None:
 
 def active_version() -> int:
     """The active version of digits, 0 for none."""
-    models = json.loads(command("holdfast", "versions", "digits", "--json", *at_state()))
-    return int(models[0]["active"] or 0)
+    (model,) = json.loads(command("holdfast", "versions", "digits", "--json", *at_state()))
+    if any(version["role"] == "retired" for version in model["versions"]):
+        raise DemoError(
+            f"a version of digits was retired in {STATE}/ since the last run, for good.\n"
+            f"To see the demo again, start anew: rm -r {STATE}"
+        )
+    return int(model["active"] or 0)
 
 
 def ask(client: triton.InferenceServerClient, images: np.ndarray[Any, Any]) -> Any:
@@ -298,10 +304,10 @@ def command(program: str, *arguments: str, exits: int = 0) -> str:
 @contextmanager
 def _progress(console: Console) -> Iterator[Any]:
     columns = (
-        TextColumn("[progress.description]{task.description}"),
-        BarColumn(),
         TaskProgressColumn(),
-        TimeElapsedColumn(),
+        BarColumn(bar_width=20),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}"),
     )
     with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         task = progress.add_task("starting", total=STEPS)
@@ -326,10 +332,10 @@ def show(report: Report) -> None:
         f"""
 State, keys, versions, audit log and drift reports are in {STATE}/.
 Try next, from here:
-  .venv/bin/holdfast-runtime              serve on 127.0.0.1:8001, metrics on 127.0.0.1:9464
-  .venv/bin/holdfast                      the console, in a second terminal
-  .venv/bin/holdfast audit tail           what was asked, answered and decided
-  .venv/bin/holdfast drift check digits   compare the newest answers with the reference""",
+  .venv/bin/holdfast-runtime             serve: port 8001, metrics on port 9464
+  .venv/bin/holdfast                     the console, in a second terminal
+  .venv/bin/holdfast audit tail          what was asked, answered, decided
+  .venv/bin/holdfast drift check digits  newest answers against the reference""",
         highlight=False,
         soft_wrap=True,
     )

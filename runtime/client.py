@@ -97,7 +97,7 @@ class ControlClient:
                 remedy="see the runtime's journal and `holdfast status`",
             )
         return Unreachable(
-            f"no runtime answers on {self._socket}: {error.details()}",
+            f"no runtime answers on {self._socket}",
             remedy="start holdfast-runtime with the same state directory, or check its journal",
         )
 

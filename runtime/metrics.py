@@ -103,7 +103,7 @@ class _Exposition(Collector):
                 requests.add_metric([*names, "answered"], version.success.count)
                 requests.add_metric([*names, "failed"], version.fail.count)
                 rows.add_metric(names, version.rows)
-                batches.add_metric(names, version.batches)
+                batches.add_metric(names, round(version.batches))
                 for part in ("success", "queue", "compute"):
                     seconds.add_metric([*names, part], getattr(version, part).ns / 1e9)
         yield from (requests, rows, batches, seconds, refused)

@@ -5,21 +5,19 @@ active version is warm; a stop drains within its limit and leaves a closed log. 
 work.
 """
 
-import argparse
 import asyncio
 import signal
 import uuid
 from contextlib import AsyncExitStack, suppress
 from functools import partial
-from pathlib import Path
 
 from appliance import journal
 from appliance.audit.log import AuditLog
 from appliance.audit.reader import AuditReader
 from appliance.audit.record import Boot, Stop
 from appliance.clock import SystemClock
-from appliance.commands import run_command
-from appliance.config import Config, load_config, use_kernel_cache
+from appliance.config import Config, StateConfig, use_kernel_cache
+from appliance.errors import AuditBroken
 from appliance.files import make_directory
 from appliance.signing import SigningKey
 from appliance.store import Store
@@ -36,22 +34,10 @@ from runtime.swap import ServedTable
 from runtime.transport import ControlTransport, InferenceTransport
 
 # How long a call may still take once nothing of value is running.
-STOP_SECONDS = 0.5
+STOP_SECONDS = 2.0
 STATE_MODE = 0o750
 # Longer than any model loads here; systemd waits this long for READY=1 instead of its own default.
 START_SECONDS_MAX = 600
-
-
-def main() -> None:
-    """Entry point of `holdfast-runtime`."""
-    parser = argparse.ArgumentParser(
-        prog="holdfast-runtime", description="Serve the models of one box until SIGTERM or Ctrl-C."
-    )
-    parser.add_argument("--config", type=Path, help="configuration file (TOML)")
-    parser.add_argument("--state", type=Path, help="state directory; overrides the file's")
-    parser.add_argument("--version", action="version", version=f"holdfast-runtime {release()}")
-    options = parser.parse_args()
-    run_command(lambda: run(load_config(options.config, state=options.state)))
 
 
 def run(config: Config) -> None:
@@ -152,6 +138,7 @@ async def main_loop(address: str, stop: asyncio.Event) -> None:
 
 async def _open_recorder(config: Config, clock: SystemClock, life: AsyncExitStack) -> Recorder:
     """Open the audit log and record this boot; its stop is the last record that life writes."""
+    _check_log_is_there(config.state)
     log = AuditLog.open(
         config.state.audit_log,
         key=SigningKey.load_or_generate(config.state.box_key),
@@ -166,6 +153,16 @@ async def _open_recorder(config: Config, clock: SystemClock, life: AsyncExitStac
     await recorder.append(lambda: boot)
     life.push_async_callback(recorder.append, lambda: Stop(reason="the runtime was stopped"))
     return recorder
+
+
+def _check_log_is_there(state: StateConfig) -> None:
+    """Refuse to begin a second log under a key that signed one before: it would hide what is lost."""
+    log = state.audit_log
+    if state.box_key.exists() and not (log.exists() and log.stat().st_size):
+        raise AuditBroken(
+            f"the box has a key, but its audit log {log} is missing or empty",
+            remedy="restore the log; to begin a new one, move keys/box.pem and box.pub away",
+        )
 
 
 async def _resume(config: Config, controlplane: ControlPlane) -> None:

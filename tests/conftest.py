@@ -106,7 +106,7 @@ def runtimes(directory: Path) -> Iterator[Callable[..., Runtime]]:
         if "[metrics]" not in settings:
             settings += '\n[metrics]\naddress = "127.0.0.1:0"\n'
         config.write_text(f'[state]\ndirectory = "{state}"\n{settings}')
-        code = "from runtime.server import main; main()"
+        code = "from runtime.entry import main; main()"
         with journal.open("wb") as log:
             process = subprocess.Popen(
                 [sys.executable, "-c", code, "--config", config], stderr=log, cwd=ROOT

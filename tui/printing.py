@@ -40,12 +40,12 @@ def print_json(value: object) -> None:
     sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
 
 
-def table(*headings: str, right: Sequence[str] = ()) -> Table:
-    """An empty table with these headings, those in `right` aligned to the right."""
+def table(*headings: str, right: Sequence[str] = (), whole: Sequence[str] = ()) -> Table:
+    """An empty table; columns in `right` are aligned to the right, those in `whole` never broken."""
     made = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold")
     for heading in headings:
         align: Literal["left", "right"] = "right" if heading in right else "left"
-        made.add_column(heading, justify=align, overflow="fold")
+        made.add_column(heading, justify=align, overflow="fold", no_wrap=heading in whole)
     return made
 
 

@@ -217,7 +217,7 @@ def _resume(database: Database, public: PublicKey) -> tuple[Frontier, int]:
 
 def _unwritable(error: Exception) -> AuditUnwritable:
     remedies = {
-        "SQLITE_FULL": "free disk space, or raise the limit on the log's bytes",
+        "SQLITE_FULL": "free disk space",
         "SQLITE_READONLY": "check the owner and permissions of the audit directory",
         "SQLITE_BUSY": "close the other program that has the log open for writing",
         "SQLITE_CONSTRAINT": "start the runtime again: another program wrote to the log",

@@ -144,7 +144,7 @@ class TestVersions:
 
 class TestDecisions:
     def test_activate(self, control: FakeControl, run: Run) -> None:
-        result = run("activate", "digits", "3", "--reason", "fewer errors")
+        result = run("activate", "digits", "3", "--reason", "fewer errors", "--yes")
         assert result.exit_code == 0
         assert "Activate version 3 of digits: done" in result.stdout
         assert f"decision d-0007 of {login_name()}" in result.stdout
@@ -159,7 +159,9 @@ class TestDecisions:
         ]
 
     def test_roll_back_as_json(self, control: FakeControl, run: Run) -> None:
-        shown = told(run("rollback", "digits", "--reason", "errors", "--actor", "alice", "--json"))
+        shown = told(
+            run("rollback", "digits", "--reason", "errors", "--actor", "alice", "--yes", "--json")
+        )
         assert [line["role"] for line in shown.pop("versions")] == ["", "previous", "active"]
         assert shown == {
             "decision_id": "d-0007",
@@ -173,7 +175,7 @@ class TestDecisions:
         }
 
     def test_retire(self, control: FakeControl, run: Run) -> None:
-        shown = told(run("retire", "digits", "3", "--reason", "old", "--json"))
+        shown = told(run("retire", "digits", "3", "--reason", "old", "--yes", "--json"))
         assert shown["after"] == {"active": 2, "previous": 1, "retired": [3]}
 
     def test_a_person_sees_before_and_after_and_agrees(
@@ -201,9 +203,15 @@ class TestDecisions:
         assert run("rollback", "digits", "--reason", "r", "--yes").exit_code == 0
         assert len(control.orders) == 1
 
+    def test_a_script_without_yes_is_refused(self, control: FakeControl, run: Run) -> None:
+        result = run("rollback", "digits", "--reason", "r")
+        assert result.exit_code == CONFIG
+        assert "add --yes" in result.stderr
+        assert control.orders == []
+
     def test_the_runtime_refuses(self, control: FakeControl, run: Run) -> None:
         control.refusal = EngineLoad("no memory", remedy="free some")
-        result = run("activate", "digits", "3", "--reason", "r")
+        result = run("activate", "digits", "3", "--reason", "r", "--yes")
         assert result.exit_code == 16
         assert result.stderr == "error [engine.load]: no memory\nremedy: free some\n"
         assert result.stdout == ""
@@ -221,7 +229,7 @@ class TestDecisions:
     def test_what_cannot_be_is_refused_before_it_is_sent(
         self, control: FakeControl, run: Run, arguments: tuple[str, ...], code: int
     ) -> None:
-        assert run(*arguments, "--reason", "r").exit_code == code
+        assert run(*arguments, "--reason", "r", "--yes").exit_code == code
         assert control.orders == []
 
     def test_an_empty_store_knows_no_model(self, control: FakeControl, run: Run) -> None:
@@ -242,7 +250,7 @@ class TestDecisions:
             raise KeyboardInterrupt
 
         monkeypatch.setattr("tui.gateway.RuntimeGateway.decide", interrupted)
-        result = run("rollback", "digits", "--reason", "r")
+        result = run("rollback", "digits", "--reason", "r", "--yes")
         assert result.exit_code == INTERRUPTED
         assert "goes on with the decision" in result.stderr
 

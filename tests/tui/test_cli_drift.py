@@ -118,7 +118,7 @@ def test_clean_images_are_quiet(write: Write, run: Any, state: Path, vectors: Ve
     assert result.exit_code == OK, result.stderr
     assert result.stdout.startswith("digits version 2: quiet\n397 live rows")
     (report,) = reports(state)
-    assert result.stdout.endswith(f"Report written to {report}\n")
+    assert result.stdout.endswith(f"Report written to {report}\nVerdict: quiet\n")
     assert report.name == "digits-2-1-397.json"
     read = msgspec.json.decode(report.read_bytes(), type=DriftReport)
     assert read.verdict == "quiet"
@@ -143,7 +143,7 @@ def test_json_is_the_report_itself(write: Write, run: Any, state: Path, vectors:
     assert result.exit_code == DRIFT_FOUND
     (report,) = reports(state)
     assert json.loads(result.stdout) == json.loads(report.read_bytes())
-    assert result.stderr == f"Report written to {report}\n"
+    assert result.stderr == f"Report written to {report}\nVerdict: drift\n"
 
 
 def test_the_same_records_give_the_same_report(

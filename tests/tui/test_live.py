@@ -34,12 +34,12 @@ def holdfast(state: Path, *arguments: str) -> str:
 
 def test_the_commands_carry_decisions_out_and_the_log_tells_of_them(state: Path) -> None:
     decided = json.loads(
-        holdfast(state, "activate", "digits", "2", "--reason", "fewer errors", "--json")
+        holdfast(state, "activate", "digits", "2", "--reason", "fewer errors", "--yes", "--json")
     )
     assert decided["after"] == {"active": 2, "previous": 1, "retired": []}
     assert [item["role"] for item in decided["versions"]] == ["active", "previous"]
 
-    holdfast(state, "rollback", "digits", "--reason", "to show the way back")
+    holdfast(state, "rollback", "digits", "--reason", "to show the way back", "--yes")
     status = json.loads(holdfast(state, "status", "--json"))
     assert (status["models"][0]["active"], status["models"][0]["previous"]) == (1, 2)
 

@@ -18,6 +18,10 @@ from tui import wording
 from tui.printing import cell, out, print_json, progress, table
 from tui.recordtext import record_lines
 
+# Where the day and the whole seconds end in an RFC 3339 time.
+DAY_CELLS, SECONDS_CELLS = 11, 19
+WIDE_CELLS = 100
+
 
 def verify(state: StateConfig, *, key: Path | None, against: Path | None, as_json: bool) -> None:
     """Re-read the whole log and print what was found.
@@ -52,19 +56,21 @@ def tail(
     if as_json:
         print_json(entries)
         return
+    console = out()
+    wide = console.width >= WIDE_CELLS
     shown = table(
         "Record",
         "Time",
         "Category",
         "Model",
-        "Version",
-        "Id",
         "Result",
-        right=("Record", "Version"),
+        "Id",
+        right=("Record",),
+        whole=("Time", "Id"),
     )
     for entry in entries:
-        shown.add_row(*(cell(text) for text in _tail_cells(entry)))
-    out().print(shown)
+        shown.add_row(*(cell(text) for text in _tail_cells(entry, wide=wide)))
+    console.print(shown)
 
 
 def show(state: StateConfig, event_id: str, *, as_json: bool) -> None:
@@ -140,8 +146,10 @@ def _print_verification(log: Path, found: Verification, notes: list[str]) -> Non
         console.file.write(notes[-1])
 
 
-def _tail_cells(entry: Entry) -> tuple[object, ...]:
+def _tail_cells(entry: Entry, *, wide: bool) -> tuple[object, ...]:
+    """One line of the tail; a narrow terminal gets the time of day alone, so that ids stay whole."""
     category, model, version, event_id, result = entry.record.columns()
-    named = (model, version, event_id, result)
-    told = (value or wording.NOTHING for value in named)
-    return (entry.sequence, timestamp(entry.wall_ns), category, *told)
+    when = timestamp(entry.wall_ns)[:SECONDS_CELLS] + "Z"
+    named = f"{model}/{version}" if version else model
+    told = (value or wording.NOTHING for value in (named, result, event_id))
+    return (entry.sequence, when if wide else when[DAY_CELLS:], category, *told)

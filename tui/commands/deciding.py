@@ -1,7 +1,7 @@
 """`holdfast activate`, `rollback` and `retire`: one decision from the command line.
 
 Knows: the path from act to outcome for a person at a terminal and for a script. Rules: a person sees
-before and after and is asked; a script is not; giving up the wait does not undo the decision, and says
+before and after and is asked; a script says --yes; giving up the wait does not undo the decision, and says
 so. Leaves to others: the rules of decisions (`appliance.deployment`).
 """
 
@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 
 from appliance.deployment import Deployment, act_name
-from appliance.errors import UnknownModel
+from appliance.errors import ConfigError, UnknownModel
 from appliance.exits import INTERRUPTED
 from tui.commands.serving import model_json
 from tui.gateway import RuntimeGateway
@@ -25,11 +25,11 @@ def decide(socket: Path, order: Order, *, ask: bool, as_json: bool) -> None:
     """Carry out `order` and print its outcome.
 
     Raises DecisionError, UnknownModel, UnknownVersion, Unreachable, or what kept the version from
-    loading; SystemExit when the operator says no.
+    loading; ConfigError when nobody can be asked; SystemExit when the operator says no.
     """
     with RuntimeGateway(socket) as gateway:
         proposal = preview(_model(gateway, order.model), order.act)
-        if ask and someone_is_there():
+        if ask:
             _confirm(proposal)
         decision_id, after = _carry_out(gateway, order, proposal)
     if as_json:
@@ -49,6 +49,11 @@ def _model(gateway: RuntimeGateway, name: str) -> ModelLine:
 
 
 def _confirm(proposal: Preview) -> None:
+    if not someone_is_there():
+        raise ConfigError(
+            f"{proposal.title} needs a yes, and nobody is at a terminal to give it",
+            remedy="add --yes",
+        )
     console = aside()
     console.print(cell(proposal.title, "bold"))
     console.print(_changes(proposal))

@@ -40,14 +40,16 @@ def check(state: StateConfig, model: str, *, version: int | None, rows: int, as_
             rows=rows,
             progress=lambda found, wanted: bar.update(task, completed=found, total=wanted),
         )
-    path = write_report(state, report)
     if as_json:
         print_json(report)
     else:
         _print_report(out(), report)
+    path = write_report(state, report)
     # Beside JSON the remark goes to standard error, so that a pipe gets the report alone.
     told = aside() if as_json else out()
     told.print(cell(f"Report written to {path}"), soft_wrap=True)
+    # Last, because what was drawn above may have scrolled the first line away.
+    told.print(cell(f"Verdict: {report.verdict}", _STYLES[report.verdict]))
     return report.verdict is Verdict.DRIFT
 
 
@@ -82,28 +84,23 @@ def _gravity(finding: Finding) -> tuple[int, float]:
 
 
 def _findings(findings: Sequence[Finding]) -> Table:
-    """One line a finding; p must be under its level and the effect at its least to count as drift."""
+    """One line a finding: drift is a p under its level with an effect of at least its least."""
     shown = table(
         "Feature",
         "What",
-        "Statistic",
         "p",
-        "Level",
         "Effect",
-        "Least",
         "n",
         "Verdict",
-        right=("Statistic", "p", "Level", "Effect", "Least", "n"),
+        right=("p", "Effect", "n"),
+        whole=("What", "p", "Effect", "n", "Verdict"),
     )
     for finding in findings:
         shown.add_row(
             cell(finding.feature),
             finding.kind,
-            f"{finding.statistic:.3g}",
-            f"{finding.p:.2g}",
-            f"{finding.level:.2g}",
-            f"{finding.effect:.3f}",
-            f"{finding.effect_min:.3f}",
+            f"{finding.p:.2g} of {finding.level:.2g}",
+            f"{finding.effect:.3f} of {finding.effect_min:.2g}",
             f"{finding.n:,}",
             cell(finding.verdict, _STYLES[finding.verdict]),
         )
