@@ -12,7 +12,7 @@ codes (`runtime.interceptors`) and exit codes (`appliance.exits`).
     │   ├── BundleUnsigned     bundle.unsigned
     │   ├── BundleUntrusted    bundle.untrusted      signed by a key nobody here trusts
     │   ├── BundleSignature    bundle.signature      the signature does not fit the content
-    │   └── BundleContent      bundle.content        a file in it does not fit its digest
+    │   └── BundleContent      bundle.content        a file does not fit its digest, or the parts each other
     ├── SpecError              spec.invalid          the model spec
     ├── RecipeError            recipe.invalid        steps that do not fit each other or the model
     ├── SourceError            source.unusable       the ONNX file
@@ -99,7 +99,7 @@ class BundleSignature(BundleError):
 
 
 class BundleContent(BundleError):
-    """A file in the bundle does not fit the digest or size in the signed manifest."""
+    """A file does not fit its digest in the signed manifest, or the parts contradict each other."""
 
     code = "bundle.content"
 

@@ -4,6 +4,7 @@ Knows: write-sync-replace, digests, safe relative paths. Rules: one function wri
 appears by one rename, synced before and after. Leaves to others: what the bytes mean.
 """
 
+import errno
 import hashlib
 import os
 import stat
@@ -41,9 +42,14 @@ def write_file(path: Path, *parts: bytes, mode: int = 0o644) -> None:
 
 
 def make_directory(path: Path, *, mode: int = 0o755) -> Path:
-    """Create `path` and its parents if missing and return it; StateError when it cannot be."""
+    """Create `path` and its parents if missing and return it; StateError when it cannot be.
+
+    A `path` made here has `mode`, whatever this process's umask.
+    """
     try:
-        path.mkdir(parents=True, exist_ok=True, mode=mode)
+        if not path.is_dir():
+            path.mkdir(parents=True, exist_ok=True)
+            path.chmod(mode)
     except OSError as error:
         raise unwritable(path, error) from error
     if not os.access(path, os.W_OK | os.X_OK):
@@ -54,13 +60,14 @@ def make_directory(path: Path, *, mode: int = 0o755) -> Path:
 def publish_directory(staged: Path, final: Path) -> None:
     """Make the finished directory `staged` appear as `final` by one rename, all of it durable.
 
-    Raises FileExistsError when `final` is taken, StateError when the file system refuses.
+    Everyone may read what appears, whatever this process's umask: the one who publishes and the one
+    who reads are different users. Raises FileExistsError when `final` is taken, StateError when the file system refuses.
     """
     try:
-        for item in sorted(staged.rglob("*")):
+        for item in (*sorted(staged.rglob("*")), staged):
+            item.chmod(0o755 if item.is_dir() else 0o644)
             sync_directory(item) if item.is_dir() else _sync_file(item)
-        sync_directory(staged)
-        final.parent.mkdir(parents=True, exist_ok=True)
+        make_directory(final.parent)
         # rename(2) replaces an empty directory silently, so a taken name is refused first; the
         # store's lock makes the check and the rename one act.
         if final.exists():
@@ -87,7 +94,12 @@ def open_regular(path: Path) -> BinaryIO:
 
     Raises OSError otherwise, so that a hostile name cannot block or redirect a read.
     """
-    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno == errno.ELOOP:  # what O_NOFOLLOW says of a link, open(2)
+            raise OSError(errno.ELOOP, "it is a link; give the file itself", str(path)) from error
+        raise
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
         raise OSError(f"{path} is not a regular file")

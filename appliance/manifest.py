@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from appliance.recipe import Recipe
+from appliance.recipe import FP32_MAX, Recipe
 from appliance.tables import canonical_json
 from appliance.tensors import Interface, TensorName
 from appliance.version import ModelName
@@ -59,8 +59,8 @@ class Acceptance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 class Tolerance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How far an engine may be from the reference: |x - r| <= absolute + relative * |r|."""
 
-    absolute: Annotated[float, msgspec.Meta(ge=0.0)] = 1e-4
-    relative: Annotated[float, msgspec.Meta(ge=0.0)] = 1e-3
+    absolute: Annotated[float, msgspec.Meta(ge=0.0, le=FP32_MAX)] = 1e-4
+    relative: Annotated[float, msgspec.Meta(ge=0.0, le=FP32_MAX)] = 1e-3
 
 
 class Provenance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -9,11 +9,11 @@ import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 
@@ -33,6 +33,7 @@ MANIFEST_NAME = "manifest.json"
 RECORD_NAME = "version.json"
 _STAGING = ".staging"
 T = TypeVar("T")
+Stamps: TypeAlias = Mapping[str, Mapping[str, str]]  # what engines are stamped with now, by kind
 
 
 class Measurement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -101,6 +102,13 @@ class StoredVersion:
         return self.directory / self.record.engine.file
 
 
+class Filed(NamedTuple):
+    """The number of a version that was filed; `new` is False when its bundle had one already."""
+
+    number: int
+    new: bool
+
+
 class Store:
     """All versions of all models below `root`."""
 
@@ -152,11 +160,15 @@ class Store:
         manifest = _read(directory / MANIFEST_NAME, Manifest)
         return StoredVersion(directory=directory, number=version, record=record, manifest=manifest)
 
-    def find(self, model: str, bundle_sha256: str) -> int | None:
-        """The number under which this very bundle is filed and intact, None when it is not."""
+    def find(self, model: str, bundle_sha256: str, stamps: Stamps | None = None) -> int | None:
+        """The number under which this very bundle is filed and intact, None when it is not.
+
+        With `stamps`, only a version whose engine would be stamped the same today.
+        """
         for number in self._numbers(check_name(model)):
             try:
-                if self.describe(model, number).record.bundle_sha256 == bundle_sha256:
+                record = self.describe(model, number).record
+                if record.bundle_sha256 == bundle_sha256 and _current(record.engine, stamps):
                     return self.open(model, number).number
             except StoreError:
                 continue  # a damaged version is what building again mends
@@ -168,6 +180,7 @@ class Store:
 
         What a killed process left behind is removed by the next one that comes here.
         """
+        make_directory(self.root)
         parent = make_directory(self.root / _STAGING)
         try:
             with self._lock():
@@ -182,19 +195,27 @@ class Store:
             shutil.rmtree(directory, ignore_errors=True)
             os.close(held)
 
-    def file(self, staged: Path, manifest: Manifest, record: VersionRecord) -> int:
-        """Give the finished directory `staged` the model's next number and return the number.
+    def file(
+        self,
+        staged: Path,
+        manifest: Manifest,
+        record: VersionRecord,
+        stamps: Stamps | None = None,
+    ) -> Filed:
+        """Give the finished directory `staged` the model's next number.
 
-        Raises StateError when the disk refuses; then nothing has appeared.
+        When its bundle was filed in the meantime (see `find`), that version's number is returned and
+        `staged` stays where it is. Raises StateError when the disk refuses; then nothing has appeared.
         """
-        staged.chmod(0o755)  # it was made for its owner alone; the runtime's user reads it too
         write_file(staged / MANIFEST_NAME, canonical_json(manifest))
         write_file(staged / RECORD_NAME, msgspec.json.format(canonical_json(record)))
-        home = make_directory(self.root / record.model)
         with self._lock():
+            known = self.find(record.model, record.bundle_sha256, stamps)
+            if known is not None:
+                return Filed(known, new=False)
             number = max(self._numbers(record.model), default=0) + 1
-            publish_directory(staged, home / str(number))
-        return number
+            publish_directory(staged, self.root / record.model / str(number))
+        return Filed(number, new=True)
 
     def _numbers(self, model: str) -> list[int]:
         """Numbers of the model's versions, rising; none for an unknown model."""
@@ -227,6 +248,10 @@ def _sweep(parent: Path) -> None:
             continue  # in use
         shutil.rmtree(directory, ignore_errors=True)
         os.close(handle)
+
+
+def _current(engine: EngineEntry, stamps: Stamps | None) -> bool:
+    return stamps is None or stamps.get(engine.kind) == engine.stamp
 
 
 def _intact(path: Path, item: FileEntry) -> bool:

@@ -25,7 +25,7 @@ def read_toml(path: Path, kind: type[T], error: type[ApplianceError]) -> T:
         raise error(
             f"cannot read {path}: {cause.strerror or cause}", remedy="check the path"
         ) from cause
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as cause:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as cause:
         raise error(f"{path} is not TOML: {cause}", remedy="correct the file") from cause
     return from_table(table, kind, error, where=str(path))
 
@@ -42,7 +42,7 @@ def from_json(data: bytes, kind: type[T], error: type[ApplianceError], *, where:
     """Decode JSON bytes as a `kind`; raises `error` saying what is wrong in `where`."""
     try:
         return msgspec.json.decode(data, type=kind)
-    except msgspec.DecodeError as cause:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as cause:
         raise error(f"{where}: {cause}", remedy=_remedy(str(cause), kind)) from cause
 
 

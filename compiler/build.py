@@ -1,8 +1,9 @@
 """Bundle to a proven version in the store.
 
 Knows: the order of a build and what is recorded of it. Rules: a version appears by one rename or not at
-all; a bundle that was built before keeps its number; the model itself is kept for rebuilding, though no
-server opens it. Leaves to others: taking a bundle in, choosing an engine, the store.
+all; a bundle that was built before keeps its number while its engine still fits this box; the model itself is kept for rebuilding, though no
+server opens it. Leaves to others: taking a bundle in, whether its parts fit each other (`content`),
+choosing an engine, the store.
 """
 
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from appliance.store import MANIFEST_NAME, Store, StoredVersion, VersionRecord
 from appliance.tables import canonical_json
 from appliance.version import release
 from compiler.candidates import Candidates, Kept
+from compiler.content import check_content
 from compiler.intake import TakenIn, take_in
 from compiler.progress import Progress, Silent
 from compiler.targets import TARGETS, Target
@@ -24,7 +26,7 @@ from compiler.targets import TARGETS, Target
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Built:
-    """A version in the store; `new` is False when this very bundle had been built before."""
+    """A version in the store; `new` is False when this very bundle had been built before and still fits."""
 
     version: StoredVersion
     new: bool
@@ -51,17 +53,19 @@ def build(
         progress.stage("verifying the bundle")
         taken = take_in(bundle, trusted, staged)
         model = taken.manifest.model
-        known = store.find(model, taken.sha256)
+        stamps = {target.kind: target.stamp() for target in targets}
+        known = store.find(model, taken.sha256, stamps)
         if known is not None:
             return Built(version=store.describe(model, known), new=False)
+        check_content(staged, taken.manifest)
         candidates = Candidates(
             targets=targets, threads=config.engine.threads, clock=clock, progress=progress
         )
         kept = candidates.best(staged, taken.manifest)
         progress.stage("filing the version")
         record = _record(staged, taken, kept, timestamp(clock.wall_ns()))
-        number = store.file(staged, taken.manifest, record)
-    return Built(version=store.describe(model, number), new=True)
+        filed = store.file(staged, taken.manifest, record, stamps)
+    return Built(version=store.describe(model, filed.number), new=filed.new)
 
 
 def _record(staged: Path, taken: TakenIn, kept: Kept, built: str) -> VersionRecord:

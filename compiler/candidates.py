@@ -14,9 +14,9 @@ from appliance.clock import Clock
 from appliance.errors import ApplianceError, EngineError, ProofError
 from appliance.manifest import MODEL_FILE, Manifest
 from appliance.store import EngineEntry, Measurement, Proof
-from compiler.choice import Medians, fastest, measure
+from compiler.choice import Medians, fastest, measure, requests
 from compiler.progress import Progress
-from compiler.proof import prove
+from compiler.proof import prove, served_outputs
 from compiler.targets import Target
 from runtime.servable import Servable, assemble, golden_of
 
@@ -83,6 +83,9 @@ class Candidates:
         servable = assemble(directory, manifest, entry, threads=self.threads)
         try:
             proof = prove(servable, directory, manifest, self.progress)
+            # What is measured must be answered: here a failure costs one engine, later the build.
+            for request in requests(golden_of(directory), manifest.served.batch_max).values():
+                served_outputs(servable, request)
         except BaseException:
             servable.close()
             raise

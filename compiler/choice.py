@@ -30,11 +30,17 @@ def measure(servables: Mapping[str, Servable], golden: Golden, clock: Clock) -> 
     """
     medians: dict[str, Medians] = {kind: {} for kind in servables}
     batch_max = next(iter(servables.values())).interface.batch_max
-    for rows in sorted({1, batch_max or 1}):
-        request = _request(golden, rows, batched=batch_max > 0)
+    for rows, request in requests(golden, batch_max).items():
         for kind, times in _take_turns(servables, request, clock).items():
             medians[kind][rows] = median(times) / 1e6
     return medians
+
+
+def requests(golden: Golden, batch_max: int) -> dict[int, dict[str, Array]]:
+    """What is measured, by rows: one golden row and the full batch."""
+    return {
+        rows: _request(golden, rows, batched=batch_max > 0) for rows in sorted({1, batch_max or 1})
+    }
 
 
 def fastest(medians: Mapping[str, Medians]) -> str:

@@ -31,7 +31,7 @@ StateOption = Annotated[
     Path | None, typer.Option("--state", help="The state directory; overrides the file's.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-_VERSION = re.compile(r"([^/]+)/([^/]+)")
+_VERSION = re.compile(r"([A-Za-z0-9._-]{1,128})/([^/]{1,20})")  # else it is a path
 
 
 def main() -> None:
@@ -68,8 +68,9 @@ def pack_command(
     from appliance.signing import SigningKey
     from compiler import wording
     from compiler.bars import progress_bars
-    from compiler.pack import pack
+    from compiler.pack import pack, refuse_overwriting
 
+    refuse_overwriting(output, [] if key is None else [key])
     signing_key = None if key is None else SigningKey.load(key)
     with progress_bars() as progress:
         packed = pack(model, spec, output, key=signing_key, progress=progress)

@@ -5,14 +5,17 @@ length on every input and output; nothing is guessed beyond that. Leaves to othe
 really keeps rows apart (`reference` and `proof` run it).
 """
 
+from collections.abc import Iterator
+
 import onnx
 from onnx import TensorProto
 
 from appliance.errors import SourceUnsupported, SpecError
 from appliance.tensors import DataType, Interface, TensorSpec
-from compiler.source import Source
+from compiler.source import Source, inner_graphs
 from compiler.spec import BATCH_MAX
 
+_OF_SHAPES = ("Shape", "Size")  # operators that read no values
 _DATATYPES: dict[int, DataType] = {
     TensorProto.BOOL: DataType.BOOL,
     TensorProto.UINT8: DataType.UINT8,
@@ -49,6 +52,33 @@ def interface_of(source: Source, batch_max: int | None) -> Interface:
         outputs=tuple(_unbatched(spec) if rows else spec for spec in outputs),
         batch_max=rows,
     )
+
+
+def computed_tensors(source: Source) -> Iterator[tuple[str, DataType | None]]:
+    """Every tensor computed from the inputs' values, also inside subgraphs, with its datatype.
+
+    The datatype is None where type inference does not tell it. What is computed from shapes and
+    constants alone is left out; a node with subgraphs counts as computing from values.
+    """
+    graph = onnx.shape_inference.infer_shapes(source.model).graph
+    constants = {tensor.name for tensor in graph.initializer}
+    yield from _computed(graph, {info.name for info in graph.input} - constants)
+
+
+def _computed(graph: onnx.GraphProto, values: set[str]) -> Iterator[tuple[str, DataType | None]]:
+    """The tensors of `graph` that depend on `values`, to which they are added."""
+    types = {
+        info.name: _DATATYPES.get(info.type.tensor_type.elem_type)
+        for info in (*graph.value_info, *graph.output)
+    }
+    for node in graph.node:
+        inner = list(inner_graphs(node))
+        for subgraph in inner:
+            yield from _computed(subgraph, values | {info.name for info in subgraph.input})
+        from_values = node.op_type not in _OF_SHAPES and not values.isdisjoint(node.input)
+        if from_values or inner:
+            values.update(node.output)
+            yield from ((name, types.get(name)) for name in node.output if name)
 
 
 def _rows(specs: list[TensorSpec], batch_max: int | None) -> int:

@@ -4,6 +4,7 @@ Knows: the four states of a signature. Rules: nothing is copied or built; a chan
 whatever the signature over the manifest says. Leaves to others: showing it (`wording`).
 """
 
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -18,9 +19,10 @@ from appliance.bundle import (
     verified_manifest,
 )
 from appliance.errors import BundleContent, BundleSignature
-from appliance.files import sha256_file
+from appliance.files import chunks
 from appliance.manifest import Manifest
 from appliance.signing import PublicKey
+from compiler.intake import DigestingReader
 
 
 class SignatureState(StrEnum):
@@ -48,17 +50,24 @@ def inspect_bundle(path: Path, trust: Path) -> Inspection:
     Raises BundleError when it is no bundle or cut short.
     """
     with open_bundle(path) as file:
-        header, manifest = unverified_manifest(file)
+        digesting = DigestingReader(file)
+        reader = io.BufferedReader(digesting)
+        header, manifest = unverified_manifest(reader)
         state = _signed_by(header, trusted_keys(trust))
         try:
-            check_files(file, manifest)
+            check_files(reader, manifest)
+        except BundleContent:
+            state = SignatureState.DOES_NOT_FIT
+        for _ in chunks(reader):
+            pass  # the digest is of the whole file, whatever was wrong with it
+        try:
             if header.signed:
                 file.seek(0)
                 verified_manifest(file, {header.key: PublicKey.from_raw(header.key)})
-        except (BundleSignature, BundleContent):
+        except BundleSignature:
             state = SignatureState.DOES_NOT_FIT
     return Inspection(
-        sha256=sha256_file(path),
+        sha256=digesting.digest.hexdigest(),
         signature=state,
         signer=header.key_id if header.signed else None,
         manifest=manifest,

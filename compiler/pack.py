@@ -5,18 +5,18 @@ bytes; nothing is written until the reference itself reached the acceptance thre
 the file's layout (`appliance.bundle`) and engines (`build`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from appliance.bundle import entry, write_bundle
-from appliance.errors import SpecError
+from appliance.bundle import MANIFEST_BYTES_MAX, entry, write_bundle
+from appliance.errors import ConfigError, SpecError
 from appliance.fitting import served_interface
 from appliance.manifest import GOLDEN_FILE, HELD_OUT_FILE, MODEL_FILE, PROFILE_FILE, Manifest
 from appliance.recipe import Recipe
 from appliance.signing import SigningKey
 from appliance.store import Reached
-from appliance.tables import canonical_json
+from appliance.tables import canonical_json, from_json
 from appliance.tensors import Interface
 from compiler.acceptance import check_acceptance
 from compiler.graph import interface_of
@@ -49,18 +49,22 @@ def pack(
 ) -> Packed:
     """Write the bundle of the ONNX file `model` and the spec at `spec_path` to `path`.
 
-    Raises SourceError, SpecError, RecipeError, ThresholdMissed or StateError; then nothing was written.
+    Raises ConfigError, SourceError, SpecError, RecipeError, ThresholdMissed or StateError; then nothing
+    was written.
     """
     progress = progress or Silent()
     progress.stage("opening the model")
-    spec, source = read_spec(spec_path), open_source(model)
+    spec = read_spec(spec_path)
+    data = (spec_path.parent / name for name in (spec.data.sample, spec.data.held_out))
+    refuse_overwriting(path, (model, spec_path, *data))
+    source = open_source(model)
     engine = interface_of(source, spec.model.batch_max)
     recipe = spec.full_recipe()
     served = served_interface(recipe, engine)
     sample, held_out = _read_data(spec, spec_path.parent, recipe, engine)
 
     sealing = Sealing(Reference(source, recipe, engine), recipe, engine, progress)
-    golden, layout = sealing.golden(sample, spec.data.golden_rows)
+    golden, layout = sealing.golden(sample, spec.data.golden_rows, spec.tolerance)
     sealed, profile, values = sealing.held_out(held_out, layout, spec.acceptance)
 
     progress.stage("writing the bundle")
@@ -71,10 +75,20 @@ def pack(
         PROFILE_FILE: canonical_json(profile),
     }
     manifest = _manifest(spec, served, engine, contents)
+    _check_readable(manifest)
     digest = write_bundle(path, manifest, contents, key)
     progress.step()
     signer = None if key is None else key.public.key_id
     return Packed(path=path, sha256=digest, signer=signer, manifest=manifest, reached=values)
+
+
+def refuse_overwriting(path: Path, inputs: Iterable[Path]) -> None:
+    """Raise ConfigError when writing the bundle to `path` would replace one of the `inputs`."""
+    if path.resolve() in {item.resolve() for item in inputs}:
+        raise ConfigError(
+            f"the bundle would replace {path}, which it is made from",
+            remedy="give --output another name",
+        )
 
 
 def _read_data(spec: Spec, directory: Path, recipe: Recipe, engine: Interface) -> tuple[Rows, Rows]:
@@ -106,3 +120,18 @@ def _manifest(
         provenance=spec.provenance,
         files=tuple(entry(name, data) for name, data in contents.items()),
     )
+
+
+def _check_readable(manifest: Manifest) -> None:
+    """Refuse what no box could open: a manifest too long, or with a value that cannot be read back."""
+    body = canonical_json(manifest)
+    if len(body) > MANIFEST_BYTES_MAX:
+        raise SpecError(
+            f"the manifest has {len(body)} bytes, over {MANIFEST_BYTES_MAX}",
+            remedy="give fewer or shorter labels, columns and names",
+        )
+    if from_json(body, Manifest, SpecError, where="manifest") != manifest:
+        raise SpecError(
+            "the manifest does not read back as it was written",
+            remedy="use finite numbers and plain names in the spec and the model",
+        )

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 
 from appliance.errors import ApplianceError
-from appliance.golden import Golden
 from appliance.manifest import HELD_OUT_FILE, Manifest
 from appliance.store import Proof, Reached
 from appliance.tensors import Array
@@ -28,20 +27,11 @@ def prove(servable: Servable, directory: Path, manifest: Manifest, progress: Pro
     golden = golden_of(directory)
     held_out = HeldOut.load(directory / HELD_OUT_FILE)
     progress.stage("proving", held_out.rows)
-    error = servable.prove(_full_batches(golden, manifest.engine.batch_max), manifest)
+    error = servable.prove(golden, manifest)
     return Proof(
         golden_rows=golden.rows,
         error_max=error,
         reached=_thresholds(servable, held_out, manifest, progress),
-    )
-
-
-def _full_batches(golden: Golden, batch_max: int) -> Golden:
-    """The golden rows over again until they fill the largest batch."""
-    rows = np.arange(max(golden.rows, batch_max)) % golden.rows
-    return Golden(
-        inputs={name: array[rows] for name, array in golden.inputs.items()},
-        outputs={name: array[rows] for name, array in golden.outputs.items()},
     )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from appliance.errors import EngineError, SourceUnsupported
 from appliance.fitting import served_interface
+from appliance.golden import rows_fit
 from appliance.recipe import Accepts, Recipe
 from appliance.tensors import Array, Interface
 from compiler.samples import Rows
@@ -42,12 +43,13 @@ class Reference:
     def calls(self, rows: Rows) -> Iterator[Call]:
         """Run all rows in order: `batch_max` a call, or one without a batch axis.
 
-        Raises SourceUnsupported when the model fails on them or does not keep rows apart.
+        Raises SourceUnsupported when the model fails on them or gives other shapes than it declares.
         """
-        batch_max = self._engine.interface.batch_max
-        for start in range(0, rows.count, batch_max or 1):
-            part = rows.part(slice(start, start + (batch_max or 1))).inputs
-            yield self._call(part if batch_max else {n: a[0] for n, a in part.items()})
+        return self._calls(rows, self._engine.interface.batch_max or 1)
+
+    def calls_alone(self, rows: Rows) -> Iterator[Call]:
+        """Run all rows in order, each in a call of its own; raises as `calls`."""
+        return self._calls(rows, 1)
 
     def joined(self, calls: Iterator[Call]) -> Call:
         """Many calls as one, rows in front also for a model without a batch axis."""
@@ -58,6 +60,12 @@ class Reference:
             },
             outputs={name: self._join([c.outputs[name] for c in done]) for name in done[0].outputs},
         )
+
+    def _calls(self, rows: Rows, rows_max: int) -> Iterator[Call]:
+        batched = self._engine.interface.batch_max > 0
+        for start in range(0, rows.count, rows_max):
+            part = rows.part(slice(start, start + rows_max)).inputs
+            yield self._call(part if batched else {n: a[0] for n, a in part.items()})
 
     def _call(self, inputs: dict[str, Array]) -> Call:
         shapes = self._chain.prepared_shape(inputs)
@@ -73,15 +81,13 @@ class Reference:
                 f"the model fails on the sample: {error}",
                 remedy="check the recipe and that the model runs on such rows",
             ) from error
-        if self._engine.interface.batch_max:
-            _check_rows(outputs, len(next(iter(prepared.values()))))
+        _check_outputs(outputs, self._engine.interface, len(next(iter(prepared.values()))))
         return Call(prepared=prepared, outputs=outputs)
 
     def _join(self, arrays: list[Array]) -> Array:
-        if self._engine.interface.batch_max:
-            return np.concatenate(arrays)
+        join = np.concatenate if self._engine.interface.batch_max else np.stack
         try:
-            return np.stack(arrays)
+            return join(arrays)
         except ValueError as error:
             raise SourceUnsupported(
                 f"the shape of a tensor depends on its values: {arrays[0].shape} and others",
@@ -110,11 +116,19 @@ def _open(source: Source, interface: Interface) -> OnnxRuntimeEngine:
     return OnnxRuntimeEngine(session, interface)
 
 
-def _check_rows(outputs: dict[str, Array], rows: int) -> None:
-    for name, array in outputs.items():
-        if array.shape[:1] != (rows,):
+def _check_outputs(outputs: dict[str, Array], interface: Interface, rows: int) -> None:
+    """What came out against what the graph declares; `rows` went in when there is a batch axis."""
+    for spec in interface.outputs:
+        array = outputs[spec.name]
+        if interface.batch_max and array.shape[:1] != (rows,):
             raise SourceUnsupported(
-                f"output '{name}' has shape {list(array.shape)} for {rows} rows: "
+                f"output '{spec.name}' has shape {list(array.shape)} for {rows} rows: "
                 "its first axis does not follow the inputs'",
                 remedy="set batch_max = 0 in the spec to serve one request at a time",
+            )
+        if not rows_fit(spec, array if interface.batch_max else array[None]):
+            raise SourceUnsupported(
+                f"output '{spec.name}' is {array.dtype} {list(array.shape)}, the graph declares "
+                f"{spec.datatype} {list(interface.wire_shape(spec))}",
+                remedy="export the model with the shapes that it computes",
             )

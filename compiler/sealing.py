@@ -9,9 +9,10 @@ from collections.abc import Collection, Iterator, Mapping
 
 import numpy as np
 
-from appliance.golden import Golden
+from appliance.errors import GoldenMissed, SourceUnsupported, SpecError
+from appliance.golden import Golden, check_golden
 from appliance.layout import VectorLayout
-from appliance.manifest import Acceptance
+from appliance.manifest import Acceptance, Tolerance
 from appliance.profiles import Profile, profile_from_vectors
 from appliance.recipe import Accepts, Recipe
 from appliance.store import Reached
@@ -37,12 +38,19 @@ class Sealing:
         self._recipe, self._engine = recipe, engine
         self._progress = progress
 
-    def golden(self, sample: Rows, count: int) -> tuple[Golden, VectorLayout]:
-        """The first `count` rows with the reference's outputs, and the layout fitted on the sample."""
+    def golden(self, sample: Rows, count: int, tolerance: Tolerance) -> tuple[Golden, VectorLayout]:
+        """The first `count` rows with the reference's outputs, and the layout fitted on the sample.
+
+        Raises SpecError when all these rows are alike, SourceUnsupported when their outputs depend on
+        what else is in the batch.
+        """
+        if self._engine.batch_max > 1:
+            _check_variety(sample.part(slice(count)))
         rows = sample.part(slice(max(count, LAYOUT_ROWS_MAX)))
         call = self._reference.joined(self._calls("running the sample", rows))
         inputs = self._served_rows(rows.inputs, call.prepared)
         golden = Golden(inputs=_first(inputs, count), outputs=_first(call.outputs, count))
+        self._check_apart(sample.part(slice(count)), golden, tolerance)
         return golden, fit_layout(self._recipe, self._engine, call.prepared, call.outputs)
 
     def held_out(
@@ -62,6 +70,19 @@ class Sealing:
         inputs = self._served_rows(rows.inputs, joined.prepared)
         profile = profile_from_vectors(layout, np.concatenate(vectors))
         return HeldOut(inputs=inputs, labels=rows.labels), profile, values
+
+    def _check_apart(self, rows: Rows, golden: Golden, tolerance: Tolerance) -> None:
+        """Refuse a model that answers the golden rows otherwise alone than among others."""
+        if self._engine.batch_max <= 1:
+            return
+        alone = self._reference.joined(self._reference.calls_alone(rows))
+        try:
+            check_golden(alone.outputs, golden, tolerance)
+        except GoldenMissed as error:
+            raise SourceUnsupported(
+                f"the model does not keep rows apart; for a row run alone, {error}",
+                remedy="set batch_max = 0 in the spec to serve one request at a time",
+            ) from error
 
     def _calls(self, stage: str, rows: Rows) -> Iterator[Call]:
         self._progress.stage(stage, rows.count)
@@ -84,6 +105,16 @@ class Sealing:
         served = {name: prepared[name] for name in sent}
         fed = {item.raw.name: item.feeds for item in self._recipe.inputs}
         return served | {name: raw[name] for name, feeds in fed.items() if feeds not in sent}
+
+
+def _check_variety(golden: Rows) -> None:
+    """Rows that are all alike cannot show whether a model keeps rows apart."""
+    if all(np.array_equal(a, np.broadcast_to(a[:1], a.shape)) for a in golden.inputs.values()):
+        raise SpecError(
+            f"the golden rows, the first {golden.count} of the sample, are all alike",
+            remedy="begin the sample with rows that differ and set golden_rows to 2 or more, "
+            "or set batch_max = 0",
+        )
 
 
 def _first(arrays: Mapping[str, Array], count: int) -> dict[str, Array]:

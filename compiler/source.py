@@ -87,7 +87,7 @@ def _graphs(graph: onnx.GraphProto, limits: Limits) -> Iterator[onnx.GraphProto]
     level = [graph]
     for _ in range(limits.depth_max):
         yield from level
-        level = [inner for outer in level for node in outer.node for inner in _inner_graphs(node)]
+        level = [inner for outer in level for node in outer.node for inner in inner_graphs(node)]
     if level:
         raise SourceLimit(
             f"subgraphs are nested deeper than {limits.depth_max}",
@@ -95,7 +95,8 @@ def _graphs(graph: onnx.GraphProto, limits: Limits) -> Iterator[onnx.GraphProto]
         )
 
 
-def _inner_graphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+def inner_graphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    """The subgraphs in a node's attributes: branches and loop bodies."""
     for attribute in node.attribute:
         if attribute.HasField("g"):
             yield attribute.g

@@ -16,7 +16,8 @@ from appliance.recipe import AfterStep, InputRecipe, Recipe
 from appliance.tables import read_toml
 from appliance.version import ModelName
 
-BATCH_MAX = 32
+BATCH_MAX = 32  # where the spec says nothing
+BATCH_LIMIT = 65536
 
 
 class Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -33,14 +34,15 @@ class ModelTable(Table, frozen=True, kw_only=True):
     name: ModelName
     release_notes: Annotated[str, msgspec.Meta(min_length=1, max_length=10_000)]
     labels: tuple[str, ...] = ()
-    batch_max: Annotated[int, msgspec.Meta(ge=0, le=65536)] | None = None
+    batch_max: Annotated[int, msgspec.Meta(ge=0, le=BATCH_LIMIT)] | None = None
     precision: Precision = Precision.FP32
 
 
 class DataTable(Table, frozen=True, kw_only=True):
     """[data]: files of raw rows (.npz, one array an input, rows first).
 
-    `sample` gives the golden rows, its first `golden_rows`. `held_out` was not trained on; it gives the
+    `sample` gives the golden rows, its first `golden_rows`; with a batch axis they must not be all alike,
+    so that a model that mixes rows is found out. `held_out` was not trained on; it gives the
     reference profile and, with its array "label" (int64, one a row), the acceptance metrics.
     """
 

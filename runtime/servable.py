@@ -5,7 +5,7 @@ one batch; when the engine refuses a batch, each request is tried alone, so that
 the others nothing but time. Leaves to others: when to run (`runtime.batcher`).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -13,7 +13,7 @@ from typing import TypeAlias
 import numpy as np
 
 from appliance.errors import ApplianceError, EngineError, RecipeError
-from appliance.golden import Golden, check_golden
+from appliance.golden import Golden, check_golden, rows_fit
 from appliance.manifest import GOLDEN_FILE, PROFILE_FILE, Manifest
 from appliance.profiles import Profile
 from appliance.store import EngineEntry, StoredVersion
@@ -65,21 +65,23 @@ class Servable:
         return tuple(shape[1:] for _, shape in sorted(shapes.items()))
 
     def warm(self, golden: Golden) -> None:
-        """Compile kernels and run every batch size up to the largest by doubling."""
+        """Compile kernels and run batch sizes by doubling, the largest one last."""
         self._chain.warm()
-        rows = 1
-        while rows <= max(self.interface.batch_max, 1):
+        for rows in _doubling(max(self.interface.batch_max, 1)):
             self._engine_outputs([_repeated(golden.inputs, rows, self.interface.batch_max)])
-            rows *= 2
 
     def prove(self, golden: Golden, manifest: Manifest) -> float:
         """Return the largest error on the golden vectors; GoldenMissed beyond the tolerance.
 
-        The rows run one at a time and in the largest batches, since both are served.
+        The rows run one at a time and, over again until they fill it, in the largest batch, since
+        both are served.
         """
         alone = self._golden_error(golden, manifest, rows_max=1)
-        batch = max(self.interface.batch_max, 1)
-        return max(alone, self._golden_error(golden, manifest, rows_max=batch))
+        batch = self.interface.batch_max
+        if batch <= 1:
+            return alone
+        filled = _over_again(golden, max(golden.rows, batch))
+        return max(alone, self._golden_error(filled, manifest, rows_max=batch))
 
     def close(self) -> None:
         """Free the engine."""
@@ -122,14 +124,27 @@ class Servable:
         if not self.interface.batch_max:
             prepared = self._buffer_views(self._chain.prepared_shape(requests[0]))
             self._chain.before(requests[0], prepared)
-            return self._engine.run(prepared), prepared
+            return self._computed(prepared, 1), prepared
         parts = _slices(requests)
         rows = parts[-1].stop
         shapes = self._chain.prepared_shape(requests[0])
         prepared = self._buffer_views({name: (rows, *shape[1:]) for name, shape in shapes.items()})
         for request, part in zip(requests, parts, strict=True):
             self._chain.before(request, {name: array[part] for name, array in prepared.items()})
-        return self._engine.run(prepared), prepared
+        return self._computed(prepared, rows), prepared
+
+    def _computed(self, prepared: Inputs, rows: int) -> dict[str, Array]:
+        """The engine's outputs. EngineError when one is not as the interface says: it is not served."""
+        outputs, interface = self._engine.run(prepared), self._engine.interface
+        for spec in interface.outputs:
+            array = outputs[spec.name] if interface.batch_max else outputs[spec.name][None]
+            if len(array) != rows or not rows_fit(spec, array):
+                raise EngineError(
+                    f"output '{spec.name}' came out as {array.dtype} {list(array.shape)} for {rows} "
+                    f"rows of {spec.datatype} {list(spec.shape)}",
+                    remedy="the engine does not compute this model as declared; build it again",
+                )
+        return outputs
 
     def _buffer_views(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Array]:
         return {name: self._buffer_view(name, shape) for name, shape in shapes.items()}
@@ -199,6 +214,24 @@ def _slices(requests: Sequence[Inputs]) -> list[slice]:
         slices.append(slice(start, start + rows))
         start += rows
     return slices
+
+
+def _doubling(rows_max: int) -> Iterator[int]:
+    """1, 2, 4 and so on below `rows_max`, then `rows_max` itself."""
+    rows = 1
+    while rows < rows_max:
+        yield rows
+        rows *= 2
+    yield rows_max
+
+
+def _over_again(golden: Golden, rows: int) -> Golden:
+    """The golden rows in turn until there are `rows` of them."""
+    chosen = np.arange(rows) % golden.rows
+    return Golden(
+        inputs={name: array[chosen] for name, array in golden.inputs.items()},
+        outputs={name: array[chosen] for name, array in golden.outputs.items()},
+    )
 
 
 def _repeated(rows: Inputs, count: int, batch_max: int) -> Inputs:

@@ -1,7 +1,7 @@
 """What a model can be compiled for on this box.
 
-Knows: the table of targets. Rules: every target in it is tried at a build. Leaves to others: choosing
-(`compiler.build`).
+Knows: the table of targets. Rules: every target in it is tried at a build. Leaves to others: proving
+(`compiler.proof`) and choosing (`compiler.choice`).
 """
 
 from compiler.targets.cpu import OnnxRuntimeTarget, OpenVinoTarget

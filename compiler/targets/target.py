@@ -21,6 +21,9 @@ class Target(Protocol):
     def kind(self) -> str:
         """The kind of engine it makes, as in the table of `runtime.engines`."""
 
+    def stamp(self) -> dict[str, str]:
+        """What an engine compiled now is stamped with; one with another stamp does not fit."""
+
     def compile(
         self, model: Path, directory: Path, interface: Interface, threads: int
     ) -> EngineEntry:

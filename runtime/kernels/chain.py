@@ -32,7 +32,7 @@ class Preparation(Protocol):
 class Chain:
     """The kernels of `recipe` between the `served` interface and the `engine`'s.
 
-    `served` is `appliance.recipe.served_interface(recipe, engine)`. Arrays have a leading axis of rows when
+    `served` is `appliance.fitting.served_interface(recipe, engine)`. Arrays have a leading axis of rows when
     the interface is batched, none when it is not (batch_max 0).
     """
 

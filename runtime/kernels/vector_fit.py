@@ -5,12 +5,14 @@ fit any of these (texts, shapes without a fixed length) is left out, so any mode
 empty one. Leaves to others: computing vectors (`vector`); runs when a bundle is packed.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from appliance.errors import RecipeError
 from appliance.fitting import trace
 from appliance.layout import (
     CLASSES_MAX,
@@ -43,11 +45,12 @@ def fit_layout(
 
     prepared: the sample as the engine's inputs; outputs: what the reference gave for it. The rows
     should not be those of the reference profile: a PCA fits its own rows better than any later ones, which
-    would show as drift of the residual.
+    would show as drift of the residual. Raises RecipeError when two drift values would share a name.
     """
     model = _Model(recipe, engine)
     parts = [*model.images(prepared), *model.tables(), *model.scores(outputs)]
     parts += model.plain_outputs({part.output for part in parts if isinstance(part, ScoreValues)})
+    _check_names([value.name for part in parts for value in part.values()])
     return VectorLayout(batch_axis=model.batch_axis, parts=tuple(parts))
 
 
@@ -156,6 +159,15 @@ class _Model:
 
     def _row_shape(self, spec: TensorSpec) -> tuple[int, ...]:
         return spec.shape[1:] if self._leading else spec.shape
+
+
+def _check_names(names: list[str]) -> None:
+    shared = sorted(name for name, count in Counter(names).items() if count > 1)
+    if shared:
+        raise RecipeError(
+            f"two drift values would be called {shared}",
+            remedy="rename one of the tensors or columns; a value is called tensor.column",
+        )
 
 
 def _image_order(item: InputRecipe | None, shape: tuple[int, ...]) -> Order:

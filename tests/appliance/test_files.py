@@ -85,6 +85,29 @@ def test_a_failed_sync_publishes_nothing(tmp_path, monkeypatch):
     assert not (tmp_path / "1").exists()
 
 
+def test_what_is_published_can_be_read_whatever_the_umask(tmp_path):
+    before = os.umask(0o077)
+    try:
+        staged = tmp_path / "staged"
+        (staged / "inner").mkdir(parents=True)
+        (staged / "inner" / "file").write_bytes(b"x")
+        files.publish_directory(staged, tmp_path / "model" / "1")
+    finally:
+        os.umask(before)
+    model = tmp_path / "model"
+    for path in (model, model / "1", model / "1" / "inner"):
+        assert stat.S_IMODE(path.stat().st_mode) == 0o755
+    assert stat.S_IMODE((model / "1" / "inner" / "file").stat().st_mode) == 0o644
+
+
+def test_a_link_is_told_as_such(tmp_path):
+    (tmp_path / "file").write_bytes(b"x")
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    with pytest.raises(OSError, match="is a link; give the file itself") as refused:
+        files.open_regular(tmp_path / "link")
+    assert refused.value.errno == errno.ELOOP
+
+
 def test_only_regular_files_are_opened(tmp_path):
     (tmp_path / "file").write_bytes(b"x")
     (tmp_path / "link").symlink_to(tmp_path / "file")

@@ -59,6 +59,24 @@ def test_integers_and_booleans_compare_too():
         check_golden({"y": np.array([True, True])}, wanted, TOLERANCE)
 
 
+@given(
+    hnp.arrays(
+        st.sampled_from([np.int64, np.uint64, np.int8, np.bool_]), st.integers(1, 5), unique=False
+    ),
+    st.data(),
+)
+def test_integers_and_booleans_are_compared_exactly(wanted, data):
+    """However large they are and whatever the tolerance: 2**53 + 1 is not 2**53."""
+    loose = Tolerance(absolute=1e30, relative=1e30)
+    vectors = Golden(inputs={"x": wanted}, outputs={"y": wanted})
+    assert check_golden({"y": wanted.copy()}, vectors, loose) == 0.0
+    changed, at = wanted.copy(), data.draw(st.integers(0, len(wanted) - 1))
+    changed[at] ^= wanted.dtype.type(1)
+    with pytest.raises(GoldenMissed, match=rf"'y' at \[{at}\]") as missed:
+        check_golden({"y": changed}, vectors, loose)
+    assert "must be equal" in missed.value.remedy
+
+
 @settings(max_examples=40)
 @given(
     st.dictionaries(
@@ -122,6 +140,17 @@ def test_what_is_no_file_of_plain_arrays_is_refused(tmp_path, damage):
     with pytest.raises(SpecError) as refused:
         load_arrays(path, SpecError)
     assert str(path) in str(refused.value)
+
+
+def test_arrays_that_would_fill_the_memory_are_not_unpacked(tmp_path, monkeypatch):
+    path = tmp_path / "bomb.npz"
+    np.savez_compressed(path, a=np.zeros(100_000, np.uint8), b=np.zeros(100_000, np.uint8))
+    assert path.stat().st_size < 10_000
+    monkeypatch.setattr("appliance.golden.ARRAYS_BYTES_MAX", 150_000)
+    monkeypatch.setattr(np, "load", lambda *_a, **_k: pytest.fail("unpacked"))
+    with pytest.raises(SpecError) as refused:
+        load_arrays(path, SpecError)
+    assert "unpacked, more than 150000" in str(refused.value)
 
 
 def _npy(array: np.ndarray) -> bytes:

@@ -30,6 +30,8 @@ def test_the_recipe_has_a_digest_of_its_own(manifest):
         (b'"release_notes":"first"', b'"release_notes":""'),
         (b'"format":1', b'"format":2'),
         (b'"minimum":0.9', b'"minimum":1.5'),
+        (b'"absolute":0.0001', b'"absolute":1e39'),
+        (b'"relative":0.001', b'"relative":1e308'),
         (b'"precision":"fp32"', b'"precision":"fp31"'),
         (b'"bytes":450', b'"bytes":-1'),
         (b'"training_code":"r1"', b'"training_code":"r1","extra":1'),

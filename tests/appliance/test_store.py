@@ -27,7 +27,7 @@ def add(store, manifest, contents, record):
         with store.stage() as staged:
             for name, data in contents.items():
                 files.write_file(staged / name, data)
-            return store.file(staged, manifest, record(bundle, model))
+            return store.file(staged, manifest, record(bundle, model)).number
 
     return add
 
@@ -112,6 +112,30 @@ def test_the_same_bundle_is_found_while_its_version_is_intact(store, add):
     (store.root / "tiny" / "1" / "version.json").unlink()
     assert add("b" * 64) == 3
     assert store.find("tiny", "b" * 64) == 3
+
+
+def test_a_bundle_filed_in_the_meantime_keeps_its_one_number(store, manifest, contents, record):
+    """Two builds of one bundle at once: neither finds it, both come to file it."""
+    filed = []
+    with store.stage() as first, store.stage() as second:
+        for staged in (first, second):
+            for name, data in contents.items():
+                files.write_file(staged / name, data)
+        filed = [store.file(staged, manifest, record()) for staged in (first, second)]
+    assert filed == [(1, True), (1, False)]
+    assert store.versions("tiny") == [1]
+
+
+def test_an_engine_of_another_stamp_is_not_found(store, add, manifest, contents, record):
+    add("a" * 64)
+    assert store.find("tiny", "a" * 64, {"onnxruntime": {}}) == 1
+    for stamps in ({"onnxruntime": {"library": "a newer one"}}, {"openvino": {}}, {}):
+        assert store.find("tiny", "a" * 64, stamps) is None
+    with store.stage() as staged:
+        for name, data in contents.items():
+            files.write_file(staged / name, data)
+        newer = {"onnxruntime": {"library": "a newer one"}}
+        assert store.file(staged, manifest, record(), newer) == (2, True)
 
 
 @pytest.mark.parametrize("calls", range(6))

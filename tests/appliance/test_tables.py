@@ -38,6 +38,7 @@ def test_toml_is_read_into_a_struct(tmp_path):
         ('name = "n"\n[[inner]]\nminimum = 0', ">= 1", "correct the value"),
         ("name =", "not TOML", "correct the file"),
         ('name = "\xff"', "not TOML", "correct the file"),
+        ("name = " + "[" * 5000, "not TOML", "correct the file"),
     ],
 )
 def test_a_wrong_file_is_refused_with_place_and_remedy(tmp_path, text, told, remedy):
@@ -63,6 +64,16 @@ def test_json_and_plain_values_are_read_the_same_way():
     for data in (b"", b"{", b"[]", b'{"name": 1}'):
         with pytest.raises(SpecError):
             from_json(data, Outer, SpecError, where="x")
+
+
+@pytest.mark.parametrize(
+    "data", [b'{"name":"\xff"}', b'{"inner":[' * 100_000, b'{"inner":' + b'[{"x":' * 100_000]
+)
+def test_hostile_json_is_refused_as_any_other(data):
+    """No UTF-8, and nested deeper than the parser's stack."""
+    with pytest.raises(SpecError) as refused:
+        from_json(data, Outer, SpecError, where="x")
+    assert "x: " in str(refused.value)
 
 
 def test_canonical_json_sorts_and_keeps_no_spaces():

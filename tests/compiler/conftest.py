@@ -4,12 +4,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from appliance.bundle import entry, unverified_manifest, write_bundle
 from appliance.config import Config, EngineConfig, StateConfig
+from appliance.manifest import Manifest
 from appliance.signing import SigningKey
 from compiler.build import Built, build
 from compiler.pack import Packed, pack
@@ -145,6 +148,21 @@ class Workshop:
 
     def pack(self, *, signed: bool = True) -> Packed:
         return pack(self.model, self.spec, self.bundle, key=self.key if signed else None)
+
+    def contents(self) -> tuple[Manifest, dict[str, bytes]]:
+        """What the bundle says, and its files by name."""
+        with self.bundle.open("rb") as file:
+            _, manifest = unverified_manifest(file)
+            return manifest, {item.name: file.read(item.bytes) for item in manifest.files}
+
+    def resign(self, *, key=None, files=None, **changes) -> None:
+        """Write the bundle again with a changed manifest or other files."""
+        manifest, contents = self.contents()
+        contents |= files or {}
+        changed = msgspec.structs.replace(
+            manifest, **changes, files=tuple(entry(*item) for item in contents.items())
+        )
+        write_bundle(self.bundle, changed, contents, key or self.key)
 
     def build(self, **options) -> Built:
         return build(self.bundle, self.config, **options)

@@ -57,6 +57,18 @@ def test_from_key_to_version_as_the_readme_does(run, workshop):
     assert "why" in run("inspect", "tiny/1").stdout
 
 
+def test_a_bundle_never_replaces_the_key(run, workshop, key_file):
+    data = key_file.read_bytes()
+    arguments = ["pack", "tiny.onnx", "--spec", "tiny.toml", "-o", key_file, "--key", key_file]
+    assert "made from" in run(*arguments, code=EXITS["config"]).stderr
+    assert key_file.read_bytes() == data
+
+
+@pytest.mark.parametrize("name", ["a" * 300, "é" * 200])
+def test_a_name_that_no_file_can_have_is_told(run, name):
+    assert "cannot read" in run("inspect", f"{name}/1", code=EXITS["bundle"]).stderr
+
+
 def test_results_are_json_on_request(run, workshop, key_file):
     packed = json.loads(run(*pack_arguments(key_file), "--json").stdout)
     digest = hashlib.sha256(workshop.bundle.read_bytes()).hexdigest()

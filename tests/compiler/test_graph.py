@@ -1,11 +1,12 @@
 """The interface, read from the graph."""
 
+import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
 from appliance.errors import SourceUnsupported, SpecError
 from appliance.tensors import DataType
-from compiler.graph import interface_of
+from compiler.graph import computed_tensors, interface_of
 from compiler.source import Source
 from compiler.spec import BATCH_MAX
 
@@ -146,3 +147,42 @@ def test_a_model_that_takes_nothing_is_refused(make_onnx):
     with pytest.raises(SourceUnsupported) as refused:
         interface_of(Source(data=b"", model=model), None)
     assert "no input" in str(refused.value)
+
+
+def computed(model) -> dict[str, DataType | None]:
+    return dict(computed_tensors(Source(data=b"", model=model)))
+
+
+def test_what_is_computed_from_shapes_is_not_computed_from_values(make_onnx):
+    nodes = [
+        helper.make_node("Shape", ["x"], ["shape"]),
+        helper.make_node("Mul", ["shape", "two"], ["wanted"]),
+        helper.make_node("Concat", ["x", "x"], ["twice"], axis=1),
+        helper.make_node("Reshape", ["twice", "wanted"], ["scores"]),
+    ]
+    constants = {"two": np.array([1, 2], np.int64)}
+    assert computed(make_onnx(nodes, constants=constants)) == {
+        "twice": DataType.FP32,
+        "scores": DataType.FP32,
+    }
+
+
+def test_a_tensor_inside_a_branch_is_computed_too(make_onnx):
+    info = helper.make_tensor_value_info("inside", TensorProto.FLOAT, None)
+    nodes = [
+        helper.make_node("Cast", ["x"], ["wide"], to=TensorProto.INT64),
+        helper.make_node("Cast", ["wide"], ["inside"], to=TensorProto.FLOAT),
+    ]
+    branch = helper.make_graph(nodes, "branch", [], [info])
+    other = helper.make_graph(
+        [helper.make_node("Identity", ["x"], ["outside"])],
+        "other",
+        [],
+        [helper.make_tensor_value_info("outside", TensorProto.FLOAT, None)],
+    )
+    choose = helper.make_node(
+        "If", ["condition"], ["scores"], then_branch=branch, else_branch=other
+    )
+    found = computed(make_onnx([choose], constants={"condition": np.array(True)}))
+    assert found["wide"] in (DataType.INT64, None)
+    assert found["scores"] is DataType.FP32

@@ -235,6 +235,30 @@ def test_a_model_that_onnx_runtime_cannot_run_is_refused(workshop, make_onnx):
     assert "cannot run the model" in str(refused(workshop, errors.SourceUnsupported))
 
 
+def test_a_bundle_that_no_box_could_open_is_not_written(workshop, make_onnx):
+    name = "n" * 300
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["scores"])]
+    nodes.append(helper.make_node("Relu", ["scores"], [name]))
+    kinds = {output: (TensorProto.FLOAT, ["rows", 4]) for output in ("scores", name)}
+    onnx.save(make_onnx(nodes, outputs=kinds), workshop.model)
+    assert "length <= 256" in str(refused(workshop, errors.SpecError))
+
+
+def test_a_manifest_over_its_limit_is_not_written(workshop, monkeypatch):
+    monkeypatch.setattr("compiler.pack.MANIFEST_BYTES_MAX", 1000)
+    assert "over 1000" in str(refused(workshop, errors.SpecError))
+
+
+@pytest.mark.parametrize("name", ["tiny.onnx", "tiny.toml", "sample.npz", "held_out.npz", "link"])
+def test_a_bundle_never_replaces_what_it_is_made_from(workshop, name):
+    (workshop.directory / "link").symlink_to("tiny.toml")
+    workshop.bundle = workshop.directory / name
+    data = workshop.bundle.read_bytes()
+    with pytest.raises(errors.ConfigError, match="made from"):
+        workshop.pack()
+    assert workshop.bundle.read_bytes() == data
+
+
 def test_a_full_disk_writes_no_bundle(workshop, monkeypatch):
     def full(*_args):
         raise OSError(28, "No space left on device")

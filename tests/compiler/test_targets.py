@@ -3,7 +3,7 @@
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from appliance.errors import EngineBuild
 from appliance.files import sha256_file
@@ -113,6 +113,25 @@ def test_openvino_is_not_used_where_it_would_compute_in_fewer_bits(datatype, tmp
         with pytest.raises(EngineBuild) as refused:
             OpenVinoTarget().compile(tmp_path / "none", tmp_path, interface, 1)
         assert f"'wide' {datatype}" in str(refused.value)
+
+
+@pytest.mark.parametrize("kind", [TensorProto.INT64, TensorProto.UINT32, TensorProto.DOUBLE])
+def test_openvino_is_not_used_where_it_would_narrow_inside_the_model(kind, make_onnx, tmp_path):
+    """x mod 97 by wide numbers: right to 2**53, with OpenVINO wrong from 2**31 or 2**24 on."""
+    path = tmp_path / "model.onnx"
+    wide = numpy_helper.from_array(np.array([97], helper.tensor_dtype_to_np_dtype(kind)), "divisor")
+    nodes = [
+        helper.make_node("Cast", ["x"], ["whole"], to=kind),
+        helper.make_node("Mod", ["whole", "divisor"], ["rest"], fmod=1),
+        helper.make_node("Cast", ["rest"], ["scores"], to=TensorProto.FLOAT),
+    ]
+    model = make_onnx(nodes, outputs={"scores": (TensorProto.FLOAT, ["rows", 3])}, constants={})
+    model.graph.initializer.append(wide)
+    onnx.save(model, path)
+    interface = interface_of(open_source(path), 8)
+    with pytest.raises(EngineBuild, match=r"'whole' .*'rest' .* inside the model"):
+        OpenVinoTarget().compile(path, tmp_path, interface, 1)
+    OnnxRuntimeTarget().compile(path, tmp_path, interface, 1)
 
 
 def test_onnx_runtime_carries_64_bits(make_onnx, tmp_path):

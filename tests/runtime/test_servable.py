@@ -122,6 +122,36 @@ def test_warming_runs_every_bucket():
     assert engine.calls == [(1, 2), (2, 2), (4, 2)]
 
 
+@pytest.mark.parametrize(
+    ("batch_max", "sizes"), [(0, []), (1, [1]), (6, [1, 2, 4, 6]), (48, [1, 2, 4, 8, 16, 32, 48])]
+)
+def test_warming_ends_with_the_largest_batch(batch_max, sizes):
+    ours, engine = servable(batch_max)
+    ours.warm(Golden(inputs={"x": rows(1)["x"]}, outputs={}))
+    assert engine.calls == ([(size, 2) for size in sizes] if batch_max else [(2,)])
+
+
+def test_proof_fills_the_largest_batch(digits_state):
+    ours, engine = servable(batch_max=7)
+    inputs = rows(1, 2, 3)["x"]
+    ours.prove(Golden(inputs={"x": inputs}, outputs={"y": -inputs}), manifest_of(digits_state))
+    assert engine.calls == [(1, 2)] * 3 + [(7, 2)]
+
+
+@pytest.mark.parametrize("batch_max", [4, 0])
+@pytest.mark.parametrize(
+    "change",
+    [lambda y: y[..., :1], lambda y: y.astype(np.float64), lambda y: np.concatenate([y, y])],
+    ids=["shape", "type", "rows"],
+)
+def test_outputs_that_are_not_as_declared_are_not_served(batch_max, change, monkeypatch):
+    ours, engine = servable(batch_max)
+    monkeypatch.setattr(engine, "run", lambda inputs: {"y": change(inputs["x"])})
+    (failed,) = ours.run([rows(1) if batch_max else {"x": np.ones(2, np.float32)}])
+    assert isinstance(failed, EngineError)
+    assert "output 'y' came out as" in str(failed)
+
+
 def test_a_stored_version_is_loaded_warm_and_proven(state, held_out):
     stored = Store(state / "store").open("digits", 2)
     ours = load_proven(stored, threads=1)

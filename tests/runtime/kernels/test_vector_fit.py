@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from scipy import special, stats
 
+from appliance.errors import RecipeError
 from appliance.layout import (
     CLASSES_MAX,
     COLUMNS_MAX,
@@ -215,3 +216,12 @@ def test_the_residual_of_fresh_rows_is_that_of_the_reference() -> None:
     residual = vectors[:, layout.names.index("image.residual")]
     assert stats.ks_2samp(residual[300:600], residual[600:]).pvalue > 0.01
     assert stats.ks_2samp(residual[:300], residual[600:]).pvalue < 0.01
+
+
+def test_drift_values_that_would_share_a_name_are_refused():
+    """Column `b.0` of input `a`, and column 0 of input `a.b`."""
+    item = InputRecipe(feeds="a", raw=spec("a", 2), columns=("b.0", "q"), steps=())
+    model = interface(spec("a", 2), spec("a.b", 2), outputs=(spec("y", 2),))
+    rows = np.zeros((3, 2), F)
+    with pytest.raises(RecipeError, match=r"\['a\.b\.0'\]"):
+        fit_layout(Recipe(inputs=(item,)), model, {"a": rows, "a.b": rows}, {"y": rows})
