@@ -185,6 +185,13 @@ class TestVerify:
         assert "--key" in result.stderr
         assert run("verify", "--key", str(box_state / "elsewhere.pub")).exit_code == 0
 
+    def test_with_the_key_of_another_box(self, log: AuditLog, run: Run, tmp_path: Path) -> None:
+        other = SigningKey.generate()
+        other.public.save(tmp_path / "other.pub")
+        result = run("verify", "--key", str(tmp_path / "other.pub"))
+        assert result.exit_code == KEY_UNUSABLE
+        assert other.public.key_id[:16] in result.stderr
+
     def test_an_unreadable_checkpoint(self, log: AuditLog, run: Run, tmp_path: Path) -> None:
         result = run("verify", "--against", str(tmp_path / "none"))
         assert result.exit_code == AUDIT_FAILED

@@ -31,7 +31,9 @@ def verify(state: StateConfig, *, key: Path | None, against: Path | None, as_jso
     """
     with AuditReader(state.audit_log) as reader:
         notes = reader.checkpoints()
-    public = _public_key(key or state.box_key.with_suffix(".pub"))
+        public = _public_key(key or state.box_key.with_suffix(".pub"))
+        if key is not None:
+            _check_whose_log(reader, public, key)
     outside = None if against is None else _read_note(against)
     with progress("records") as bar:
         task = bar.add_task("Verifying", total=None)
@@ -91,6 +93,16 @@ def show(state: StateConfig, event_id: str, *, as_json: bool) -> None:
             shown.add_row(cell(name), cell(value))
         console.print(shown)
         console.print()
+
+
+def _check_whose_log(reader: AuditReader, public: PublicKey, path: Path) -> None:
+    """Raise KeyFileError when the log names another key than the one given: that is no broken log."""
+    boxes = {entry.box for entry in reader.tail(1)}
+    if boxes and public.key_id not in boxes:
+        raise KeyFileError(
+            f"{path} is key {public.key_id[:16]}, the log is of box {boxes.pop()[:16]}",
+            remedy="give a copy of that box's public key with --key FILE",
+        )
 
 
 def _public_key(path: Path) -> PublicKey:
