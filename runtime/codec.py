@@ -108,9 +108,9 @@ class WireTensors:
             heads[tensor.name] = _head(tensor, self._request.model_name)
         return heads
 
-    def arrays(self) -> dict[str, Array]:
-        """The inputs by name in wire shape; raw ones are read-only views. Raises RequestError."""
-        heads, model = self.heads(), self._request.model_name
+    def arrays(self, heads: Mapping[str, Head]) -> dict[str, Array]:
+        """The inputs that `heads` found, in wire shape; raw ones are read-only views. RequestError."""
+        model = self._request.model_name
         use_raw = len(self._request.raw_input_contents) > 0
         raws = iter(self._request.raw_input_contents) if use_raw else None
         return {

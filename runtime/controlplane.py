@@ -8,7 +8,6 @@ time; traffic moves only after the log says so, and what it says last as done is
 import asyncio
 import math
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
 from typing import Literal
 
 from appliance import journal
@@ -106,7 +105,7 @@ class ControlPlane:
                 journal.failure("model.unready", error, model=deployment.model)
 
     async def _record(self, record: AnyRecord) -> None:
-        await self._recorder.append(partial(_itself, record))
+        await self._recorder.append(lambda: record)
 
 
 def _check_words(actor: str, reason: str) -> None:
@@ -133,10 +132,6 @@ def _check_proven(stored: StoredVersion) -> None:
                 f"{value:.4f} on '{wanted.output}', {wanted.minimum} is required",
                 remedy="build a version that reaches its acceptance thresholds",
             )
-
-
-def _itself(record: AnyRecord) -> AnyRecord:
-    return record
 
 
 def _outcome(

@@ -38,8 +38,8 @@ class Tensors(Protocol):
     def heads(self) -> Mapping[str, Head]:
         """Datatype and shape of every input, by name."""
 
-    def arrays(self) -> Mapping[str, Array]:
-        """The inputs, by name."""
+    def arrays(self, heads: Mapping[str, Head]) -> Mapping[str, Array]:
+        """The inputs that `heads` found, by name."""
 
 
 class DataPlane:
@@ -118,9 +118,10 @@ class DataPlane:
     async def _answer(self, call: Call, tensors: Tensors, route: Route, lane: Lane) -> Reply:
         started = self._clock.monotonic_ns()
         interface = lane.servable.interface
-        rows = check_inputs(tensors.heads(), interface, model=call.model)
+        heads = tensors.heads()
+        rows = check_inputs(heads, interface, model=call.model)
         wanted = chosen_outputs(call, interface)
-        inputs = tensors.arrays()
+        inputs = tensors.arrays(heads)
         deadline = started + call.timeout_us * 1000 if call.timeout_us else None
         served = await lane.batcher.submit(inputs, rows, deadline_ns=deadline)
         sent = raw_tensors(wanted, served.answer.outputs)

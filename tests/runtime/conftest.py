@@ -6,6 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
+import tritonclient.grpc as triton
 
 from appliance.audit.log import AuditLog
 from appliance.clock import SystemClock
@@ -16,6 +17,7 @@ from appliance.errors import (
 from appliance.signing import SigningKey
 from appliance.store import Store
 from appliance.tensors import DataType, Interface, TensorSpec
+from runtime.client import ControlClient
 from runtime.codec import Call, Head
 from runtime.controlplane import ControlPlane
 from runtime.dataplane import DataPlane
@@ -47,7 +49,7 @@ class Sent:
     def heads(self):
         return {"x": Head(DataType.FP32, (2, 1))}
 
-    def arrays(self):
+    def arrays(self, heads):
         return self._arrays()
 
 
@@ -133,3 +135,17 @@ async def world(digits_state, open_log):
         world = World(digits_state, log)
         yield world
         await world.close()
+
+
+@pytest.fixture(scope="module")
+def client(runtime):
+    """The stock client of the module's runtime."""
+    with triton.InferenceServerClient(runtime.address) as client:
+        yield client
+
+
+@pytest.fixture
+def control(runtime):
+    """The control client of the module's runtime."""
+    with ControlClient(runtime.socket) as control:
+        yield control

@@ -28,7 +28,8 @@ TYPED = {
 
 
 def decode(request):
-    return WireTensors(request).arrays()
+    tensors = WireTensors(request)
+    return tensors.arrays(tensors.heads())
 
 
 def request_with(raw: list[bytes] = (), **tensors: tuple[str, list[int]]):

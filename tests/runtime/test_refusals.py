@@ -10,19 +10,6 @@ from tritonclient.utils import InferenceServerException
 
 from appliance.audit.reader import AuditReader
 from appliance.audit.record import Failure
-from runtime.client import ControlClient
-
-
-@pytest.fixture(scope="module")
-def client(runtime):
-    with triton.InferenceServerClient(runtime.address) as client:
-        yield client
-
-
-@pytest.fixture
-def control(runtime):
-    with ControlClient(runtime.socket) as control:
-        yield control
 
 
 def image_input(images, *, name="image", datatype="UINT8"):

@@ -18,18 +18,6 @@ from appliance.errors import DecisionError, UnknownModel, UnknownVersion, Unreac
 from runtime.client import ControlClient
 
 
-@pytest.fixture(scope="module")
-def client(runtime):
-    with triton.InferenceServerClient(runtime.address) as client:
-        yield client
-
-
-@pytest.fixture
-def control(runtime):
-    with ControlClient(runtime.socket) as control:
-        yield control
-
-
 def image_input(images, *, name="image", datatype="UINT8"):
     tensor = triton.InferInput(name, list(images.shape), datatype)
     tensor.set_data_from_numpy(images)
