@@ -1,0 +1,55 @@
+"""A tensor between two steps.
+
+Knows: what is known of it before anything runs. Rules: plain data. Leaves to others: what each step makes
+of it (`images`, `tables`, `signals`).
+"""
+
+from typing import Literal
+
+import msgspec
+import numpy as np
+
+from appliance.errors import RecipeError
+from appliance.recipe import Step
+from appliance.tensors import DataType, TensorSpec
+
+
+class Prepared(msgspec.Struct, frozen=True, kw_only=True):
+    """A tensor between two steps: its spec, column names when a table, axes when an image."""
+
+    spec: TensorSpec
+    columns: tuple[str, ...]
+    order: Literal["HWC", "CHW"] = "HWC"
+
+
+def replaced(
+    before: Prepared,
+    *,
+    datatype: DataType | None = None,
+    shape: tuple[int, ...] | None = None,
+    columns: tuple[str, ...] | None = None,
+) -> Prepared:
+    """`before` with another datatype, shape or columns."""
+    spec = TensorSpec(
+        name=before.spec.name,
+        datatype=before.spec.datatype if datatype is None else datatype,
+        shape=before.spec.shape if shape is None else shape,
+    )
+    return msgspec.structs.replace(
+        before, spec=spec, columns=before.columns if columns is None else columns
+    )
+
+
+def vanishes(values: tuple[float, ...]) -> bool:
+    """True when one of `values` is 0 in FP32."""
+    return any(np.float32(value) == 0.0 for value in values)
+
+
+def misfit(step: Step, before: Prepared, why: str) -> RecipeError:
+    """The error of `step` on a tensor that it cannot take, and why."""
+    tag = step.__struct_config__.tag
+    return RecipeError(
+        f"step '{tag}' on '{before.spec.name}' "
+        f"({before.spec.datatype} {list(before.spec.shape)}): {why}",
+        remedy="correct the step or the order of steps",
+    )
