@@ -17,8 +17,8 @@ from appliance.recipe import Accepts, Recipe
 from appliance.tensors import Array, Interface
 from compiler.samples import Rows
 from compiler.source import Source
-from runtime.engines.cpu import OnnxRuntimeEngine, session_options
 from runtime.engines.libraries import onnxruntime
+from runtime.engines.onnxruntime_cpu import OnnxRuntimeEngine, session_options
 from runtime.kernels.chain import Chain
 
 

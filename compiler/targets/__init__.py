@@ -4,7 +4,8 @@ Knows: the table of targets. Rules: every target in it is tried at a build. Leav
 (`compiler.proof`) and choosing (`compiler.choice`).
 """
 
-from compiler.targets.cpu import OnnxRuntimeTarget, OpenVinoTarget
+from compiler.targets.onnxruntime_cpu import OnnxRuntimeTarget
+from compiler.targets.openvino_cpu import OpenVinoTarget
 from compiler.targets.target import Target
 
 TARGETS: tuple[Target, ...] = (OnnxRuntimeTarget(), OpenVinoTarget())

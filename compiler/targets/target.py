@@ -8,8 +8,10 @@ loading the file (`runtime.engines`), proving and choosing.
 import hashlib
 import platform
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
+from appliance.errors import EngineBuild
+from appliance.files import sha256_file
 from appliance.store import EngineEntry
 from appliance.tensors import Interface
 
@@ -43,6 +45,22 @@ def stamp(library: str) -> dict[str, str]:
         "cpu_flags_sha256": hashlib.sha256(flags.encode()).hexdigest(),
         "os": f"{platform.system()} {platform.machine()}",
     }
+
+
+def engine_entry(
+    kind: Literal["onnxruntime", "openvino"], path: Path, made_with: dict[str, str]
+) -> EngineEntry:
+    """What a version's record says of the engine file `path`."""
+    return EngineEntry(kind=kind, file=path.name, sha256=sha256_file(path), stamp=made_with)
+
+
+def refused(library: str, error: Exception) -> EngineBuild:
+    """The error of a model that `library` does not compile."""
+    text = " ".join(str(error).split())
+    return EngineBuild(
+        f"{library} cannot compile the model: {text[-300:]}",
+        remedy="export the model with the operators that the engine supports",
+    )
 
 
 def _processor() -> tuple[str, str]:

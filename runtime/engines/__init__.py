@@ -10,8 +10,9 @@ from pathlib import Path
 
 from appliance.errors import EngineLoad
 from appliance.tensors import Interface
-from runtime.engines.cpu import OnnxRuntimeEngine, OpenVinoEngine
 from runtime.engines.engine import Engine
+from runtime.engines.onnxruntime_cpu import OnnxRuntimeEngine
+from runtime.engines.openvino_cpu import OpenVinoEngine
 
 ENGINES: dict[str, Callable[[Path, Interface, int], Engine]] = {
     OnnxRuntimeEngine.kind: OnnxRuntimeEngine.load,

@@ -22,7 +22,8 @@ from appliance.signing import SigningKey
 from appliance.store import Store
 from appliance.version import release
 from compiler.build import build
-from compiler.targets.cpu import OnnxRuntimeTarget, OpenVinoTarget
+from compiler.targets.onnxruntime_cpu import OnnxRuntimeTarget
+from compiler.targets.openvino_cpu import OpenVinoTarget
 from runtime.servable import assemble
 
 

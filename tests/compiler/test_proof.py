@@ -9,7 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from appliance.errors import EngineError, GoldenMissed
 from compiler.proof import served_outputs
-from compiler.targets.cpu import OnnxRuntimeTarget
+from compiler.targets.onnxruntime_cpu import OnnxRuntimeTarget
 from runtime.servable import Answer
 
 

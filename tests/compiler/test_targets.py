@@ -14,7 +14,8 @@ from compiler.reference import Reference
 from compiler.samples import Rows
 from compiler.source import open_source
 from compiler.targets import TARGETS
-from compiler.targets.cpu import OnnxRuntimeTarget, OpenVinoTarget
+from compiler.targets.onnxruntime_cpu import OnnxRuntimeTarget
+from compiler.targets.openvino_cpu import OpenVinoTarget
 from compiler.targets.target import stamp
 from runtime.engines import ENGINES, load_engine
 

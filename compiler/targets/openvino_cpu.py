@@ -1,56 +1,22 @@
-"""CPU targets: ONNX Runtime's ORT format and OpenVINO's exported blob.
+"""The OpenVINO target: a blob exported by the CPU plugin.
 
-Knows: how each library writes its compiled form. Rules: float32 as in the model; optimised for this very
-CPU, since the file never leaves it. Leaves to others: loading and options in common
-(`runtime.engines.cpu`).
+Knows: how the library writes its compiled form, and what it computes in fewer bits. Rules: what would be
+narrowed is refused. Leaves to others: loading and options in common (`runtime.engines.openvino_cpu`).
 """
 
 from pathlib import Path
 from typing import Literal
 
 from appliance.errors import EngineBuild, SourceError
-from appliance.files import sha256_file, write_file
+from appliance.files import write_file
 from appliance.store import EngineEntry
 from appliance.tensors import DataType, Interface
-from compiler.targets.target import stamp
-from runtime.engines.cpu import compile_options, core, session_options
-from runtime.engines.libraries import onnxruntime, openvino
+from compiler.targets.target import engine_entry, refused, stamp
+from runtime.engines.libraries import openvino
+from runtime.engines.openvino_cpu import compile_options, core
 
 _NAMED_MAX = 5  # tensors that a message names
 _NARROWED = (DataType.INT64, DataType.UINT64, DataType.UINT32, DataType.FP64)
-
-
-class OnnxRuntimeTarget:
-    """Writes `engine.ort`, all optimisations applied.
-
-    The highest level rearranges convolutions for this CPU's vectors; convolutional models then run
-    almost twice as fast as from the portable levels, and reload unchanged.
-    """
-
-    kind: Literal["onnxruntime"] = "onnxruntime"
-
-    def stamp(self) -> dict[str, str]:
-        """See `Target.stamp`."""
-        return stamp(f"onnxruntime {onnxruntime().__version__}")
-
-    def compile(
-        self,
-        model: Path,
-        directory: Path,
-        interface: Interface,  # noqa: ARG002 - every datatype is computed as it is
-        threads: int,
-    ) -> EngineEntry:
-        """See `Target.compile`."""
-        library, path = onnxruntime(), directory / "engine.ort"
-        options = session_options(threads)
-        options.graph_optimization_level = library.GraphOptimizationLevel.ORT_ENABLE_ALL
-        options.optimized_model_filepath = str(path)
-        options.add_session_config_entry("session.save_model_format", "ORT")
-        try:
-            library.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # the library's errors share no base class
-            raise _refused("ONNX Runtime", error) from error
-        return _entry(self.kind, path, self.stamp())
 
 
 class OpenVinoTarget:
@@ -80,9 +46,9 @@ class OpenVinoTarget:
             )
             blob = compiled.export_model().getvalue()
         except Exception as error:  # as above
-            raise _refused("OpenVINO", error) from error
+            raise refused("OpenVINO", error) from error
         write_file(path, blob)
-        return _entry(self.kind, path, self.stamp())
+        return engine_entry(self.kind, path, self.stamp())
 
 
 def _check_widths(interface: Interface) -> None:
@@ -107,7 +73,7 @@ def _check_computed(model: Path) -> None:
     try:
         computed = list(computed_tensors(open_source(model)))
     except SourceError as error:
-        raise _refused("OpenVINO", error) from error
+        raise refused("OpenVINO", error) from error
     narrowed = [
         f"'{name}' {kind or 'of unknown type'}"
         for name, kind in computed
@@ -118,17 +84,3 @@ def _check_computed(model: Path) -> None:
             f"OpenVINO may compute {', '.join(narrowed[:_NAMED_MAX])} inside the model in fewer bits",
             remedy="cast to INT32 or FP32 in the model if the values allow it",
         )
-
-
-def _entry(
-    kind: Literal["onnxruntime", "openvino"], path: Path, made_with: dict[str, str]
-) -> EngineEntry:
-    return EngineEntry(kind=kind, file=path.name, sha256=sha256_file(path), stamp=made_with)
-
-
-def _refused(library: str, error: Exception) -> EngineBuild:
-    text = " ".join(str(error).split())
-    return EngineBuild(
-        f"{library} cannot compile the model: {text[-300:]}",
-        remedy="export the model with the operators that the engine supports",
-    )

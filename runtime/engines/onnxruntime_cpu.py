@@ -1,0 +1,85 @@
+"""ONNX Runtime on the CPU.
+
+Knows: how the ORT format is loaded and run. Rules: never ONNX; outputs stay valid after the next run.
+Leaves to others: compiling (`compiler.targets`), and keeping the library silent (`libraries`).
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from appliance.errors import EngineLoad
+from appliance.tensors import Array, DataType, Interface
+from runtime.engines.libraries import cores, onnxruntime
+from runtime.engines.loading import check_tensors, existing, failed, unloadable
+
+_ORT_TYPES = {
+    "tensor(bool)": DataType.BOOL,
+    "tensor(uint8)": DataType.UINT8,
+    "tensor(uint16)": DataType.UINT16,
+    "tensor(uint32)": DataType.UINT32,
+    "tensor(uint64)": DataType.UINT64,
+    "tensor(int8)": DataType.INT8,
+    "tensor(int16)": DataType.INT16,
+    "tensor(int32)": DataType.INT32,
+    "tensor(int64)": DataType.INT64,
+    "tensor(float16)": DataType.FP16,
+    "tensor(float)": DataType.FP32,
+    "tensor(double)": DataType.FP64,
+}
+
+
+class OnnxRuntimeEngine:
+    """A session of ONNX Runtime."""
+
+    kind: ClassVar[str] = "onnxruntime"
+
+    def __init__(self, session: Any, interface: Interface) -> None:
+        """Take an open session; EngineLoad when it does not have `interface`."""
+        self._session = session
+        self._outputs = [spec.name for spec in interface.outputs]
+        self.interface = interface
+        for wanted, found in (
+            (interface.inputs, session.get_inputs()),
+            (interface.outputs, session.get_outputs()),
+        ):
+            types = {item.name: _ORT_TYPES.get(item.type) for item in found}
+            check_tensors(wanted, types, count=len(found))
+
+    @classmethod
+    def load(cls, path: Path, interface: Interface, threads: int) -> "OnnxRuntimeEngine":
+        """Load an ORT format file. Raises EngineLoad."""
+        options = session_options(threads)
+        options.add_session_config_entry("session.load_model_format", "ORT")
+        try:
+            session = onnxruntime().InferenceSession(
+                str(existing(path)), options, providers=["CPUExecutionProvider"]
+            )
+        except EngineLoad:
+            raise
+        except Exception as error:  # the library's errors share no base class
+            raise unloadable(path, "ONNX Runtime", error) from error
+        return cls(session, interface)
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Compute all outputs; see `Engine.run`."""
+        try:
+            results = self._session.run(self._outputs, dict(inputs))
+        except Exception as error:  # as in load
+            raise failed("ONNX Runtime", error) from error
+        return dict(zip(self._outputs, results, strict=True))
+
+    def close(self) -> None:
+        """Free the session."""
+        self._session = None
+
+
+def session_options(threads: int) -> Any:
+    """Options common to every session of ONNX Runtime: threads that sleep when idle, no log lines."""
+    options = onnxruntime().SessionOptions()
+    options.intra_op_num_threads = cores(threads)
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    return options
