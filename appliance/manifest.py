@@ -23,12 +23,17 @@ MODEL_FILE = "model.onnx"
 GOLDEN_FILE = "golden.npz"
 HELD_OUT_FILE = "held_out.npz"
 PROFILE_FILE = "profile.json"
+CALIBRATION_FILE = "calibration.json"
 
 
 class Precision(StrEnum):
-    """Arithmetic of an engine, as asked for by the spec."""
+    """Arithmetic of an engine. `auto`, in a spec and its manifest only, asks the box to choose."""
 
     FP32 = "fp32"
+    FP16 = "fp16"
+    BF16 = "bf16"
+    INT8 = "int8"
+    AUTO = "auto"
 
 
 class FileEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -40,39 +45,136 @@ class FileEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
 
 class Metric(StrEnum):
-    """Task metrics of acceptance thresholds.
+    """Task metrics of acceptance thresholds, on the held-out rows.
 
-    accuracy: share of held-out rows whose argmax of `output` equals the label.
+    accuracy: share of rows whose argmax of `output` equals the label.
+    macro_f1: mean over the classes that occur as label of 2 TP / (2 TP + FP + FN), with argmax as above.
+    mean_absolute_error: mean of |output - label|.
+    root_mean_squared_error: square root of the mean of (output - label)^2.
     """
 
     ACCURACY = "accuracy"
+    MACRO_F1 = "macro_f1"
+    MEAN_ABSOLUTE_ERROR = "mean_absolute_error"
+    ROOT_MEAN_SQUARED_ERROR = "root_mean_squared_error"
 
 
 class Acceptance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A threshold an engine must reach on the held-out rows: `metric` of engine `output`."""
+    """A threshold an engine must reach on the held-out rows: `metric` of engine `output`.
+
+    Shares have a `minimum`, errors a `maximum`. With `segment`, the name of a column of the held-out
+    rows (site, device, group), each value of the column must reach it by its own rows.
+    """
 
     metric: Metric
     output: TensorName
-    minimum: Annotated[float, FRACTION]
+    minimum: Annotated[float, FRACTION] | None = None
+    maximum: Annotated[float, msgspec.Meta(ge=0.0)] | None = None
+    segment: str | None = None
+
+    def holds(self, value: float) -> bool:
+        """True when `value` reaches the threshold; NaN never does."""
+        return (self.minimum is None or value >= self.minimum) and (
+            self.maximum is None or value <= self.maximum
+        )
 
 
 class Tolerance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How far an engine may be from the reference: |x - r| <= absolute + relative * |r|."""
+    """How far an engine may be from the reference: |x - r| <= absolute + relative |r| + of_range R.
+
+    R is the reference output's largest value less its smallest, over all golden rows.
+    """
 
     absolute: Annotated[float, msgspec.Meta(ge=0.0, le=FP32_MAX)] = 1e-4
     relative: Annotated[float, msgspec.Meta(ge=0.0, le=FP32_MAX)] = 1e-3
+    of_range: Annotated[float, msgspec.Meta(ge=0.0, le=1.0)] = 0.0
+
+
+class Tolerances(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The tolerance of each precision. The defaults follow the numbers' own resolution."""
+
+    fp32: Tolerance = Tolerance()
+    fp16: Tolerance = Tolerance(absolute=1e-3, relative=1e-2, of_range=0.01)
+    bf16: Tolerance = Tolerance(absolute=1e-3, relative=2e-2, of_range=0.04)
+    int8: Tolerance = Tolerance(absolute=1e-3, relative=5e-2, of_range=0.10)
+
+    def of(self, precision: Precision) -> Tolerance:
+        """The tolerance of an engine of `precision`, which is not auto."""
+        found: Tolerance = getattr(self, precision)
+        return found
+
+
+class CalibrationMethod(StrEnum):
+    """How an activation's range is found from the sample: its extremes, least entropy, a percentile."""
+
+    MINMAX = "minmax"
+    ENTROPY = "entropy"
+    PERCENTILE = "percentile"
+
+
+class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the ranges in CALIBRATION_FILE come from.
+
+    `data_sha256` is of the rows as the engine took them, prepared by the recipe.
+    """
+
+    method: CalibrationMethod
+    rows: Annotated[int, msgspec.Meta(ge=1)]
+    data_sha256: Digest
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What an engine may cost on the box, None for no limit.
+
+    `latency_ms_max`: median milliseconds of answering one row. `memory_bytes_max`: resident memory that
+    loading and warming the version adds.
+    """
+
+    latency_ms_max: Annotated[float, msgspec.Meta(gt=0.0)] | None = None
+    memory_bytes_max: Annotated[int, msgspec.Meta(ge=1)] | None = None
+
+
+class DisturbanceKind(StrEnum):
+    """What is done to the held-out rows in a robustness pass, as `compiler.robustness` tells."""
+
+    NOISE = "noise"
+    BLUR = "blur"
+    BRIGHTNESS = "brightness"
+    MISSING = "missing"
+    ADVERSARIAL = "adversarial"
+
+
+class Disturbance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One robustness pass: what is done, how strongly, and how far every metric may fall.
+
+    Without `drop_max` the outcome is reported and nothing depends on it; with it, a metric that is
+    worse than undisturbed by more than this fails the proof.
+    """
+
+    kind: DisturbanceKind
+    level: Annotated[float, msgspec.Meta(gt=0.0)]
+    drop_max: Annotated[float, msgspec.Meta(ge=0.0)] | None = None
 
 
 class Provenance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where the model comes from, as its engineer states it."""
+    """Where the model comes from, as its engineer states it.
+
+    `retrained`: trained anew on newer data than the version before.
+    """
 
     data_sha256: Digest
     training_code: str
     frameworks: dict[str, str]
+    retrained: bool = False
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a bundle says. `served` is what clients see, `engine` what the compiled model takes."""
+    """What a bundle says. `served` is what clients see, `engine` what the compiled model takes.
+
+    `source_sha256` is of the ONNX file as it was received, `sample_sha256` of the sample's arrays.
+    With `fallback`, ONNX Runtime's fp32 engine is proven and kept beside a faster one and serves while
+    that one does not fit the box.
+    """
 
     format: Literal[1] = 1
     model: ModelName
@@ -81,9 +183,15 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     engine: Interface
     recipe: Recipe
     precision: Precision
-    tolerance: Tolerance
+    tolerances: Tolerances
     acceptance: tuple[Acceptance, ...]
+    limits: Limits
+    disturbances: tuple[Disturbance, ...]
+    calibration: Calibration | None
+    fallback: bool
     provenance: Provenance
+    source_sha256: Digest
+    sample_sha256: Digest
     files: tuple[FileEntry, ...]
 
 

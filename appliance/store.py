@@ -25,7 +25,8 @@ from appliance.files import (
     unwritable,
     write_file,
 )
-from appliance.manifest import Acceptance, Digest, FileEntry, Manifest
+from appliance.manifest import Digest, FileEntry, Manifest, Precision
+from appliance.proof import Proof, Trial
 from appliance.tables import canonical_json, from_json
 from appliance.version import ModelName, check_name
 
@@ -36,44 +37,21 @@ T = TypeVar("T")
 Stamps: TypeAlias = Mapping[str, Mapping[str, str]]  # what engines are stamped with now, by kind
 
 
-class Measurement(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One engine tried at build: median milliseconds a call at `rows` rows, and what became of it.
-
-    An engine that failed before it could be timed has no median and 0 rows; `verdict` says why.
-    """
-
-    engine: str
-    rows: int
-    median_ms: float | None
-    verdict: str
-
-
-class Reached(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """An acceptance threshold and the value that the engine reached."""
-
-    threshold: Acceptance
-    value: float
-
-
-class Proof(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How the engine was proven: golden rows compared, largest absolute error, thresholds reached."""
-
-    golden_rows: int
-    error_max: float
-    reached: tuple[Reached, ...]
-
-
 class EngineEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The compiled engine: its kind, file, digest and the stamp of what it was built with."""
+    """The compiled engine: its kind and precision, file, digest, the stamp of what it was built with."""
 
     kind: Literal["onnxruntime", "openvino"]
+    precision: Precision
     file: str
     sha256: Digest
     stamp: dict[str, str]
 
 
 class VersionRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What `build` files beside the engine; `built` is RFC 3339 UTC."""
+    """What `build` files beside the engine; `built` is RFC 3339 UTC.
+
+    `warnings` are what seemed stale or wrong when it was built.
+    """
 
     format: Literal[1] = 1
     model: ModelName
@@ -82,8 +60,10 @@ class VersionRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     built: str
     release: str
     engine: EngineEntry
+    fallback: EngineEntry | None = None
     proof: Proof
-    measurements: tuple[Measurement, ...]
+    trials: tuple[Trial, ...]
+    warnings: tuple[str, ...] = ()
     files: tuple[FileEntry, ...]
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from appliance.errors import SpecError, ThresholdMissed
 from appliance.manifest import Acceptance
-from appliance.store import Reached
+from appliance.proof import Reached
 from appliance.tensors import Array, DataType, Interface, TensorSpec
 
 
@@ -51,14 +51,19 @@ def reached(
     for item in acceptance:
         assert labels is not None, "checked before"
         value = accuracy(outputs[item.output].reshape(len(labels), -1), labels)
-        if value < item.minimum:
+        if not item.holds(value):
             raise ThresholdMissed(
                 f"{item.metric} of '{item.output}' on {len(labels)} held-out rows is {value:.4f}, "
-                f"below the agreed {item.minimum:.4f}",
+                f"which misses {threshold_text(item)}",
                 remedy="train a better model, or agree on a lower threshold in the spec",
             )
-        values.append(Reached(threshold=item, value=value))
+        values.append(Reached(threshold=item, value=value, rows=len(labels)))
     return tuple(values)
+
+
+def threshold_text(item: Acceptance) -> str:
+    """What was agreed, such as "at least 0.95"."""
+    return f"at least {item.minimum:g}" if item.maximum is None else f"at most {item.maximum:g}"
 
 
 def _is_scores(spec: TensorSpec) -> bool:

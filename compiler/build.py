@@ -83,6 +83,6 @@ def _record(staged: Path, taken: TakenIn, kept: Kept, built: str) -> VersionReco
         release=release(),
         engine=kept.entry,
         proof=kept.proof,
-        measurements=kept.measurements,
+        trials=kept.trials,
         files=(*taken.manifest.files, engine, manifest),
     )

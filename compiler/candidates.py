@@ -12,8 +12,9 @@ from pathlib import Path
 
 from appliance.clock import Clock
 from appliance.errors import ApplianceError, EngineError, ProofError
-from appliance.manifest import MODEL_FILE, Manifest
-from appliance.store import EngineEntry, Measurement, Proof
+from appliance.manifest import MODEL_FILE, Manifest, Precision
+from appliance.proof import Proof, Timing, Trial
+from appliance.store import EngineEntry
 from compiler.choice import Medians, fastest, measure, requests
 from compiler.progress import Progress
 from compiler.proof import prove, served_outputs
@@ -27,7 +28,7 @@ class Kept:
 
     entry: EngineEntry
     proof: Proof
-    measurements: tuple[Measurement, ...]
+    trials: tuple[Trial, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +75,7 @@ class Candidates:
         return Kept(
             entry=best.entry,
             proof=best.proof,
-            measurements=(*_timed(medians, best.entry.kind), *_untimed(failed)),
+            trials=(*_timed(medians, best.entry.kind), *_untimed(failed)),
         )
 
     def _proven(self, target: Target, directory: Path, manifest: Manifest) -> Proven:
@@ -98,22 +99,24 @@ def _remove_engines(directory: Path, *, keep: str) -> None:
             path.unlink()
 
 
-def _timed(medians: Mapping[str, Medians], kept: str) -> list[Measurement]:
+def _timed(medians: Mapping[str, Medians], kept: str) -> list[Trial]:
     return [
-        Measurement(
+        Trial(
             engine=kind,
-            rows=rows,
-            median_ms=round(milliseconds, 4),
+            precision=Precision.FP32,
+            timings=tuple(
+                Timing(rows=rows, median_ms=round(milliseconds, 4), p99_ms=round(milliseconds, 4))
+                for rows, milliseconds in by_rows.items()
+            ),
             verdict="kept" if kind == kept else "passed, slower",
         )
         for kind, by_rows in medians.items()
-        for rows, milliseconds in by_rows.items()
     ]
 
 
-def _untimed(failed: Mapping[str, ApplianceError]) -> list[Measurement]:
+def _untimed(failed: Mapping[str, ApplianceError]) -> list[Trial]:
     return [
-        Measurement(engine=kind, rows=0, median_ms=None, verdict=f"[{error.code}] {error}")
+        Trial(engine=kind, precision=Precision.FP32, verdict=f"[{error.code}] {error}")
         for kind, error in failed.items()
     ]
 

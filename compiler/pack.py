@@ -5,6 +5,7 @@ bytes; nothing is written until the reference itself reached the acceptance thre
 the file's layout (`appliance.bundle`) and engines (`build`).
 """
 
+import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +14,9 @@ from appliance.bundle import MANIFEST_BYTES_MAX, entry, write_bundle
 from appliance.errors import ConfigError, SpecError
 from appliance.fitting import served_interface
 from appliance.manifest import GOLDEN_FILE, HELD_OUT_FILE, MODEL_FILE, PROFILE_FILE, Manifest
+from appliance.proof import Reached
 from appliance.recipe import Recipe
 from appliance.signing import SigningKey
-from appliance.store import Reached
 from appliance.tables import canonical_json, from_json
 from appliance.tensors import Interface
 from compiler.acceptance import check_acceptance
@@ -64,7 +65,7 @@ def pack(
     sample, held_out = _read_data(spec, spec_path.parent, recipe, engine)
 
     sealing = Sealing(Reference(source, recipe, engine), recipe, engine, progress)
-    golden, layout = sealing.golden(sample, spec.data.golden_rows, spec.tolerance)
+    golden, layout = sealing.golden(sample, spec.data.golden_rows, spec.tolerance.fp32)
     sealed, profile, values = sealing.held_out(held_out, layout, spec.acceptance)
 
     progress.stage("writing the bundle")
@@ -74,7 +75,7 @@ def pack(
         HELD_OUT_FILE: sealed.to_bytes(),
         PROFILE_FILE: canonical_json(profile),
     }
-    manifest = _manifest(spec, served, engine, contents)
+    manifest = _manifest(spec, served, engine, contents, sample.sha256())
     _check_readable(manifest)
     digest = write_bundle(path, manifest, contents, key)
     progress.step()
@@ -106,7 +107,11 @@ def _read_data(spec: Spec, directory: Path, recipe: Recipe, engine: Interface) -
 
 
 def _manifest(
-    spec: Spec, served: Interface, engine: Interface, contents: Mapping[str, bytes]
+    spec: Spec,
+    served: Interface,
+    engine: Interface,
+    contents: Mapping[str, bytes],
+    sample_sha256: str,
 ) -> Manifest:
     return Manifest(
         model=spec.model.name,
@@ -115,9 +120,15 @@ def _manifest(
         engine=engine,
         recipe=spec.full_recipe(),
         precision=spec.model.precision,
-        tolerance=spec.tolerance,
+        tolerances=spec.tolerance,
         acceptance=spec.acceptance,
+        limits=spec.limits,
+        disturbances=spec.robustness,
+        calibration=None,
+        fallback=spec.model.fallback,
         provenance=spec.provenance,
+        source_sha256=hashlib.sha256(contents[MODEL_FILE]).hexdigest(),
+        sample_sha256=sample_sha256,
         files=tuple(entry(name, data) for name, data in contents.items()),
     )
 

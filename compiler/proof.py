@@ -11,7 +11,7 @@ import numpy as np
 
 from appliance.errors import ApplianceError
 from appliance.manifest import HELD_OUT_FILE, Manifest
-from appliance.store import Proof, Reached
+from appliance.proof import Proof, Reached
 from appliance.tensors import Array
 from compiler.acceptance import reached
 from compiler.held_out import HeldOut
@@ -31,6 +31,10 @@ def prove(servable: Servable, directory: Path, manifest: Manifest, progress: Pro
     return Proof(
         golden_rows=golden.rows,
         error_max=error,
+        outputs=(),
+        buckets=(),
+        disturbed=(),
+        memory_bytes=None,
         reached=_thresholds(servable, held_out, manifest, progress),
     )
 

@@ -5,6 +5,7 @@ row counts must be those of the spec, and every refusal says which array and wha
 others: what is made of the rows (`reference`, `pack`).
 """
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from appliance.errors import SpecError
-from appliance.golden import load_arrays
+from appliance.golden import arrays_to_bytes, load_arrays
 from appliance.recipe import Recipe
 from appliance.tensors import Array, Interface, TensorSpec, datatype_of
 
@@ -31,6 +32,10 @@ class Rows:
     def count(self) -> int:
         """How many rows."""
         return len(next(iter(self.inputs.values())))
+
+    def sha256(self) -> str:
+        """SHA-256 of the inputs as .npz bytes, 64 hex digits."""
+        return hashlib.sha256(arrays_to_bytes(self.inputs)).hexdigest()
 
     def part(self, rows: slice) -> "Rows":
         """Some of the rows, without their labels."""

@@ -14,8 +14,8 @@ from appliance.golden import Golden, check_golden
 from appliance.layout import VectorLayout
 from appliance.manifest import Acceptance, Tolerance
 from appliance.profiles import Profile, profile_from_vectors
+from appliance.proof import Reached
 from appliance.recipe import Accepts, Recipe
-from appliance.store import Reached
 from appliance.tensors import Array, Interface
 from compiler.acceptance import reached
 from compiler.held_out import HeldOut

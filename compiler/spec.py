@@ -11,7 +11,15 @@ from typing import Annotated
 import msgspec
 
 from appliance.errors import SpecError
-from appliance.manifest import Acceptance, Precision, Provenance, Tolerance
+from appliance.manifest import (
+    Acceptance,
+    CalibrationMethod,
+    Disturbance,
+    Limits,
+    Precision,
+    Provenance,
+    Tolerances,
+)
 from appliance.recipe import AfterStep, InputRecipe, Recipe
 from appliance.tables import read_toml
 from appliance.version import ModelName
@@ -28,7 +36,8 @@ class ModelTable(Table, frozen=True, kw_only=True):
     """[model]: its name, why this version exists, its labels.
 
     `batch_max` is the most rows in one engine call; left out it is 32 for a model with a batch axis and
-    0 for one without; 0 serves requests one at a time, in the model's own shapes.
+    0 for one without; 0 serves requests one at a time, in the model's own shapes. `fallback` keeps
+    ONNX Runtime's fp32 engine beside a faster one, to serve while that one does not fit the box.
     """
 
     name: ModelName
@@ -36,6 +45,7 @@ class ModelTable(Table, frozen=True, kw_only=True):
     labels: tuple[str, ...] = ()
     batch_max: Annotated[int, msgspec.Meta(ge=0, le=BATCH_LIMIT)] | None = None
     precision: Precision = Precision.FP32
+    fallback: bool = True
 
 
 class DataTable(Table, frozen=True, kw_only=True):
@@ -51,6 +61,13 @@ class DataTable(Table, frozen=True, kw_only=True):
     golden_rows: Annotated[int, msgspec.Meta(ge=1, le=1024)] = 16
 
 
+class CalibrationTable(Table, frozen=True, kw_only=True):
+    """[calibration], for int8: the first `rows` of the sample, and how ranges are found from them."""
+
+    method: CalibrationMethod = CalibrationMethod.MINMAX
+    rows: Annotated[int, msgspec.Meta(ge=1, le=65536)] = 512
+
+
 class RecipeTable(Table, frozen=True, kw_only=True):
     """[recipe]: steps before and after the engine."""
 
@@ -64,7 +81,10 @@ class Spec(Table, frozen=True, kw_only=True):
     model: ModelTable
     data: DataTable
     acceptance: tuple[Acceptance, ...] = ()
-    tolerance: Tolerance = Tolerance()
+    tolerance: Tolerances = Tolerances()
+    calibration: CalibrationTable = CalibrationTable()
+    limits: Limits = Limits()
+    robustness: tuple[Disturbance, ...] = ()
     provenance: Provenance
     recipe: RecipeTable = RecipeTable()
 

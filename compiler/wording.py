@@ -11,8 +11,10 @@ import msgspec
 
 from appliance.commands import printable
 from appliance.manifest import Manifest
-from appliance.store import Measurement, Reached, StoredVersion
+from appliance.proof import Reached, Trial
+from appliance.store import StoredVersion
 from appliance.tensors import Interface, TensorSpec
+from compiler.acceptance import threshold_text
 
 if TYPE_CHECKING:  # these rooms load engines and kernels, which showing a bundle needs not
     from compiler.build import Built
@@ -103,8 +105,8 @@ def _record_lines(version: StoredVersion) -> Lines:
     )
     for reached in record.proof.reached:
         yield "reached", _reached(reached)
-    for measurement in record.measurements:
-        yield "measured", _measured(measurement)
+    for trial in record.trials:
+        yield "measured", _measured(trial)
 
 
 def _manifest_lines(manifest: Manifest) -> Lines:
@@ -118,7 +120,7 @@ def _manifest_lines(manifest: Manifest) -> Lines:
         f"at most {manifest.served.batch_max} a call" if manifest.served.batch_max else "1",
     )
     for item in manifest.acceptance:
-        yield "threshold", f"{item.metric} of {item.output} >= {item.minimum:g}"
+        yield "threshold", f"{item.metric} of {item.output} {threshold_text(item)}"
     yield "trained by", manifest.provenance.training_code
     for file in manifest.files:
         yield "file", f"{file.name}, {file.bytes} bytes"
@@ -132,15 +134,19 @@ def _reached(item: Reached) -> str:
     threshold = item.threshold
     return (
         f"{threshold.metric} of {threshold.output} {item.value:.4f} "
-        f"(agreed: at least {threshold.minimum:g})"
+        f"(agreed: {threshold_text(threshold)})"
     )
 
 
-def _measured(item: Measurement) -> str:
-    if item.median_ms is None:
-        return f"{item.engine}: {item.verdict}"
-    rows = "1 row" if item.rows == 1 else f"{item.rows} rows"
-    return f"{item.engine}, {rows}: {item.median_ms:.3f} ms ({item.verdict})"
+def _measured(item: Trial) -> str:
+    timings = [
+        f"{'1 row' if timing.rows == 1 else f'{timing.rows} rows'} {timing.median_ms:.3f} ms"
+        for timing in item.timings
+    ]
+    told = f"{item.engine} {item.precision}"
+    return (
+        f"{told}, {', '.join(timings)} ({item.verdict})" if timings else f"{told}: {item.verdict}"
+    )
 
 
 def aligned(lines: Lines) -> str:

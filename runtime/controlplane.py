@@ -123,13 +123,13 @@ def _check_words(actor: str, reason: str) -> None:
 
 def _check_proven(stored: StoredVersion) -> None:
     """Raise DecisionError unless the version reached every threshold it was packed with (law 3)."""
-    reached = {item.threshold: item.value for item in stored.record.proof.reached}
     for wanted in stored.manifest.acceptance:
-        value = reached.get(wanted, math.nan)
-        if not value >= wanted.minimum:
+        values = [r.value for r in stored.record.proof.reached if r.threshold == wanted]
+        missed = [value for value in values or [math.nan] if not wanted.holds(value)]
+        if missed:
             raise DecisionError(
                 f"version {stored.number} of '{stored.manifest.model}' reached {wanted.metric} "
-                f"{value:.4f} on '{wanted.output}', {wanted.minimum} is required",
+                f"{missed[0]:.4f} on '{wanted.output}', not what was agreed",
                 remedy="build a version that reaches its acceptance thresholds",
             )
 

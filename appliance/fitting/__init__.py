@@ -20,7 +20,7 @@ from appliance.recipe import (
 )
 from appliance.tensors import DataType, Interface, TensorSpec
 
-__all__ = ["Prepared", "served_interface", "trace"]
+__all__ = ["Prepared", "sent_specs", "served_interface", "trace"]
 
 
 def served_interface(recipe: Recipe, engine: Interface) -> Interface:
@@ -31,7 +31,7 @@ def served_interface(recipe: Recipe, engine: Interface) -> Interface:
     fed = [item.feeds for item in recipe.inputs]
     if len(set(fed)) != len(fed):
         raise RecipeError(f"two recipes feed one input: {fed}", remedy="keep one of them")
-    inputs = tuple(_served_input(recipe, spec) for spec in engine.inputs)
+    inputs = tuple(sent for spec in engine.inputs for sent in _served_inputs(recipe, spec))
     unused = set(fed) - {spec.name for spec in engine.inputs}
     if unused:
         raise RecipeError(
@@ -61,18 +61,24 @@ def trace(item: InputRecipe) -> list[Prepared]:
     return stages
 
 
-def _served_input(recipe: Recipe, spec: TensorSpec) -> TensorSpec:
+def sent_specs(item: InputRecipe | None, spec: TensorSpec) -> tuple[TensorSpec, ...]:
+    """What clients send for the engine input `spec`, whose recipe is `item` (None: it has none)."""
+    if item is None or item.accepts is Accepts.PREPARED:
+        return (spec,)
+    return (item.raw,)
+
+
+def _served_inputs(recipe: Recipe, spec: TensorSpec) -> tuple[TensorSpec, ...]:
     item = recipe.input_for(spec.name)
-    if item is None:
-        return spec
-    made = trace(item)[-1].spec
-    if made.datatype != spec.datatype or not spec.fits(made.shape):
-        raise RecipeError(
-            f"the recipe makes {made.datatype} {list(made.shape)} for '{spec.name}', "
-            f"the model takes {spec.datatype} {list(spec.shape)}",
-            remedy="correct the steps or their order",
-        )
-    return item.raw if item.accepts is Accepts.RAW else spec
+    if item is not None:
+        made = trace(item)[-1].spec
+        if made.datatype != spec.datatype or not spec.fits(made.shape):
+            raise RecipeError(
+                f"the recipe makes {made.datatype} {list(made.shape)} for '{spec.name}', "
+                f"the model takes {spec.datatype} {list(spec.shape)}",
+                remedy="correct the steps or their order",
+            )
+    return sent_specs(item, spec)
 
 
 def _after_step(step: BeforeStep, before: Prepared) -> Prepared:

@@ -39,7 +39,7 @@ class OnnxRuntimeTarget:
         options = session_options(threads)
         options.graph_optimization_level = library.GraphOptimizationLevel.ORT_ENABLE_ALL
         options.optimized_model_filepath = str(path)
-        options.add_session_configengine_entry("session.save_model_format", "ORT")
+        options.add_session_config_entry("session.save_model_format", "ORT")
         try:
             library.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # the library's errors share no base class

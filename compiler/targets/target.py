@@ -12,6 +12,7 @@ from typing import Literal, Protocol
 
 from appliance.errors import EngineBuild
 from appliance.files import sha256_file
+from appliance.manifest import Precision
 from appliance.store import EngineEntry
 from appliance.tensors import Interface
 
@@ -48,10 +49,15 @@ def stamp(library: str) -> dict[str, str]:
 
 
 def engine_entry(
-    kind: Literal["onnxruntime", "openvino"], path: Path, made_with: dict[str, str]
+    kind: Literal["onnxruntime", "openvino"],
+    path: Path,
+    made_with: dict[str, str],
+    precision: Precision = Precision.FP32,
 ) -> EngineEntry:
     """What a version's record says of the engine file `path`."""
-    return EngineEntry(kind=kind, file=path.name, sha256=sha256_file(path), stamp=made_with)
+    return EngineEntry(
+        kind=kind, precision=precision, file=path.name, sha256=sha256_file(path), stamp=made_with
+    )
 
 
 def refused(library: str, error: Exception) -> EngineBuild:

@@ -6,11 +6,12 @@ from several threads are safe, as each has its own scratch. Leaves to others: ch
 the served interface, forming batches and running the engine.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
 
+from appliance.fitting import sent_specs
 from appliance.recipe import Accepts, Cast, InputRecipe, Recipe, Select
 from appliance.tensors import Array, Interface, TensorSpec
 from runtime.kernels.after import added_output
@@ -18,15 +19,20 @@ from runtime.kernels.images import ImagePasses
 from runtime.kernels.scratch import cast_into
 from runtime.kernels.tables import Selection, TableProgram
 
+UNMOVED = (1.0, 0.0, 1.0, 0.0)  # a point of the prepared image lies where it lies in the sent one
+
 
 class Preparation(Protocol):
-    """What makes one engine input; arrays have rows in front."""
+    """What makes one engine input of the tensors sent for it; arrays have rows in front."""
 
-    def shape(self, raw: tuple[int, ...]) -> tuple[int, ...]:
-        """The shape made of raw shape `raw`, both with rows."""
+    def shape(self, sent: Sequence[Array]) -> tuple[int, ...]:
+        """The shape made of `sent`. Raises RequestError when nothing can be made of it."""
 
-    def run(self, raw: Array, into: Array) -> None:
-        """Fill `into` from `raw`."""
+    def run(self, sent: Sequence[Array], into: Array, placed: Array | None) -> None:
+        """Fill `into` from `sent`; with `placed`, FP64 (rows, 4), an image also says where it lies.
+
+        See `Chain.before` for its values. Raises RequestError when nothing can be made of `sent`.
+        """
 
 
 class Chain:
@@ -40,8 +46,11 @@ class Chain:
         self._batched = engine.batch_max > 0
         self._served, self._engine = served, engine
         self._sources = {
-            made.name: (sent, _preparation(recipe.input_for(made.name)))
-            for sent, made in zip(served.inputs, engine.inputs, strict=True)
+            spec.name: (
+                sent_specs(recipe.input_for(spec.name), spec),
+                _preparation(recipe.input_for(spec.name)),
+            )
+            for spec in engine.inputs
         }
         self._added = [
             added_output(step, _last_length(served, step.tensor), recipe.labels)
@@ -54,31 +63,39 @@ class Chain:
         Raises RequestError for an image without pixels.
         """
         return {
-            name: self._shape(preparation, inputs[sent.name])
-            for name, (sent, preparation) in self._sources.items()
+            name: self._without_rows(preparation.shape(self._with_rows(specs, inputs)))
+            for name, (specs, preparation) in self._sources.items()
         }
 
-    def before(self, inputs: Mapping[str, Array], into: Mapping[str, Array]) -> None:
+    def before(
+        self,
+        inputs: Mapping[str, Array],
+        into: Mapping[str, Array],
+        placed: Mapping[str, Array] | None = None,
+    ) -> None:
         """Prepare one request: `inputs` by served name, written to `into` by engine input name.
 
         inputs: (rows, *raw shape), may be read-only. into: (rows, *prepared shape), C-contiguous, of the
-        engine's datatypes: commonly a slice of a batch's buffers. Raises RequestError for an image
-        without pixels.
+        engine's datatypes: commonly a slice of a batch's buffers. placed: by engine input name, for the
+        images whose place is wanted later, FP64 (rows, 4), always with rows: x scale, x shift, y scale,
+        y shift, so that a point x of the prepared image lies at x * scale + shift in the sent one, both in
+        pixels from the left or upper edge. Raises RequestError for an image without pixels.
         """
-        for name, (sent, preparation) in self._sources.items():
-            raw, made = inputs[sent.name], into[name]
+        for name, (specs, preparation) in self._sources.items():
+            sent, made = self._with_rows(specs, inputs), into[name]
+            made = made if self._batched else made[None]
             # Kernels check no bounds, so a wrong shape must not reach them.
-            assert made.shape == self._shape(preparation, raw), f"'{name}' has {made.shape}"
-            if not self._batched:
-                raw, made = raw[None], made[None]
-            assert sent.fits(raw.shape[1:]), f"'{sent.name}' has {raw.shape}"
-            preparation.run(raw, made)
+            assert made.shape == preparation.shape(sent), f"'{name}' has {made.shape}"
+            preparation.run(sent, made, None if placed is None else placed.get(name))
 
-    def after(self, outputs: Mapping[str, Array]) -> dict[str, Array]:
+    def after(
+        self, outputs: Mapping[str, Array], placed: Mapping[str, Array] | None = None
+    ) -> dict[str, Array]:
         """All served outputs of a batch: the engine's, as they are, and the added ones.
 
-        outputs: (rows, ...) by name. BYTES outputs are object arrays of UTF-8 `bytes`. Raises
-        EngineError when the engine returned another number of classes than its interface says.
+        outputs: (rows, ...) by name. placed: as `before` filled it for the same rows. BYTES outputs are
+        object arrays of UTF-8 `bytes`. Raises EngineError when the engine returned another number of
+        classes than its interface says.
         """
         answers = dict(outputs)
         for added in self._added:
@@ -98,12 +115,17 @@ class Chain:
         )
         self.after({spec.name: self._zeros(spec) for spec in self._engine.outputs})
 
-    def _shape(self, preparation: Preparation, raw: Array) -> tuple[int, ...]:
-        return (
-            preparation.shape(raw.shape)
-            if self._batched
-            else preparation.shape((1, *raw.shape))[1:]
-        )
+    def _with_rows(self, specs: tuple[TensorSpec, ...], inputs: Mapping[str, Array]) -> list[Array]:
+        """The tensors sent for one engine input, with rows in front; their shapes are the specs'."""
+        sent = [inputs[spec.name] for spec in specs]
+        if not self._batched:
+            sent = [array[None] for array in sent]
+        for spec, array in zip(specs, sent, strict=True):
+            assert spec.fits(array.shape[1:]), f"'{spec.name}' has {array.shape}"
+        return sent
+
+    def _without_rows(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return shape if self._batched else shape[1:]
 
     def _zeros(self, spec: TensorSpec) -> Array:
         shape = tuple(1 if length == -1 else length for length in spec.shape)
@@ -113,13 +135,15 @@ class Chain:
 class Copy:
     """The values as they are sent, cast where the datatypes differ."""
 
-    def shape(self, raw: tuple[int, ...]) -> tuple[int, ...]:
+    def shape(self, sent: Sequence[Array]) -> tuple[int, ...]:
         """The same shape."""
-        return raw
+        return sent[0].shape
 
-    def run(self, raw: Array, into: Array) -> None:
-        """Copy `raw` into `into`."""
-        cast_into(raw, into)
+    def run(self, sent: Sequence[Array], into: Array, placed: Array | None) -> None:
+        """Copy the one tensor sent into `into`; of an image it is all: placed where it was."""
+        cast_into(sent[0], into)
+        if placed is not None:
+            placed[...] = UNMOVED
 
 
 def _preparation(item: InputRecipe | None) -> Preparation:

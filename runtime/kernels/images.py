@@ -6,7 +6,7 @@ channel (computed in FP64, rounded to FP32 once); a second resize starts a secon
 image between them. Leaves to others: the arithmetic (`steps`).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,11 +35,12 @@ class ImagePasses:
         self._passes = [_Pass(plan, dtype) for plan, dtype in zip(self._plans, takes, strict=True)]
         self._scratch = [Scratch() for _ in self._passes]
 
-    def shape(self, raw: tuple[int, ...]) -> tuple[int, ...]:
-        """The shape made of raw shape (rows, height, width, channels).
+    def shape(self, sent: Sequence[Array]) -> tuple[int, ...]:
+        """The shape made of images (rows, height, width, channels).
 
         Raises RequestError when an image has no pixel.
         """
+        raw = sent[0].shape
         if 0 in raw[1:]:
             raise RequestError(
                 f"input '{self._name}' is an image without pixels: {list(raw)}",
@@ -49,8 +50,9 @@ class ImagePasses:
             raw = (raw[0], *plan.shape(raw[1:]))
         return raw
 
-    def run(self, raw: Array, into: Array) -> None:
-        """Make the FP32 images `into`, C-contiguous, of `raw`, both with rows in front."""
+    def run(self, sent: Sequence[Array], into: Array, placed: Array | None) -> None:
+        """Make the FP32 images `into`, C-contiguous, of those sent, both with rows in front."""
+        raw = sent[0]
         if len(self._passes) == 1 and raw.dtype == self._passes[0].takes:
             self._passes[0].run(raw, into)
             return

@@ -4,7 +4,7 @@ Knows: what each table step does to the programs. Rules: steps are followed in t
 is; constants are rounded to FP32. Leaves to others: running the programs (`steps.run_table`).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -38,12 +38,13 @@ class TableProgram:
         )
         self._scratch = Scratch()
 
-    def shape(self, raw: tuple[int, ...]) -> tuple[int, ...]:
-        """The shape made of raw shape (rows, raw columns)."""
-        return (raw[0], len(self._source))
+    def shape(self, sent: Sequence[Array]) -> tuple[int, ...]:
+        """The shape made of a table (rows, raw columns)."""
+        return (len(sent[0]), len(self._source))
 
-    def run(self, raw: Array, into: Array) -> None:
-        """Make the FP32 table `into`, C-contiguous, of `raw`."""
+    def run(self, sent: Sequence[Array], into: Array, placed: Array | None) -> None:  # noqa: ARG002
+        """Make the FP32 table `into`, C-contiguous, of the one sent."""
+        raw = sent[0]
         if raw.dtype != np.float32:
             raw = cast_into(raw, self._scratch.take(raw.shape))
         self._kernel(
@@ -63,13 +64,13 @@ class Selection:
     def __init__(self, item: InputRecipe) -> None:
         self._source = [column.source for column in _programs(item)]
 
-    def shape(self, raw: tuple[int, ...]) -> tuple[int, ...]:
-        """The shape made of raw shape (rows, raw columns)."""
-        return (raw[0], len(self._source))
+    def shape(self, sent: Sequence[Array]) -> tuple[int, ...]:
+        """The shape made of a table (rows, raw columns)."""
+        return (len(sent[0]), len(self._source))
 
-    def run(self, raw: Array, into: Array) -> None:
-        """Copy the columns of `raw` into `into`."""
-        into[...] = raw[:, self._source]
+    def run(self, sent: Sequence[Array], into: Array, placed: Array | None) -> None:  # noqa: ARG002
+        """Copy the columns of the table sent into `into`."""
+        into[...] = sent[0][:, self._source]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,9 +5,18 @@ from collections.abc import Callable
 import pytest
 
 from appliance.bundle import entry
-from appliance.manifest import Acceptance, Manifest, Metric, Precision, Provenance, Tolerance
+from appliance.manifest import (
+    Acceptance,
+    Limits,
+    Manifest,
+    Metric,
+    Precision,
+    Provenance,
+    Tolerances,
+)
+from appliance.proof import Proof
 from appliance.recipe import Recipe
-from appliance.store import EngineEntry, Proof, VersionRecord
+from appliance.store import EngineEntry, VersionRecord
 from appliance.tensors import DataType, Interface, TensorSpec
 
 CONTENTS = {"model.onnx": b"the model" * 50, "empty": b"", "deep/golden.npz": b"vectors"}
@@ -35,8 +44,14 @@ def manifest(contents: dict[str, bytes]) -> Manifest:
         engine=interface,
         recipe=Recipe(),
         precision=Precision.FP32,
-        tolerance=Tolerance(),
+        tolerances=Tolerances(),
         acceptance=(Acceptance(metric=Metric.ACCURACY, output="scores", minimum=0.9),),
+        limits=Limits(),
+        disturbances=(),
+        calibration=None,
+        fallback=False,
+        source_sha256="1" * 64,
+        sample_sha256="2" * 64,
         provenance=Provenance(data_sha256="0" * 64, training_code="r1", frameworks={}),
         files=tuple(entry(name, data) for name, data in contents.items()),
     )
@@ -53,9 +68,23 @@ def record(manifest: Manifest) -> Callable[..., VersionRecord]:
             signer="b" * 64,
             built="2026-11-20T10:00:00.000000Z",
             release="0.1.0",
-            engine=EngineEntry(kind="onnxruntime", file="model.onnx", sha256="c" * 64, stamp={}),
-            proof=Proof(golden_rows=1, error_max=0.0, reached=()),
-            measurements=(),
+            engine=EngineEntry(
+                kind="onnxruntime",
+                precision=Precision.FP32,
+                file="model.onnx",
+                sha256="c" * 64,
+                stamp={},
+            ),
+            proof=Proof(
+                golden_rows=1,
+                error_max=0.0,
+                reached=(),
+                outputs=(),
+                buckets=(),
+                disturbed=(),
+                memory_bytes=None,
+            ),
+            trials=(),
             files=manifest.files,
         )
 

@@ -37,7 +37,7 @@ metric = "accuracy"
 output = "scores"
 minimum = 0.9
 
-[tolerance]
+[tolerance.fp32]
 absolute = 1e-4
 relative = 1e-3
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from appliance.errors import SourceUnsupported, SpecError
+from appliance.manifest import Tolerance
 from appliance.recipe import Recipe
 from compiler.graph import interface_of
 from compiler.progress import Silent
@@ -15,7 +16,6 @@ from compiler.reference import Reference
 from compiler.samples import Rows
 from compiler.sealing import Sealing
 from compiler.source import Source
-from compiler.spec import Tolerance
 
 
 def sealing_of(model: onnx.ModelProto, batch_max: int) -> Sealing:

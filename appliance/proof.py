@@ -1,0 +1,94 @@
+"""How a version was proven: what `build` measured of its engine and of those it was chosen from.
+
+Knows: the figures that version.json keeps. Rules: plain data; a figure that could not be had is None.
+Leaves to others: measuring (`compiler`), showing (`compiler.report`, the console).
+"""
+
+import msgspec
+
+from appliance.manifest import Acceptance, Disturbance, Precision
+
+
+class Figures(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One table of a proof."""
+
+
+class OutputErrors(Figures, frozen=True, kw_only=True):
+    """A served floating-point output against the reference, over all golden rows and elements.
+
+    `largest` and `p99` are absolute errors; `cosine` is between both, flattened, in FP64 (1: same
+    direction; None when either is zero); `argmax_agreement` is the share of rows with the same argmax on
+    the last axis, None for an output without classes.
+    """
+
+    output: str
+    largest: float
+    p99: float
+    cosine: float | None
+    argmax_agreement: float | None
+
+
+class BucketErrors(Figures, frozen=True, kw_only=True):
+    """The largest absolute error with `rows` rows in a call."""
+
+    rows: int
+    largest: float
+
+
+class Reached(Figures, frozen=True, kw_only=True):
+    """A threshold and the value reached: overall, or by the `rows` of segment value `segment`."""
+
+    threshold: Acceptance
+    value: float
+    rows: int
+    segment: str | None = None
+
+
+class Disturbed(Figures, frozen=True, kw_only=True):
+    """The value of a threshold's metric on disturbed rows, beside the one on the rows as they are."""
+
+    disturbance: Disturbance
+    threshold: Acceptance
+    value: float
+    undisturbed: float
+
+
+class Proof(Figures, frozen=True, kw_only=True):
+    """How the kept engine was proven.
+
+    `error_max` is the largest absolute error of any output at any number of rows. `memory_bytes` is the
+    resident memory that loading and warming added, None where the system does not tell.
+    """
+
+    golden_rows: int
+    error_max: float
+    outputs: tuple[OutputErrors, ...]
+    buckets: tuple[BucketErrors, ...]
+    reached: tuple[Reached, ...]
+    disturbed: tuple[Disturbed, ...]
+    memory_bytes: int | None
+
+
+class Timing(Figures, frozen=True, kw_only=True):
+    """Milliseconds of answering a request of `rows` rows: median and 99th percentile."""
+
+    rows: int
+    median_ms: float
+    p99_ms: float
+
+
+class Trial(Figures, frozen=True, kw_only=True):
+    """One engine tried at a build: the decision table's line.
+
+    `metric` is the value of the first threshold. An engine that failed has no figures beyond those it
+    reached before; `verdict` says why.
+    """
+
+    engine: str
+    precision: Precision
+    timings: tuple[Timing, ...] = ()
+    error_max: float | None = None
+    error_p99: float | None = None
+    metric: float | None = None
+    bytes: int | None = None
+    verdict: str
