@@ -70,6 +70,16 @@ class StateConfig(Section, frozen=True, kw_only=True):
         return self.root / "drift"
 
     @property
+    def work(self) -> Path:
+        """Where bundles are prepared before they are written."""
+        return self.root / "work"
+
+    @property
+    def build_cache(self) -> Path:
+        """Where Numba keeps what builds compiled: a model was at work there, so nothing serves from it."""
+        return self.root / "cache" / "numba-build"
+
+    @property
     def kernel_cache(self) -> Path:
         """Where Numba keeps what it compiled on this box."""
         return self.root / "cache" / "numba"
@@ -112,6 +122,14 @@ class EngineConfig(Section, frozen=True, kw_only=True):
     threads: Natural = 0
 
 
+class BuildConfig(Section, frozen=True, kw_only=True):
+    """What a pack or build may use of this machine; one build runs at a time and others wait."""
+
+    memory_bytes_max: Annotated[int, msgspec.Meta(ge=1 << 30, le=1 << 50)] = 16 << 30
+    seconds_max: Seconds = 3600.0
+    wait_seconds_max: Seconds = 3600.0
+
+
 class AuditConfig(Section, frozen=True, kw_only=True):
     """The audit log. A checkpoint is signed every N records or T seconds, whichever comes first."""
 
@@ -128,6 +146,7 @@ class Config(Section, frozen=True, kw_only=True):
     metrics: MetricsConfig = MetricsConfig()
     batching: BatchingConfig = BatchingConfig()
     engine: EngineConfig = EngineConfig()
+    build: BuildConfig = BuildConfig()
     audit: AuditConfig = AuditConfig()
 
     @property
@@ -161,10 +180,10 @@ def split_address(address: str) -> tuple[str, int]:
     return host, int(port)
 
 
-def use_kernel_cache(state: StateConfig) -> None:
-    """Keep compiled kernels in the state directory, unless NUMBA_CACHE_DIR names another place.
+def use_kernel_cache(directory: Path) -> None:
+    """Keep compiled kernels in `directory`, unless NUMBA_CACHE_DIR names another place.
 
     Must run before the first recipe is loaded. Raises StateError when the directory cannot be made.
     """
     if "NUMBA_CACHE_DIR" not in os.environ:
-        os.environ["NUMBA_CACHE_DIR"] = str(make_directory(state.kernel_cache))
+        os.environ["NUMBA_CACHE_DIR"] = str(make_directory(directory))

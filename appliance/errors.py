@@ -12,7 +12,8 @@ codes (`runtime.interceptors`) and exit codes (`appliance.exits`).
     │   ├── BundleUnsigned     bundle.unsigned
     │   ├── BundleUntrusted    bundle.untrusted      signed by a key nobody here trusts
     │   ├── BundleSignature    bundle.signature      the signature does not fit the content
-    │   └── BundleContent      bundle.content        a file does not fit its digest, or the parts each other
+    │   ├── BundleContent      bundle.content        a file does not fit its digest, or the parts each other
+    │   └── BundleStale        bundle.stale          it contradicts the versions before it
     ├── SpecError              spec.invalid          the model spec
     ├── RecipeError            recipe.invalid        steps that do not fit each other or the model
     ├── SourceError            source.unusable       the ONNX file
@@ -22,9 +23,15 @@ codes (`runtime.interceptors`) and exit codes (`appliance.exits`).
     ├── EngineError            engine.failed         an engine could not run
     │   ├── EngineBuild        engine.build
     │   └── EngineLoad         engine.load
+    ├── BuildError             build.failed          an act on a model was cut short, or not begun
+    │   ├── BuildCrashed       build.crashed         the process that did it died
+    │   ├── BuildLimit         build.limit           it took more memory or time than [build] allows
+    │   ├── BuildBusy          build.busy            another build holds this box
+    │   └── BuildMarked        build.marked          this bundle failed here before
     ├── ProofError             proof.failed
     │   ├── GoldenMissed       proof.golden
-    │   └── ThresholdMissed    proof.threshold
+    │   ├── ThresholdMissed    proof.threshold
+    │   └── LimitMissed        proof.limit          too slow or too large
     ├── StoreError             store.damaged
     │   ├── UnknownModel       model.unknown
     │   └── UnknownVersion     version.unknown
@@ -104,6 +111,12 @@ class BundleContent(BundleError):
     code = "bundle.content"
 
 
+class BundleStale(BundleError):
+    """The bundle contradicts the model's versions before it: interface, labels or data."""
+
+    code = "bundle.stale"
+
+
 class SpecError(ApplianceError):
     """The model spec is wrong or does not fit the model."""
 
@@ -158,6 +171,36 @@ class EngineLoad(EngineError):
     code = "engine.load"
 
 
+class BuildError(ApplianceError):
+    """An act on a model was cut short or not begun."""
+
+    code = "build.failed"
+
+
+class BuildCrashed(BuildError):
+    """The process that worked on the model died; the message has its last words."""
+
+    code = "build.crashed"
+
+
+class BuildLimit(BuildError):
+    """Working on the model took more memory or time than the configuration allows."""
+
+    code = "build.limit"
+
+
+class BuildBusy(BuildError):
+    """Another build held this box for too long."""
+
+    code = "build.busy"
+
+
+class BuildMarked(BuildError):
+    """This bundle failed here before and nothing has changed since."""
+
+    code = "build.marked"
+
+
 class ProofError(ApplianceError):
     """An engine was not proven."""
 
@@ -174,6 +217,12 @@ class ThresholdMissed(ProofError):
     """An engine does not reach an acceptance threshold of the spec."""
 
     code = "proof.threshold"
+
+
+class LimitMissed(ProofError):
+    """An engine is slower or takes more memory than the spec allows."""
+
+    code = "proof.limit"
 
 
 class StoreError(ApplianceError):

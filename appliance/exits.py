@@ -32,6 +32,7 @@ EXIT_CODES: dict[type[errors.ApplianceError], int] = {
     errors.Unreachable: 23,
     errors.AuditError: 24,
     errors.DriftError: 25,
+    errors.BuildError: 26,
 }
 
 

@@ -4,6 +4,7 @@ Knows: write-sync-replace, digests, safe relative paths. Rules: one function wri
 appears by one rename, synced before and after. Leaves to others: what the bytes mean.
 """
 
+import ctypes
 import errno
 import hashlib
 import os
@@ -16,6 +17,7 @@ from typing import BinaryIO
 from appliance.errors import StateError
 
 CHUNK_BYTES = 1 << 20
+_AT_CWD, _RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
 
 
 def write_file(path: Path, *parts: bytes, mode: int = 0o644) -> None:
@@ -64,9 +66,7 @@ def publish_directory(staged: Path, final: Path) -> None:
     who reads are different users. Raises FileExistsError when `final` is taken, StateError when the file system refuses.
     """
     try:
-        for item in (*sorted(staged.rglob("*")), staged):
-            item.chmod(0o755 if item.is_dir() else 0o644)
-            sync_directory(item) if item.is_dir() else _sync_file(item)
+        _settle(staged)
         make_directory(final.parent)
         # rename(2) replaces an empty directory silently, so a taken name is refused first; the
         # store's lock makes the check and the rename one act.
@@ -76,6 +76,26 @@ def publish_directory(staged: Path, final: Path) -> None:
         sync_directory(final.parent)
     except FileExistsError:
         raise
+    except OSError as error:
+        raise unwritable(final, error) from error
+
+
+def exchange_directory(staged: Path, final: Path) -> None:
+    """Let the finished directory `staged` and the existing `final` change places, at one stroke.
+
+    Durable and readable as in `publish_directory`; a reader of `final` finds the one or the other, never
+    none (renameat2(2), RENAME_EXCHANGE). Raises StateError when the file system refuses or cannot.
+    """
+    try:
+        _settle(staged)
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.renameat2(
+            _AT_CWD, os.fsencode(staged), _AT_CWD, os.fsencode(final), _RENAME_EXCHANGE
+        ):
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number), str(final))
+        sync_directory(final.parent)
+        sync_directory(staged.parent)
     except OSError as error:
         raise unwritable(final, error) from error
 
@@ -139,6 +159,13 @@ def unwritable(path: Path, error: OSError) -> StateError:
         f"cannot write {path}: {error.strerror or error}",
         remedy="check free space, ownership and permissions of the state directory",
     )
+
+
+def _settle(staged: Path) -> None:
+    """Make all of a directory durable, and readable by everyone."""
+    for item in (*sorted(staged.rglob("*")), staged):
+        item.chmod(0o755 if item.is_dir() else 0o644)
+        sync_directory(item) if item.is_dir() else _sync_file(item)
 
 
 def _sync_file(path: Path) -> None:

@@ -172,6 +172,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """What a bundle says. `served` is what clients see, `engine` what the compiled model takes.
 
     `source_sha256` is of the ONNX file as it was received, `sample_sha256` of the sample's arrays.
+    `interface_changes` says that interface and labels may differ from the versions' before it.
     With `fallback`, ONNX Runtime's fp32 engine is proven and kept beside a faster one and serves while
     that one does not fit the box.
     """
@@ -189,6 +190,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     disturbances: tuple[Disturbance, ...]
     calibration: Calibration | None
     fallback: bool
+    interface_changes: bool = False
     provenance: Provenance
     source_sha256: Digest
     sample_sha256: Digest

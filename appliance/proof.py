@@ -9,30 +9,42 @@ import msgspec
 from appliance.manifest import Acceptance, Disturbance, Precision
 
 
+KEPT = "kept"  # the verdict of the engine that a version has
+
+
 class Figures(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One table of a proof."""
 
 
 class OutputErrors(Figures, frozen=True, kw_only=True):
-    """A served floating-point output against the reference, over all golden rows and elements.
+    """A served output against the reference, over all golden rows: the worst of all numbers of rows.
 
-    `largest` and `p99` are absolute errors; `cosine` is between both, flattened, in FP64 (1: same
-    direction; None when either is zero); `argmax_agreement` is the share of rows with the same argmax on
-    the last axis, None for an output without classes.
+    Of floating-point outputs: `largest` and `p99` are absolute errors; `cosine` is between both,
+    flattened, in FP64 (1: same direction; None when either is zero or not finite); `argmax_agreement` is
+    the share of rows with the same argmax on the last axis, None for an output without classes. Of all
+    others: `agreement` is the share of equal values. `gated` outputs had to be within the tolerance (or
+    equal); the rest hangs on near ties, which may fall either way, and is reported.
     """
 
     output: str
-    largest: float
-    p99: float
-    cosine: float | None
-    argmax_agreement: float | None
+    gated: bool
+    largest: float | None = None
+    p99: float | None = None
+    cosine: float | None = None
+    argmax_agreement: float | None = None
+    agreement: float | None = None
 
 
 class BucketErrors(Figures, frozen=True, kw_only=True):
-    """The largest absolute error with `rows` rows in a call."""
+    """The largest absolute error of the gated outputs with `rows` rows in a call.
+
+    `lengths` tells those of the inputs where a model with open axes was tried at others than the golden
+    rows' own, else it is "".
+    """
 
     rows: int
     largest: float
+    lengths: str = ""
 
 
 class Reached(Figures, frozen=True, kw_only=True):
@@ -45,23 +57,29 @@ class Reached(Figures, frozen=True, kw_only=True):
 
 
 class Disturbed(Figures, frozen=True, kw_only=True):
-    """The value of a threshold's metric on disturbed rows, beside the one on the rows as they are."""
+    """The value of a threshold's metric on `rows` disturbed rows, beside the one on the same rows as they are.
+
+    `value` is None where the disturbance changes no input of the model or such rows are refused.
+    """
 
     disturbance: Disturbance
     threshold: Acceptance
-    value: float
+    value: float | None
     undisturbed: float
+    rows: int
 
 
 class Proof(Figures, frozen=True, kw_only=True):
     """How the kept engine was proven.
 
-    `error_max` is the largest absolute error of any output at any number of rows. `memory_bytes` is the
-    resident memory that loading and warming added, None where the system does not tell.
+    `error_max` is the largest absolute error of any gated output at any number of rows, `error_p99` the
+    largest 99th percentile. `memory_bytes` is the resident memory that loading and warming added, None
+    where the system does not tell.
     """
 
     golden_rows: int
     error_max: float
+    error_p99: float
     outputs: tuple[OutputErrors, ...]
     buckets: tuple[BucketErrors, ...]
     reached: tuple[Reached, ...]
@@ -92,3 +110,8 @@ class Trial(Figures, frozen=True, kw_only=True):
     metric: float | None = None
     bytes: int | None = None
     verdict: str
+
+    @property
+    def kept(self) -> bool:
+        """True of the engine that the version has."""
+        return self.verdict == KEPT

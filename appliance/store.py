@@ -1,16 +1,12 @@
 """Versions at rest.
 
 Knows: `<root>/<model>/<number>/` with what was built and how it was proven. Rules: a version appears by
-one rename and never changes; numbers only grow; digests are checked before anything is used. Leaves to
+one rename and never changes, but for an engine made anew; numbers only grow; digests are checked before anything is used. Leaves to
 others: building (`compiler`) and serving (`runtime`).
 """
 
-import fcntl
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias, TypeVar
@@ -19,14 +15,16 @@ import msgspec
 
 from appliance.errors import StoreError, UnknownModel, UnknownVersion
 from appliance.files import (
+    exchange_directory,
     make_directory,
     publish_directory,
     sha256_file,
-    unwritable,
     write_file,
 )
 from appliance.manifest import Digest, FileEntry, Manifest, Precision
+from appliance.marks import Marks
 from appliance.proof import Proof, Trial
+from appliance.staging import locked, one_at_a_time, staging
 from appliance.tables import canonical_json, from_json
 from appliance.version import ModelName, check_name
 
@@ -38,19 +36,35 @@ Stamps: TypeAlias = Mapping[str, Mapping[str, str]]  # what engines are stamped 
 
 
 class EngineEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The compiled engine: its kind and precision, file, digest, the stamp of what it was built with."""
+    """The compiled engine: its kind and precision, file, digest, the stamp of what it was built with.
+
+    `key` is of everything that the file depends on (`compiler.cache`), None where it is not known.
+    """
 
     kind: Literal["onnxruntime", "openvino"]
     precision: Precision
     file: str
     sha256: Digest
     stamp: dict[str, str]
+    key: Digest | None = None
+
+
+class Rebuilt(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """That a version got another engine because the one before no longer fitted this box.
+
+    `at` is RFC 3339 UTC, `release` this software's, `engine_sha256` of the engine it had before.
+    """
+
+    at: str
+    release: str
+    engine_sha256: Digest
 
 
 class VersionRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What `build` files beside the engine; `built` is RFC 3339 UTC.
 
-    `warnings` are what seemed stale or wrong when it was built.
+    `warnings` are what seemed stale or wrong when it was built, `rebuilt` tells of the last time that
+    its engine was made anew.
     """
 
     format: Literal[1] = 1
@@ -64,6 +78,7 @@ class VersionRecord(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     proof: Proof
     trials: tuple[Trial, ...]
     warnings: tuple[str, ...] = ()
+    rebuilt: Rebuilt | None = None
     files: tuple[FileEntry, ...]
 
 
@@ -161,19 +176,20 @@ class Store:
         What a killed process left behind is removed by the next one that comes here.
         """
         make_directory(self.root)
-        parent = make_directory(self.root / _STAGING)
-        try:
-            with self._lock():
-                _sweep(parent)
-                directory = Path(tempfile.mkdtemp(dir=parent))
-                held = _hold(directory)
-        except OSError as error:
-            raise unwritable(parent, error) from error
-        try:
+        with staging(self.root / _STAGING) as directory:
             yield directory
-        finally:
-            shutil.rmtree(directory, ignore_errors=True)
-            os.close(held)
+
+    def one_build(
+        self, *, wait_seconds_max: float, waiting: Callable[[], None]
+    ) -> AbstractContextManager[None]:
+        """Hold the right to build on this box; see `appliance.staging.one_at_a_time`."""
+        path = self.root / _STAGING / "build.lock"
+        return one_at_a_time(path, wait_seconds_max=wait_seconds_max, waiting=waiting)
+
+    @property
+    def marks(self) -> Marks:
+        """The bundles that failed here."""
+        return Marks(self.root / ".marks")
 
     def file(
         self,
@@ -187,8 +203,7 @@ class Store:
         When its bundle was filed in the meantime (see `find`), that version's number is returned and
         `staged` stays where it is. Raises StateError when the disk refuses; then nothing has appeared.
         """
-        write_file(staged / MANIFEST_NAME, canonical_json(manifest))
-        write_file(staged / RECORD_NAME, msgspec.json.format(canonical_json(record)))
+        _write(staged, manifest, record)
         with self._lock():
             known = self.find(record.model, record.bundle_sha256, stamps)
             if known is not None:
@@ -196,6 +211,24 @@ class Store:
             number = max(self._numbers(record.model), default=0) + 1
             publish_directory(staged, self.root / record.model / str(number))
         return Filed(number, new=True)
+
+    def replace(self, staged: Path, stored: StoredVersion, record: VersionRecord) -> StoredVersion:
+        """Put the finished directory `staged` in the place of a version, which goes back to `staged`.
+
+        The number stays; at any moment, a power cut included, the version is the old or the new one.
+        Raises StoreError when it was replaced meanwhile, StateError when the disk refuses.
+        """
+        assert record.bundle_sha256 == stored.record.bundle_sha256, "a version keeps its bundle"
+        _write(staged, stored.manifest, record)
+        model = stored.record.model
+        with self._lock():
+            if self.describe(model, stored.number).record != stored.record:
+                raise StoreError(
+                    f"version {stored.number} of '{model}' was replaced meanwhile",
+                    remedy="try again",
+                )
+            exchange_directory(staged, stored.directory)
+        return self.describe(model, stored.number)
 
     def _numbers(self, model: str) -> list[int]:
         """Numbers of the model's versions, rising; none for an unknown model."""
@@ -205,29 +238,14 @@ class Store:
             return []
         return sorted(int(name) for name in names if name.isdecimal())
 
-    @contextmanager
-    def _lock(self) -> Iterator[None]:
-        with (self.root / _STAGING / "lock").open("wb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+    def _lock(self) -> AbstractContextManager[None]:
+        return locked(self.root / _STAGING / "lock")
 
 
-def _hold(directory: Path) -> int:
-    """Lock a staging directory for as long as the returned handle is open: this process lives."""
-    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    return handle
-
-
-def _sweep(parent: Path) -> None:
-    """Remove the staging directories whose process is gone: nobody holds them."""
-    for directory in (path for path in parent.iterdir() if path.is_dir()):
-        try:
-            handle = _hold(directory)
-        except OSError:
-            continue  # in use
-        shutil.rmtree(directory, ignore_errors=True)
-        os.close(handle)
+def _write(staged: Path, manifest: Manifest, record: VersionRecord) -> None:
+    """What a version says of itself, into its directory."""
+    write_file(staged / MANIFEST_NAME, canonical_json(manifest))
+    write_file(staged / RECORD_NAME, msgspec.json.format(canonical_json(record)))
 
 
 def _current(engine: EngineEntry, stamps: Stamps | None) -> bool:

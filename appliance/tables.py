@@ -7,6 +7,7 @@ known one; the message names the place. Leaves to others: which structs exist (m
 import difflib
 import re
 import tomllib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +16,8 @@ import msgspec
 from appliance.errors import ApplianceError
 
 T = TypeVar("T")
+NAME_CHARACTERS_MAX = 48  # comparing two names takes the product of their lengths
+NAMES_MAX = 128
 
 
 def read_toml(path: Path, kind: type[T], error: type[ApplianceError]) -> T:
@@ -51,12 +54,35 @@ def canonical_json(value: object) -> bytes:
     return msgspec.json.encode(value, order="sorted")
 
 
+def nearest(name: str, known: Collection[str]) -> str | None:
+    """The one of `known` that `name` was most likely meant to be, None when none is near.
+
+    Names that differ in case, spaces or signs alone come first. Quick whatever a sender makes up: long
+    names and more than NAMES_MAX of them are not compared letter by letter.
+    """
+    if len(name) > NAME_CHARACTERS_MAX:
+        return None
+    plain = _plain(name)
+    same = next((other for other in known if plain and _plain(other) == plain), None)
+    if same is not None or len(known) > NAMES_MAX:
+        return same
+    short = [other for other in known if len(other) <= NAME_CHARACTERS_MAX]
+    return next(iter(difflib.get_close_matches(name, short, n=1)), None)
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\W_]+", "", name).casefold()
+
+
 def _remedy(message: str, kind: type[Any]) -> str:
     unknown = re.search(r"unknown field `([^`]+)`", message)
     if unknown is None:
         return "correct the value"
-    near = difflib.get_close_matches(unknown[1], _known_keys(kind), n=1)
-    return f"did you mean `{near[0]}`?" if near else "remove the key"
+    known = _known_keys(kind)
+    if unknown[1] in known:
+        return f"`{unknown[1]}` is a key of another table: move it there or remove it"
+    near = nearest(unknown[1], known)
+    return f"did you mean `{near}`?" if near else "remove the key"
 
 
 def _known_keys(kind: Any) -> set[str]:

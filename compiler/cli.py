@@ -1,42 +1,58 @@
-"""holdfast-compile: keygen, pack, build, inspect.
+"""The command line of the workshop: holdfast-compile.
 
-Knows: the command line. Rules: results go to standard output, everything else to standard error; heavy
-rooms are imported inside the command that needs them, so that --help is quick, and after Numba's cache
-has its place; errors and exit codes are those of `appliance.commands`. Leaves to others: the work.
+Knows: every command, and the options of those that make something. Rules: results go to standard output,
+everything else to standard error; heavy rooms are imported inside the command that needs them, so that
+--help is quick, and after Numba's cache has its place; errors and exit codes are those of
+`appliance.commands`. Leaves to others: the work; the commands that only look (`cli_looking`).
 """
 
 # ruff: noqa: PLC0415  heavy rooms are imported by the command that needs them
-import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from appliance.commands import reporting
-from appliance.config import Config, load_config, use_kernel_cache
-
-if TYPE_CHECKING:
-    from compiler.wording import Lines
+from appliance.exits import exit_code
+from compiler import cli_looking
+from compiler.options import ConfigOption, JsonOption, StateOption, configure, show
 
 app = typer.Typer(
     name="holdfast-compile",
     help="Turn a trained ONNX model into a proven version on this box.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-ConfigOption = Annotated[Path | None, typer.Option("--config", help="The configuration file.")]
-StateOption = Annotated[
-    Path | None, typer.Option("--state", help="The state directory; overrides the file's.")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-_VERSION = re.compile(r"([A-Za-z0-9._-]{1,128})/([^/]{1,20})")  # else it is a path
 
 
 def main() -> None:
     """The entry point of the command."""
-    app()
+    app(prog_name="holdfast-compile")
+
+
+def _print_version(wanted: bool) -> None:  # noqa: FBT001 - Typer's callback takes the flag's value
+    if wanted:
+        from appliance.version import release
+
+        typer.echo(f"holdfast-compile {release()}")
+        raise typer.Exit
+
+
+@app.callback()
+def workshop(
+    *,
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the release and leave."
+        ),
+    ] = False,
+) -> None:
+    """Turn a trained ONNX model into a proven version on this box."""
+
+
+app.command("check")(cli_looking.check)
 
 
 @app.command("keygen")
@@ -59,12 +75,18 @@ def pack_command(
     spec: Annotated[Path, typer.Option("--spec", help="The model spec, TOML.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The bundle to write.")],
     key: Annotated[Path | None, typer.Option("--key", help="Private key to sign with.")] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            "--precision", help="fp32, fp16, bf16, int8 or auto; overrides the spec's precision."
+        ),
+    ] = None,
     config: ConfigOption = None,
     state: StateOption = None,
     json: JsonOption = False,
 ) -> None:
     """Check a model, run its sample through the reference and seal both in a signed bundle."""
-    _configure(config, state)
+    settings = configure(config, state)
     from appliance.signing import SigningKey
     from compiler import wording
     from compiler.bars import progress_bars
@@ -73,8 +95,16 @@ def pack_command(
     refuse_overwriting(output, [] if key is None else [key])
     signing_key = None if key is None else SigningKey.load(key)
     with progress_bars() as progress:
-        packed = pack(model, spec, output, key=signing_key, progress=progress)
-    _print(wording.packed_values(packed) if json else wording.packed_lines(packed))
+        packed = pack(
+            model,
+            spec,
+            output,
+            key=signing_key,
+            precision=precision,
+            config=settings,
+            progress=progress,
+        )
+    show(wording.packed_values(packed) if json else wording.packed_lines(packed))
 
 
 @app.command("build")
@@ -82,54 +112,46 @@ def pack_command(
 def build_command(
     bundle: Annotated[Path, typer.Argument(help="The bundle, made by pack.")],
     *,
+    again: Annotated[
+        bool, typer.Option("--again", help="Try a bundle again that failed here before.")
+    ] = False,
     config: ConfigOption = None,
     state: StateOption = None,
     json: JsonOption = False,
 ) -> None:
     """Verify a bundle, compile and prove it here, and file it as the model's next version."""
-    settings = _configure(config, state)
+    settings = configure(config, state)
     from compiler import wording
     from compiler.bars import progress_bars
     from compiler.build import build
 
     with progress_bars() as progress:
-        built = build(bundle, settings, progress=progress)
-    _print(wording.built_values(built) if json else wording.built_lines(built))
+        built = build(bundle, settings, progress=progress, again=again)
+    show(wording.built_values(built) if json else wording.built_lines(built))
 
 
-@app.command("inspect")
+@app.command("refresh")
 @reporting
-def inspect_command(
-    what: Annotated[str, typer.Argument(help="A bundle's file, or MODEL/NUMBER in the store.")],
+def refresh_command(
     *,
     config: ConfigOption = None,
     state: StateOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Show what a bundle or a stored version says, and whether its signature or files are intact."""
-    settings = load_config(config, state=state)
-    from appliance.store import Store
-    from appliance.version import parse_version
+    """Rebuild the engines of versions in service that no longer fit this box, as after an update."""
+    settings = configure(config, state)
     from compiler import wording
-    from compiler.inspection import inspect_bundle
+    from compiler.bars import progress_bars
+    from compiler.refresh import refresh
 
-    named = _VERSION.fullmatch(what)
-    if named and not Path(what).exists():
-        version = Store(settings.state.store).open(named[1], parse_version(named[2]))
-        _print(wording.version_values(version) if json else wording.version_lines(version))
-        return
-    seen = inspect_bundle(Path(what), settings.state.trust)
-    _print(wording.bundle_values(seen) if json else wording.bundle_lines(seen))
-
-
-def _configure(config: Path | None, state: Path | None) -> Config:
-    settings = load_config(config, state=state)
-    use_kernel_cache(settings.state)
-    return settings
+    with progress_bars() as progress:
+        refreshed = refresh(settings, progress=progress)
+    show(wording.refreshed_values(refreshed) if json else wording.refreshed_lines(refreshed))
+    failed = [item.error for item in refreshed if item.error is not None]
+    if failed:
+        raise SystemExit(exit_code(failed[0]))
 
 
-def _print(result: "dict[str, Any] | Lines") -> None:
-    from appliance.tables import canonical_json
-    from compiler.wording import aligned
-
-    print(canonical_json(result).decode() if isinstance(result, dict) else aligned(result))
+app.command("inspect")(cli_looking.inspect)
+app.command("explain")(cli_looking.explain)
+app.command("report")(cli_looking.report)

@@ -8,8 +8,6 @@ of; every refusal is BundleContent. Leaves to others: digests (`intake`), proof 
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
-
 from appliance.errors import ApplianceError, BundleContent
 from appliance.fitting import served_interface
 from appliance.golden import Golden, rows_fit
@@ -18,18 +16,22 @@ from appliance.profiles import Profile
 from appliance.tables import from_json
 from appliance.tensors import Array, TensorSpec
 from compiler.acceptance import check_acceptance
-from compiler.graph import interface_of
+from compiler.graph import axes_of, interface_of
 from compiler.held_out import HeldOut
-from compiler.source import open_source
+from compiler.robustness import check_disturbances
+from compiler.source import Source, open_sealed
 from compiler.spec import BATCH_LIMIT
 
 _PACK_AGAIN = "pack it again with this release"
 
 
-def check_content(directory: Path, manifest: Manifest) -> None:
-    """Check the extracted bundle in `directory`. Raises BundleContent saying what does not fit."""
+def check_content(directory: Path, manifest: Manifest) -> Source:
+    """Check the extracted bundle in `directory` and return its model, opened.
+
+    Raises BundleContent saying what does not fit.
+    """
     try:
-        _check_model(directory / MODEL_FILE, manifest)
+        source = _check_model(directory / MODEL_FILE, manifest)
         _check_golden(Golden.load(directory / GOLDEN_FILE), manifest)
         _check_held_out(HeldOut.load(directory / HELD_OUT_FILE), manifest)
         profile = (directory / PROFILE_FILE).read_bytes()
@@ -38,17 +40,20 @@ def check_content(directory: Path, manifest: Manifest) -> None:
         raise
     except ApplianceError as error:
         raise _misfit(f"{error}") from error
+    return source
 
 
-def _check_model(path: Path, manifest: Manifest) -> None:
+def _check_model(path: Path, manifest: Manifest) -> Source:
     """The model passes the checks of pack and has the interfaces that the manifest names."""
     if manifest.engine.batch_max > BATCH_LIMIT:
         raise _misfit(f"batch_max is {manifest.engine.batch_max}, over {BATCH_LIMIT}")
-    engine = interface_of(open_source(path), manifest.engine.batch_max)
+    source = open_sealed(path)
+    engine = interface_of(source, manifest.engine.batch_max, axes_of(manifest.engine))
     if engine != manifest.engine:
         raise _misfit("the model has another interface than its manifest says")
     if served_interface(manifest.recipe, engine) != manifest.served:
         raise _misfit("recipe and model make another served interface than the manifest says")
+    return source
 
 
 def _check_golden(golden: Golden, manifest: Manifest) -> None:
@@ -59,11 +64,9 @@ def _check_golden(golden: Golden, manifest: Manifest) -> None:
 
 
 def _check_held_out(held_out: HeldOut, manifest: Manifest) -> None:
-    rows = _check_rows("held-out rows", held_out.inputs, manifest.served.inputs)
-    labels = held_out.labels
-    if labels is not None and (labels.dtype != np.int64 or labels.shape != (rows,)):
-        raise _misfit(f"the labels are {labels.dtype} {list(labels.shape)}, not int64 [{rows}]")
-    check_acceptance(manifest.acceptance, manifest.engine, labels)
+    _check_rows("held-out rows", held_out.inputs, manifest.served.inputs)
+    check_acceptance(manifest.acceptance, manifest.engine, held_out.truth)
+    check_disturbances(manifest.disturbances, manifest.recipe, manifest.engine, manifest.acceptance)
 
 
 def _check_rows(what: str, arrays: Mapping[str, Array], specs: tuple[TensorSpec, ...]) -> int:

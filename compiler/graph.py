@@ -1,125 +1,134 @@
 """What goes into a model and what comes out, read from its graph.
 
-Knows: ONNX types and shapes, how a batch axis is recognised. Rules: a batch axis is a first axis of open
-length on every input and output; nothing is guessed beyond that. Leaves to others: whether the model
-really keeps rows apart (`reference` and `proof` run it).
+Knows: how a graph's edges become the engine's interface, and how the spec's axes are matched to them.
+Rules: nothing is guessed; a range names an axis that is there and open. Leaves to others: types and shapes
+(`edges`), the batch axis (`batching`), whether the model really keeps rows apart (`reference`, `proof`).
 """
 
-from collections.abc import Iterator
+import difflib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
-import onnx
-from onnx import TensorProto
+from appliance.errors import SpecError
+from appliance.tensors import AxisRange, Interface, TensorSpec
+from compiler.batching import HardCoded, batch_note, hard_coded, rows_of
+from compiler.edges import Computed, Edge, axis_table, computed, edges_of
+from compiler.inference import inferred
+from compiler.source import Source
 
-from appliance.errors import SourceUnsupported, SpecError
-from appliance.tensors import DataType, Interface, TensorSpec
-from compiler.source import Source, inner_graphs
-from compiler.spec import BATCH_MAX
+__all__ = [
+    "Computed",
+    "Edges",
+    "axes_of",
+    "computed_tensors",
+    "edges",
+    "graph_notes",
+    "interface_of",
+]
 
-_OF_SHAPES = ("Shape", "Size")  # operators that read no values
-_DATATYPES: dict[int, DataType] = {
-    TensorProto.BOOL: DataType.BOOL,
-    TensorProto.UINT8: DataType.UINT8,
-    TensorProto.UINT16: DataType.UINT16,
-    TensorProto.UINT32: DataType.UINT32,
-    TensorProto.UINT64: DataType.UINT64,
-    TensorProto.INT8: DataType.INT8,
-    TensorProto.INT16: DataType.INT16,
-    TensorProto.INT32: DataType.INT32,
-    TensorProto.INT64: DataType.INT64,
-    TensorProto.FLOAT16: DataType.FP16,
-    TensorProto.FLOAT: DataType.FP32,
-    TensorProto.DOUBLE: DataType.FP64,
-}
+NO_AXES: Mapping[str, AxisRange] = {}
 
 
-def interface_of(source: Source, batch_max: int | None) -> Interface:
-    """The engine's interface; `batch_max` as in the spec, None for the default.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edges:
+    """What a graph takes and gives, axis by axis, and the nodes that write down the batch's length."""
+
+    inputs: tuple[Edge, ...]
+    outputs: tuple[Edge, ...]
+    hard_coded: tuple[HardCoded, ...]
+
+    @property
+    def all(self) -> tuple[Edge, ...]:
+        """Inputs, then outputs."""
+        return self.inputs + self.outputs
+
+
+def edges(source: Source) -> Edges:
+    """The edges of `source`. Raises SourceUnsupported naming what is not served."""
+    graph = inferred(source.model)
+    inputs, outputs = edges_of(graph)
+    return Edges(inputs=tuple(inputs), outputs=tuple(outputs), hard_coded=tuple(hard_coded(graph)))
+
+
+def interface_of(
+    source: Source, batch_max: int | None, axes: Mapping[str, AxisRange] = NO_AXES
+) -> Interface:
+    """The engine's interface; `batch_max` as in the spec, None for the default; `axes` as in the spec.
 
     Raises SourceUnsupported naming a tensor of a type or shape that is not served, SpecError when rows
-    are asked for that the graph cannot take.
+    are asked for that the graph cannot take, or a range is given for an axis that it does not have.
     """
-    graph = onnx.shape_inference.infer_shapes(source.model).graph
-    constants = {tensor.name for tensor in graph.initializer}
-    inputs = [_spec(info) for info in graph.input if info.name not in constants]
-    outputs = [_spec(info) for info in graph.output]
-    if not inputs:
-        raise SourceUnsupported(
-            "the model takes no input", remedy="give the graph at least one input"
-        )
-    rows = _rows(inputs + outputs, batch_max)
+    graph = inferred(source.model)
+    inputs, outputs = edges_of(graph)
+    rows = rows_of(inputs + outputs, batch_max, hard_coded(graph))
+    _check_axes(inputs, axes, batched=rows > 0)
     return Interface(
-        inputs=tuple(_unbatched(spec) if rows else spec for spec in inputs),
-        outputs=tuple(_unbatched(spec) if rows else spec for spec in outputs),
+        inputs=tuple(_spec(edge, axes, batched=rows > 0) for edge in inputs),
+        outputs=tuple(_spec(edge, NO_AXES, batched=rows > 0) for edge in outputs),
         batch_max=rows,
     )
 
 
-def computed_tensors(source: Source) -> Iterator[tuple[str, DataType | None]]:
-    """Every tensor computed from the inputs' values, also inside subgraphs, with its datatype.
-
-    The datatype is None where type inference does not tell it. What is computed from shapes and
-    constants alone is left out; a node with subgraphs counts as computing from values.
-    """
-    graph = onnx.shape_inference.infer_shapes(source.model).graph
-    constants = {tensor.name for tensor in graph.initializer}
-    yield from _computed(graph, {info.name for info in graph.input} - constants)
-
-
-def _computed(graph: onnx.GraphProto, values: set[str]) -> Iterator[tuple[str, DataType | None]]:
-    """The tensors of `graph` that depend on `values`, to which they are added."""
-    types = {
-        info.name: _DATATYPES.get(info.type.tensor_type.elem_type)
-        for info in (*graph.value_info, *graph.output)
+def axes_of(interface: Interface) -> dict[str, AxisRange]:
+    """The ranges of an interface's inputs, as `interface_of` takes them: by "TENSOR.NUMBER"."""
+    first = 1 if interface.batch_max else 0
+    return {
+        f"{spec.name}.{at}": given
+        for spec in interface.inputs
+        for at, given in enumerate(spec.ranges, first)
+        if given is not None
     }
-    for node in graph.node:
-        inner = list(inner_graphs(node))
-        for subgraph in inner:
-            yield from _computed(subgraph, values | {info.name for info in subgraph.input})
-        from_values = node.op_type not in _OF_SHAPES and not values.isdisjoint(node.input)
-        if from_values or inner:
-            values.update(node.output)
-            yield from ((name, types.get(name)) for name in node.output if name)
 
 
-def _rows(specs: list[TensorSpec], batch_max: int | None) -> int:
-    fixed = [spec for spec in specs if not spec.shape or spec.shape[0] != -1]
-    if not fixed:
-        return BATCH_MAX if batch_max is None else batch_max
-    if batch_max:
-        told = ", ".join(f"'{spec.name}' {list(spec.shape)}" for spec in fixed)
-        raise SpecError(
-            f"batch_max is {batch_max}, but the first axis is not open on {told}",
-            remedy="export the model with a dynamic first axis on every input and output, "
-            "or leave batch_max out to serve one request at a time",
-        )
-    return 0
+def graph_notes(source: Source, batch_max: int | None) -> tuple[str, ...]:
+    """What the engineer should know of how `source` will be served, in sentences without full stops."""
+    found = edges(source)
+    note = batch_note(found.all, batch_max, found.hard_coded)
+    return (*source.notes, *((note,) if note else ()))
 
 
-def _unbatched(spec: TensorSpec) -> TensorSpec:
-    return TensorSpec(name=spec.name, datatype=spec.datatype, shape=spec.shape[1:])
+def computed_tensors(source: Source) -> Iterator[Computed]:
+    """Every tensor computed from the inputs' values; see `compiler.edges.computed`."""
+    yield from computed(inferred(source.model))
 
 
-def _spec(info: onnx.ValueInfoProto) -> TensorSpec:
-    """The spec with every axis, -1 for an open one."""
-    if info.type.WhichOneof("value") != "tensor_type":
-        raise _unsupported(
-            info, "is not a tensor", "export it as a tensor (scikit-learn: zipmap=False)"
-        )
-    tensor = info.type.tensor_type
-    datatype = _DATATYPES.get(tensor.elem_type)
-    if datatype is None:
-        name = TensorProto.DataType.Name(tensor.elem_type)
-        raise _unsupported(info, f"is of type {name}", "cast it to FLOAT at the edge of the graph")
-    if not tensor.HasField("shape"):
-        raise _unsupported(info, "has no known number of axes", "export it with a shape")
+def _spec(edge: Edge, axes: Mapping[str, AxisRange], *, batched: bool) -> TensorSpec:
+    first = 1 if batched else 0
+    ranges = tuple(
+        next((axes[name] for name in _names(edge, at) if name in axes), None)
+        for at in range(first, len(edge.axes))
+    )
     return TensorSpec(
-        name=info.name,
-        datatype=datatype,
-        shape=tuple(
-            axis.dim_value if axis.HasField("dim_value") else -1 for axis in tensor.shape.dim
-        ),
+        name=edge.name,
+        datatype=edge.datatype,
+        shape=edge.shape[first:],
+        ranges=ranges if any(ranges) else (),
     )
 
 
-def _unsupported(info: onnx.ValueInfoProto, why: str, remedy: str) -> SourceUnsupported:
-    return SourceUnsupported(f"tensor '{info.name}' {why}", remedy=remedy)
+def _names(edge: Edge, at: int) -> Iterator[str]:
+    """What the spec may call the axis `at`, which is open: its own name, or TENSOR.NUMBER."""
+    axis = edge.axes[at]
+    if isinstance(axis, int):
+        return
+    if axis is not None:
+        yield axis
+    yield f"{edge.name}.{at}"
+
+
+def _check_axes(inputs: list[Edge], axes: Mapping[str, AxisRange], *, batched: bool) -> None:
+    """Refuse a name in `axes` that stands for no open axis of an input, or for the batch."""
+    named = {name for edge in inputs for at in range(len(edge.axes)) for name in _names(edge, at)}
+    rows = {name for edge in inputs for name in _names(edge, 0)} if batched else set[str]()
+    for name in axes:
+        if name in rows:
+            raise SpecError(
+                f"{axis_table(name)} is the batch axis", remedy="limit it with batch_max instead"
+            )
+        if name not in named:
+            near = difflib.get_close_matches(name, sorted(named - rows), n=1)
+            known = sorted(named - rows) or "no open axis"
+            raise SpecError(
+                f"{axis_table(name)}: no input has an open axis of this name; there is {known}",
+                remedy=f"did you mean '{near[0]}'?" if near else "remove it or correct the name",
+            )

@@ -14,7 +14,14 @@ from typing import Any, BinaryIO
 
 from appliance.bundle import extract, open_bundle, verified_manifest
 from appliance.errors import BundleContent
-from appliance.manifest import GOLDEN_FILE, HELD_OUT_FILE, MODEL_FILE, PROFILE_FILE, Manifest
+from appliance.manifest import (
+    CALIBRATION_FILE,
+    GOLDEN_FILE,
+    HELD_OUT_FILE,
+    MODEL_FILE,
+    PROFILE_FILE,
+    Manifest,
+)
 from appliance.signing import PublicKey
 
 BUNDLE_FILES = {MODEL_FILE, GOLDEN_FILE, HELD_OUT_FILE, PROFILE_FILE}
@@ -65,8 +72,9 @@ def take_in(path: Path, trusted: Mapping[bytes, PublicKey], directory: Path) -> 
 
 def _check_names(manifest: Manifest) -> None:
     names = {item.name for item in manifest.files}
-    if names != BUNDLE_FILES:
+    wanted = BUNDLE_FILES | ({CALIBRATION_FILE} if manifest.calibration is not None else set())
+    if names != wanted:
         raise BundleContent(
-            f"the bundle holds {sorted(names)}, not {sorted(BUNDLE_FILES)}",
+            f"the bundle holds {sorted(names)}, not {sorted(wanted)}",
             remedy="pack it again with this release",
         )

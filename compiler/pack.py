@@ -1,43 +1,61 @@
 """Model and spec to a bundle.
 
-Knows: what a bundle is made of and in which order it is checked. Rules: equal inputs and key give equal
-bytes; nothing is written until the reference itself reached the acceptance thresholds. Leaves to others:
-the file's layout (`appliance.bundle`) and engines (`build`).
+Knows: what a bundle is made of, and who may do what: a child touches the model, this process holds the
+key. Rules: equal inputs and key give equal bytes; what is signed is said by the spec, the files and the
+interface that the child found, nothing else; nothing is written until all is checked. Leaves to others:
+sealing the model (`packing`), the file's layout (`appliance.bundle`), engines (`build`).
 """
 
-import hashlib
-from collections.abc import Iterable, Mapping
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
+import msgspec
+
 from appliance.bundle import MANIFEST_BYTES_MAX, entry, write_bundle
-from appliance.errors import ConfigError, SpecError
+from appliance.config import BuildConfig, Config
+from appliance.errors import BuildCrashed, ConfigError, SpecError
+from appliance.files import open_regular
 from appliance.fitting import served_interface
-from appliance.manifest import GOLDEN_FILE, HELD_OUT_FILE, MODEL_FILE, PROFILE_FILE, Manifest
+from appliance.manifest import (
+    CALIBRATION_FILE,
+    GOLDEN_FILE,
+    HELD_OUT_FILE,
+    MODEL_FILE,
+    PROFILE_FILE,
+    Manifest,
+    Precision,
+)
 from appliance.proof import Reached
-from appliance.recipe import Recipe
 from appliance.signing import SigningKey
+from appliance.staging import staging
 from appliance.tables import canonical_json, from_json
-from appliance.tensors import Interface
-from compiler.acceptance import check_acceptance
-from compiler.graph import interface_of
+from compiler.acts import Seal
+from compiler.child import Confined, Here, Places, kernel_cache
+from compiler.found import Sealed
 from compiler.progress import Progress, Silent
-from compiler.reference import Reference
-from compiler.samples import Rows, raw_specs, read_rows
-from compiler.sealing import Sealing
-from compiler.source import open_source
 from compiler.spec import Spec, read_spec
+
+_BESIDE_MAX = 1000  # files beside the model
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Packed:
-    """A written bundle: its SHA-256, its signer's key id (None: unsigned), what the reference reached."""
+    """A written bundle: its SHA-256, its signer's key id (None: unsigned), what the reference reached.
+
+    `notes` tell what was made of the model, `warnings` which fences this machine could not raise.
+    """
 
     path: Path
     sha256: str
     signer: str | None
     manifest: Manifest
     reached: tuple[Reached, ...]
+    notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def pack(
@@ -46,41 +64,52 @@ def pack(
     path: Path,
     *,
     key: SigningKey | None,
+    precision: str | None = None,
     progress: Progress | None = None,
+    config: Config | None = None,
+    in_process: bool = False,
 ) -> Packed:
     """Write the bundle of the ONNX file `model` and the spec at `spec_path` to `path`.
 
-    Raises ConfigError, SourceError, SpecError, RecipeError, ThresholdMissed or StateError; then nothing
-    was written.
+    The model is touched by a child process within the bounds of `config`, and in its state directory's
+    workplace; without one, in the system's temporary directory. `in_process` does without the child.
+    `precision` overrides the spec's. Raises ConfigError, SourceError, SpecError, RecipeError, ThresholdMissed, BuildError or StateError;
+    then nothing was written.
     """
     progress = progress or Silent()
-    progress.stage("opening the model")
-    spec = read_spec(spec_path)
-    data = (spec_path.parent / name for name in (spec.data.sample, spec.data.held_out))
+    spec = _read_spec(spec_path, precision)
+    data = [spec_path.parent / name for name in (spec.data.sample, spec.data.held_out)]
     refuse_overwriting(path, (model, spec_path, *data))
-    source = open_source(model)
-    engine = interface_of(source, spec.model.batch_max)
-    recipe = spec.full_recipe()
-    served = served_interface(recipe, engine)
-    sample, held_out = _read_data(spec, spec_path.parent, recipe, engine)
-
-    sealing = Sealing(Reference(source, recipe, engine), recipe, engine, progress)
-    golden, layout = sealing.golden(sample, spec.data.golden_rows, spec.tolerance.fp32)
-    sealed, profile, values = sealing.held_out(held_out, layout, spec.acceptance)
-
-    progress.stage("writing the bundle")
-    contents = {
-        MODEL_FILE: source.data,
-        GOLDEN_FILE: golden.to_bytes(),
-        HELD_OUT_FILE: sealed.to_bytes(),
-        PROFILE_FILE: canonical_json(profile),
-    }
-    manifest = _manifest(spec, served, engine, contents, sample.sha256())
+    doer = Here() if in_process else Confined(bounds=config.build if config else BuildConfig())
+    with _workplace(config) as directory:
+        act = Seal(
+            model=str(model),
+            spec=spec,
+            data=str(spec_path.parent),
+            directory=str(directory),
+        )
+        places = Places(
+            scratch=directory,
+            readable=(*_beside(model), *data),
+            listable=(model.absolute().parent,),
+            writable=kernel_cache(),
+        )
+        ended = doer.do(act, places, progress)
+        progress.stage("writing the bundle")
+        contents = _contents(directory, ended.result)
+    manifest = _manifest(spec, ended.result, contents)
     _check_readable(manifest)
     digest = write_bundle(path, manifest, contents, key)
     progress.step()
-    signer = None if key is None else key.public.key_id
-    return Packed(path=path, sha256=digest, signer=signer, manifest=manifest, reached=values)
+    return Packed(
+        path=path,
+        sha256=digest,
+        signer=None if key is None else key.public.key_id,
+        manifest=manifest,
+        reached=ended.result.reached,
+        notes=ended.result.notes,
+        warnings=ended.missing,
+    )
 
 
 def refuse_overwriting(path: Path, inputs: Iterable[Path]) -> None:
@@ -92,43 +121,83 @@ def refuse_overwriting(path: Path, inputs: Iterable[Path]) -> None:
         )
 
 
-def _read_data(spec: Spec, directory: Path, recipe: Recipe, engine: Interface) -> tuple[Rows, Rows]:
-    """The sample and the held-out rows. Raises SpecError when they do not fit spec and model."""
-    specs = raw_specs(recipe, engine)
-    sample = read_rows(directory / spec.data.sample, specs)
-    held_out = read_rows(directory / spec.data.held_out, specs)
-    if sample.count < spec.data.golden_rows:
+def _read_spec(path: Path, precision: str | None) -> Spec:
+    """The spec, in another `precision` if one is given, if it can be sealed. Raises SpecError."""
+    spec = read_spec(path)
+    if precision is not None:
+        known = [str(item) for item in Precision]
+        if precision not in known:
+            raise SpecError(
+                f"there is no precision '{precision}'", remedy=f"use one of {', '.join(known)}"
+            )
+        model = msgspec.structs.replace(spec.model, precision=Precision(precision))
+        spec = msgspec.structs.replace(spec, model=model)
+    if from_json(canonical_json(spec), Spec, SpecError, where=str(path)) != spec:
         raise SpecError(
-            f"the sample has {sample.count} rows, golden_rows is {spec.data.golden_rows}",
-            remedy="give a larger sample or fewer golden rows",
+            f"{path} does not read back as it was written", remedy="use finite numbers in it"
         )
-    check_acceptance(spec.acceptance, engine, held_out.labels)
-    return sample, held_out
+    return spec
 
 
-def _manifest(
-    spec: Spec,
-    served: Interface,
-    engine: Interface,
-    contents: Mapping[str, bytes],
-    sample_sha256: str,
-) -> Manifest:
+@contextmanager
+def _workplace(config: Config | None) -> Iterator[Path]:
+    """A private directory, removed at the end."""
+    if config is None:
+        with tempfile.TemporaryDirectory(prefix="holdfast-pack-") as directory:
+            yield Path(directory)
+    else:
+        with staging(config.state.work) as directory:
+            yield directory
+
+
+def _beside(model: Path) -> Iterator[Path]:
+    """The model, and what lies beside it where its tensors may be kept; no hidden files and no keys."""
+    yield model
+    if not model.is_file():
+        return
+    for path in islice(sorted(model.absolute().parent.iterdir()), _BESIDE_MAX):
+        keys = [path] if path.suffix == ".pem" else path.glob("*.pem") if path.is_dir() else []
+        if not path.name.startswith(".") and not any(keys):
+            yield path
+
+
+def _contents(directory: Path, sealed: Sealed) -> dict[str, bytes]:
+    """The bundle's files as the child left them. Raises BuildCrashed when one is missing."""
+    names = [MODEL_FILE, GOLDEN_FILE, HELD_OUT_FILE, PROFILE_FILE]
+    if sealed.calibration is not None:
+        names.append(CALIBRATION_FILE)
+    try:
+        return {name: _read(directory / name) for name in names}
+    except OSError as error:
+        raise BuildCrashed(
+            f"sealing ended without {error.filename}", remedy="pack the model again"
+        ) from error
+
+
+def _read(path: Path) -> bytes:
+    with open_regular(path) as file:
+        return file.read()
+
+
+def _manifest(spec: Spec, sealed: Sealed, contents: Mapping[str, bytes]) -> Manifest:
+    recipe = spec.full_recipe()
     return Manifest(
         model=spec.model.name,
         release_notes=spec.model.release_notes,
-        served=served,
-        engine=engine,
-        recipe=spec.full_recipe(),
+        served=served_interface(recipe, sealed.engine),
+        engine=sealed.engine,
+        recipe=recipe,
         precision=spec.model.precision,
         tolerances=spec.tolerance,
         acceptance=spec.acceptance,
         limits=spec.limits,
         disturbances=spec.robustness,
-        calibration=None,
+        calibration=sealed.calibration,
         fallback=spec.model.fallback,
+        interface_changes=spec.model.interface_changes,
         provenance=spec.provenance,
-        source_sha256=hashlib.sha256(contents[MODEL_FILE]).hexdigest(),
-        sample_sha256=sample_sha256,
+        source_sha256=sealed.source_sha256,
+        sample_sha256=sealed.sample_sha256,
         files=tuple(entry(name, data) for name, data in contents.items()),
     )
 

@@ -1,42 +1,79 @@
-"""Proof: an engine against the reference and the agreed thresholds, by the code that serves.
+"""Proof: an engine against the reference and what was agreed, by the code that serves.
 
-Knows: what must hold before a version is filed. Rules: golden vectors at one row and at a full batch,
-then the acceptance thresholds on the held-out rows, all through `runtime.servable`. Leaves to others:
-the metrics (`acceptance`) and what becomes of a failure (`build`).
+Knows: what must hold before a version is filed, and in which order it is looked at: golden rows, memory,
+thresholds, gated disturbances. Rules: everything runs through `runtime.servable`. Leaves to others: the
+comparison (`comparison`), the metrics (`acceptance`), disturbing rows (`robustness`), latency (`choice`),
+what becomes of a failure (`candidates`).
 """
 
 from pathlib import Path
 
-import numpy as np
+import msgspec
 
-from appliance.errors import ApplianceError
-from appliance.manifest import HELD_OUT_FILE, Manifest
+from appliance.errors import LimitMissed
+from appliance.manifest import HELD_OUT_FILE, Manifest, Precision
 from appliance.proof import Proof, Reached
-from appliance.tensors import Array
 from compiler.acceptance import reached
+from compiler.comparison import compare, worst_of
 from compiler.held_out import HeldOut
+from compiler.lengths import golden_at_lengths
 from compiler.progress import Progress
+from compiler.robustness import check_drops, chosen_disturbances, disturbed
+from compiler.running import engine_outputs, served_outputs
 from runtime.servable import Servable, golden_of
 
+__all__ = ["complete", "prove", "served_outputs"]
 
-def prove(servable: Servable, directory: Path, manifest: Manifest, progress: Progress) -> Proof:
-    """Prove the servable of an extracted bundle in `directory`; a step is a held-out row.
 
-    Raises GoldenMissed, ThresholdMissed, or EngineError when the engine fails on rows it must serve.
+def prove(
+    servable: Servable,
+    directory: Path,
+    manifest: Manifest,
+    precision: Precision,
+    progress: Progress,
+    *,
+    memory_bytes: int | None = None,
+) -> Proof:
+    """Prove the warm servable of an extracted bundle in `directory`, whose engine is of `precision`.
+
+    memory_bytes: what assembling and warming it added to this process's memory; None: not known.
+    Raises GoldenMissed, LimitMissed, ThresholdMissed, or EngineError when the engine fails on rows it
+    must serve.
     """
     golden = golden_of(directory)
+    _check_memory(memory_bytes, manifest)
+    found = [compare(servable, golden, manifest, precision, progress)]
+    for lengths, other in golden_at_lengths(golden, directory, manifest):
+        found.append(compare(servable, other, manifest, precision, progress, lengths=lengths))
+    compared = worst_of(found)
     held_out = HeldOut.load(directory / HELD_OUT_FILE)
-    progress.stage("proving", held_out.rows)
-    error = servable.prove(golden, manifest)
+    values = _thresholds(servable, held_out, manifest, progress)
+    gated = chosen_disturbances(manifest, gated=True)
+    passes = disturbed(servable, held_out, manifest, gated, progress)
+    check_drops(passes)
     return Proof(
         golden_rows=golden.rows,
-        error_max=error,
-        outputs=(),
-        buckets=(),
-        disturbed=(),
-        memory_bytes=None,
-        reached=_thresholds(servable, held_out, manifest, progress),
+        error_max=compared.error_max,
+        error_p99=compared.error_p99,
+        outputs=compared.outputs,
+        buckets=compared.buckets,
+        reached=values,
+        disturbed=passes,
+        memory_bytes=memory_bytes,
     )
+
+
+def complete(
+    servable: Servable, directory: Path, manifest: Manifest, proof: Proof, progress: Progress
+) -> Proof:
+    """`proof` with the disturbances that are only reported: for the engine that is kept.
+
+    Raises EngineError when the engine fails on such rows.
+    """
+    held_out = HeldOut.load(directory / HELD_OUT_FILE)
+    reported = chosen_disturbances(manifest, gated=False)
+    passes = disturbed(servable, held_out, manifest, reported, progress)
+    return msgspec.structs.replace(proof, disturbed=(*proof.disturbed, *passes))
 
 
 def _thresholds(
@@ -46,23 +83,16 @@ def _thresholds(
     wanted = {item.output for item in manifest.acceptance}
     if not wanted:
         return ()
-    batch_max = manifest.engine.batch_max
-    parts: list[dict[str, Array]] = []
-    for start in range(0, held_out.rows, batch_max or 1):
-        rows = slice(start, start + (batch_max or 1))
-        inputs = {name: array[rows] for name, array in held_out.inputs.items()}
-        outputs = served_outputs(
-            servable, inputs if batch_max else {n: a[0] for n, a in inputs.items()}
+    progress.stage("running the held-out rows", held_out.rows)
+    requests = held_out.requests(manifest.served.batch_max)
+    outputs = engine_outputs(servable, requests, wanted, progress)
+    return reached(manifest.acceptance, outputs, held_out.truth)
+
+
+def _check_memory(found: int | None, manifest: Manifest) -> None:
+    allowed = manifest.limits.memory_bytes_max
+    if allowed is not None and found is not None and found > allowed:
+        raise LimitMissed(
+            f"loading and warming the engine takes {found} bytes of memory, over {allowed}",
+            remedy="raise memory_bytes_max in the spec's [limits], or give a smaller model or batch_max",
         )
-        parts.append({name: outputs[name] if batch_max else outputs[name][None] for name in wanted})
-        progress.step(batch_max or 1)
-    joined = {name: np.concatenate([part[name] for part in parts]) for name in wanted}
-    return reached(manifest.acceptance, joined, held_out.labels)
-
-
-def served_outputs(servable: Servable, inputs: dict[str, Array]) -> dict[str, Array]:
-    """The served outputs of one request; raises the error that the request would get."""
-    answer = servable.run([inputs])[0]
-    if isinstance(answer, ApplianceError):
-        raise answer
-    return answer.outputs

@@ -1,23 +1,34 @@
 """The reference: the model as it was received, run in fp32 without any optimisation.
 
-Knows: how raw rows become engine inputs and reference outputs. Rules: ONNX Runtime on one thread, no graph
-rewritten, so that equal rows give equal bytes. Leaves to others: what is made of the outputs (`pack`).
+Knows: how raw rows become engine inputs and reference outputs. Rules: ONNX Runtime on one thread, nothing
+optimised, so that equal rows give equal bytes; a model that was rewritten to be sealed is compared with the
+one received. Leaves to others: what is made of the outputs (`sealing`).
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
-import msgspec
 import numpy as np
 
-from appliance.errors import EngineError, SourceUnsupported
-from appliance.fitting import served_interface
-from appliance.golden import rows_fit
-from appliance.recipe import Accepts, Recipe
-from appliance.tensors import Array, Interface
+from appliance.errors import (
+    EngineError,
+    GoldenMissed,
+    RequestError,
+    SourceUnsupported,
+    SpecError,
+)
+from appliance.fitting import from_raw, served_interface
+from appliance.golden import Golden, check_golden, rows_fit
+from appliance.manifest import Tolerance
+from appliance.recipe import Recipe
+from appliance.tensors import Array, Interface, blank, shapes_to_try
+from compiler.batching import NAMED_MAX
+from compiler.graph import edges
 from compiler.samples import Rows
 from compiler.source import Source
 from runtime.engines.libraries import onnxruntime
+from runtime.engines.loading import library_text
 from runtime.engines.onnxruntime_cpu import OnnxRuntimeEngine, session_options
 from runtime.kernels.chain import Chain
 
@@ -35,21 +46,68 @@ class Reference:
 
     def __init__(self, source: Source, recipe: Recipe, engine: Interface) -> None:
         """Open the model. Raises SourceUnsupported when ONNX Runtime does not run it."""
-        from_raw = _from_raw(recipe)
-        served = served_interface(from_raw, engine)
-        self._chain = Chain(from_raw, served=served, engine=engine)
+        of_rows = from_raw(recipe)
+        served = served_interface(of_rows, engine)
+        self._chain = Chain(of_rows, served=served, engine=engine)
+        self._source = source
         self._engine = _open(source, engine)
 
     def calls(self, rows: Rows) -> Iterator[Call]:
         """Run all rows in order: `batch_max` a call, or one without a batch axis.
 
-        Raises SourceUnsupported when the model fails on them or gives other shapes than it declares.
+        Raises SourceUnsupported when the model fails on them or gives other shapes than it declares,
+        SpecError when the recipe does not take them.
         """
         return self._calls(rows, self._engine.interface.batch_max or 1)
 
     def calls_alone(self, rows: Rows) -> Iterator[Call]:
         """Run all rows in order, each in a call of its own; raises as `calls`."""
         return self._calls(rows, 1)
+
+    def check_rewritten(self, rows: Rows, tolerance: Tolerance) -> None:
+        """Compare the model that is sealed, in batches, with the one received, row by row.
+
+        Raises SourceUnsupported when an answer is another one; there is nothing to do where nothing was
+        rewritten.
+        """
+        if self._source.received is None:
+            return
+        received = OnnxRuntimeEngine(_session(self._source.received), self._engine.interface)
+        for call in self.calls(rows):
+            try:
+                alone = [received.run(row) for row in self._rows_apart(call.prepared)]
+                outputs = {name: self._join([row[name] for row in alone]) for name in call.outputs}
+                check_golden(
+                    self._with_rows(call.outputs),
+                    Golden(inputs=call.prepared, outputs=outputs),
+                    tolerance,
+                )
+            except (EngineError, GoldenMissed) as error:
+                raise SourceUnsupported(
+                    "the model does not answer as it was received once it is rewritten to be sealed: "
+                    f"{error}{self._culprits()}",
+                    remedy="leave open_batch out, or export the model with a dynamic first axis and "
+                    "without functions",
+                ) from error
+
+    def check_lengths(self) -> None:
+        """Run the model at the ends of its axes' ranges. Raises SourceUnsupported naming the lengths."""
+        interface = self._engine.interface
+        for shapes in shapes_to_try(interface):
+            rows = (1,) if interface.batch_max else ()
+            inputs = {
+                spec.name: blank((*rows, *shapes[spec.name]), spec.datatype)
+                for spec in interface.inputs
+            }
+            told = ", ".join(f"'{name}' {list(shape)}" for name, shape in shapes.items())
+            try:
+                outputs = self._engine.run(inputs)
+            except EngineError as error:
+                raise SourceUnsupported(
+                    f"the model fails at {told}, within [model.axes]: {error}",
+                    remedy="narrow the range, or set its step to what the model needs",
+                ) from error
+            self._check_outputs(outputs, 1)
 
     def joined(self, calls: Iterator[Call]) -> Call:
         """Many calls as one, rows in front also for a model without a batch axis."""
@@ -65,24 +123,65 @@ class Reference:
         batched = self._engine.interface.batch_max > 0
         for start in range(0, rows.count, rows_max):
             part = rows.part(slice(start, start + rows_max)).inputs
-            yield self._call(part if batched else {n: a[0] for n, a in part.items()})
+            yield self._call(part if batched else {n: a[0, ...] for n, a in part.items()})
 
     def _call(self, inputs: dict[str, Array]) -> Call:
-        shapes = self._chain.prepared_shape(inputs)
-        prepared = {
-            spec.name: np.empty(shapes[spec.name], spec.datatype.numpy)
-            for spec in self._engine.interface.inputs
-        }
-        self._chain.before(inputs, prepared)
         try:
+            shapes = self._chain.prepared_shape(inputs)
+            prepared = {
+                spec.name: np.empty(shapes[spec.name], spec.datatype.numpy)
+                for spec in self._engine.interface.inputs
+            }
+            self._chain.before(inputs, prepared)
             outputs = self._engine.run(prepared)
+        except RequestError as error:
+            raise SpecError(
+                f"a row of the data files is none that could be served: {error}",
+                remedy=error.remedy,
+            ) from error
         except EngineError as error:
             raise SourceUnsupported(
-                f"the model fails on the sample: {error}",
+                f"the model fails on the sample: {error}{self._culprits()}",
                 remedy="check the recipe and that the model runs on such rows",
             ) from error
-        _check_outputs(outputs, self._engine.interface, len(next(iter(prepared.values()))))
+        rows = len(next(iter(inputs.values()))) if self._engine.interface.batch_max else 1
+        self._check_outputs(outputs, rows)
         return Call(prepared=prepared, outputs=outputs)
+
+    def _rows_apart(self, prepared: dict[str, Array]) -> Iterator[dict[str, Array]]:
+        """Each row of a call as a call of its own."""
+        if not self._engine.interface.batch_max:
+            yield prepared
+            return
+        for at in range(len(next(iter(prepared.values())))):
+            yield {name: array[at : at + 1] for name, array in prepared.items()}
+
+    def _with_rows(self, outputs: dict[str, Array]) -> dict[str, Array]:
+        batched = self._engine.interface.batch_max > 0
+        return outputs if batched else {name: array[None] for name, array in outputs.items()}
+
+    def _culprits(self) -> str:
+        """The nodes that may be why a batch does not go through, as the end of a message."""
+        found = edges(self._source).hard_coded if self._engine.interface.batch_max else ()
+        return f" ({'; '.join(map(str, found[:NAMED_MAX]))})" if found else ""
+
+    def _check_outputs(self, outputs: dict[str, Array], rows: int) -> None:
+        """What came out against what the graph declares; `rows` went in when there is a batch axis."""
+        interface = self._engine.interface
+        for spec in interface.outputs:
+            array = outputs[spec.name]
+            if interface.batch_max and array.shape[:1] != (rows,):
+                raise SourceUnsupported(
+                    f"output '{spec.name}' has shape {list(array.shape)} for {rows} rows: "
+                    f"its first axis does not follow the inputs'{self._culprits()}",
+                    remedy="set batch_max = 0 in the spec to serve one request at a time",
+                )
+            if not rows_fit(spec, array if interface.batch_max else array[None]):
+                raise SourceUnsupported(
+                    f"output '{spec.name}' is {array.dtype} {list(array.shape)}, the graph declares "
+                    f"{spec.datatype} {list(interface.wire_shape(spec))}",
+                    remedy="export the model with the shapes that it computes",
+                )
 
     def _join(self, arrays: list[Array]) -> Array:
         join = np.concatenate if self._engine.interface.batch_max else np.stack
@@ -95,40 +194,23 @@ class Reference:
             ) from error
 
 
-def _from_raw(recipe: Recipe) -> Recipe:
-    """The recipe for raw rows, also where clients send prepared tensors."""
-    inputs = tuple(msgspec.structs.replace(item, accepts=Accepts.RAW) for item in recipe.inputs)
-    return msgspec.structs.replace(recipe, inputs=inputs)
+def check_runs(source: Source) -> None:
+    """Raise SourceUnsupported when ONNX Runtime cannot open the model."""
+    _session(source.data)
 
 
 def _open(source: Source, interface: Interface) -> OnnxRuntimeEngine:
+    return OnnxRuntimeEngine(_session(source.data), interface)
+
+
+def _session(data: bytes) -> Any:
     library, options = onnxruntime(), session_options(1)
     options.graph_optimization_level = library.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.use_deterministic_compute = True
     try:
-        session = library.InferenceSession(source.data, options, providers=["CPUExecutionProvider"])
+        return library.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the library's errors share no base class
-        text = " ".join(str(error).split())[-300:]
         raise SourceUnsupported(
-            f"ONNX Runtime cannot run the model: {text}",
+            f"ONNX Runtime cannot run the model: {library_text(error)}",
             remedy="export it with operators and an opset that ONNX Runtime supports",
         ) from error
-    return OnnxRuntimeEngine(session, interface)
-
-
-def _check_outputs(outputs: dict[str, Array], interface: Interface, rows: int) -> None:
-    """What came out against what the graph declares; `rows` went in when there is a batch axis."""
-    for spec in interface.outputs:
-        array = outputs[spec.name]
-        if interface.batch_max and array.shape[:1] != (rows,):
-            raise SourceUnsupported(
-                f"output '{spec.name}' has shape {list(array.shape)} for {rows} rows: "
-                "its first axis does not follow the inputs'",
-                remedy="set batch_max = 0 in the spec to serve one request at a time",
-            )
-        if not rows_fit(spec, array if interface.batch_max else array[None]):
-            raise SourceUnsupported(
-                f"output '{spec.name}' is {array.dtype} {list(array.shape)}, the graph declares "
-                f"{spec.datatype} {list(interface.wire_shape(spec))}",
-                remedy="export the model with the shapes that it computes",
-            )

@@ -10,18 +10,22 @@ from collections.abc import Collection, Iterator, Mapping
 import numpy as np
 
 from appliance.errors import GoldenMissed, SourceUnsupported, SpecError
+from appliance.fitting import sent_specs
 from appliance.golden import Golden, check_golden
 from appliance.layout import VectorLayout
-from appliance.manifest import Acceptance, Tolerance
+from appliance.manifest import Acceptance, Precision, Tolerance
 from appliance.profiles import Profile, profile_from_vectors
 from appliance.proof import Reached
 from appliance.recipe import Accepts, Recipe
 from appliance.tensors import Array, Interface
 from compiler.acceptance import reached
 from compiler.held_out import HeldOut
+from compiler.precision.calibration import Ranges, calibrate
 from compiler.progress import Progress
 from compiler.reference import Call, Reference
 from compiler.samples import Rows
+from compiler.source import Source
+from compiler.spec import CalibrationTable
 from runtime.kernels.vector import DriftVector
 from runtime.kernels.vector_fit import fit_layout
 
@@ -66,10 +70,31 @@ class Sealing:
                 Call(prepared=_only(call.prepared, sent), outputs=_only(call.outputs, wanted))
             )
         joined = self._reference.joined(iter(kept))
-        values = reached(acceptance, joined.outputs, rows.labels)
+        values = reached(acceptance, joined.outputs, rows.truth)
         inputs = self._served_rows(rows.inputs, joined.prepared)
         profile = profile_from_vectors(layout, np.concatenate(vectors))
-        return HeldOut(inputs=inputs, labels=rows.labels), profile, values
+        return HeldOut(inputs=inputs, truth=rows.truth), profile, values
+
+    def calibration(
+        self, source: Source, sample: Rows, precision: Precision, table: CalibrationTable
+    ) -> Ranges | None:
+        """The ranges for int8, from the first rows of the sample as the engine takes them.
+
+        None when the `precision` asked for needs none or the model has nothing that int8 would compute.
+        Raises SpecError when int8 is asked for such a model; EngineBuild or SourceUnsupported, see `calibrate`.
+        """
+        if precision not in (Precision.INT8, Precision.AUTO):
+            return None
+        calls = self._calls("preparing the calibration rows", sample.part(slice(table.rows)))
+        prepared = self._reference.joined(calls).prepared
+        self._progress.stage("calibrating")
+        ranges = calibrate(source, prepared, table.method, batch_max=self._engine.batch_max)
+        if ranges is None and precision is Precision.INT8:
+            raise SpecError(
+                "the model has nothing that int8 would compute: no product or convolution",
+                remedy="set precision to fp32 or auto in the spec",
+            )
+        return ranges
 
     def _check_apart(self, rows: Rows, golden: Golden, tolerance: Tolerance) -> None:
         """Refuse a model that answers the golden rows otherwise alone than among others."""
@@ -101,10 +126,12 @@ class Sealing:
         self, raw: Mapping[str, Array], prepared: Mapping[str, Array]
     ) -> dict[str, Array]:
         """The rows under the names and in the form that clients send."""
-        sent = self._sent_prepared()
-        served = {name: prepared[name] for name in sent}
-        fed = {item.raw.name: item.feeds for item in self._recipe.inputs}
-        return served | {name: raw[name] for name, feeds in fed.items() if feeds not in sent}
+        as_they_are = self._sent_prepared()
+        return {
+            sent.name: prepared[spec.name] if spec.name in as_they_are else raw[sent.name]
+            for spec in self._engine.inputs
+            for sent in sent_specs(self._recipe.input_for(spec.name), spec)
+        }
 
 
 def _check_variety(golden: Rows) -> None:

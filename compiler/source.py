@@ -1,11 +1,13 @@
 """The ONNX file as received, opened within limits.
 
-Knows: what makes a file a model that this release takes. Rules: the file is hostile until it passed every
-check here; size first, then structure, then the checker, so that nothing deep or wide reaches a
-recursive parser; nothing outside the file is read. Leaves to others: what goes in and out (`graph`).
+Knows: what makes a file a model that this release takes, and the form in which one is sealed: a single file
+of standard operators. Rules: the file is hostile until it passed every check here; size first, then
+structure, then what tensors claim, then the checker, so that nothing deep, wide or boastful reaches a
+recursive parser; a sealed model is never rewritten again. Leaves to others: what goes in and out (`graph`).
 """
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,46 +16,104 @@ from google.protobuf.message import DecodeError
 
 from appliance.errors import SourceFormat, SourceLimit, SourceUnsupported
 from appliance.files import open_regular
+from compiler.bounds import Limits, check_bounds
+from compiler.declared import check_declared
+from compiler.deviations import check_deviations
+from compiler.external import external_tensors, fold_external, refuse_external
+from compiler.functions import inlined
+from compiler.walking import bodies_within, inner_graphs
+from compiler.zipmap import tensors_for_zipmaps
+
+__all__ = [
+    "DOMAINS",
+    "Limits",
+    "Source",
+    "check_validity",
+    "inner_graphs",
+    "open_sealed",
+    "open_source",
+    "opset_of",
+]
 
 OPSET_MIN = 9
+OPSET_MAX = 26  # of ONNX Runtime 1.31, which is the reference
+IR_VERSION_MAX = 13  # of the same
 DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml"})
 _EXPORT_AGAIN = "export the model to ONNX again and check it with onnx.checker"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """How large a model may be; nodes and tensors are counted over all subgraphs."""
-
-    bytes_max: int = (2 << 30) - 1  # what protobuf itself can hold
-    nodes_max: int = 100_000
-    tensors_max: int = 200_000
-    depth_max: int = 8
+_PACK_AGAIN = "pack the model again with this release"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """A checked model: the file's bytes, sealed as they are, and the parsed form."""
+    """A checked model: the bytes to be sealed, and the same model parsed.
+
+    `sha256` is of the files as they were received: the ONNX file's own digest, or, where it keeps tensors
+    in other files, that of the lines "DIGEST  NAME" of them all, the model first without a name; empty
+    for a model that was made here. `received` is the model before its nodes were rewritten, None where they
+    were not; both must compute the same. `notes` tell the engineer what was rewritten.
+    """
 
     data: bytes
     model: onnx.ModelProto
+    sha256: str = ""
+    received: bytes | None = None
+    notes: tuple[str, ...] = ()
 
 
 def open_source(path: Path, limits: Limits | None = None) -> Source:
-    """Read and check the model at `path`.
+    """Read and check the model at `path` and bring it into the form that is sealed.
 
-    Raises SourceFormat (not a valid ONNX model), SourceLimit, or SourceUnsupported (external data,
-    functions, other domains, opset below 9).
+    Tensors in other files beside it are folded in, functions of its own written out, final ZipMap nodes
+    taken off. Raises SourceFormat (not a valid ONNX model, or one that refers to what it may not),
+    SourceLimit, or SourceUnsupported (other domains, another opset, what ONNX Runtime computes wrongly).
     """
     limits = limits or Limits()
     data = _read(path, limits)
     model = _parse(data, path)
-    graphs = list(_graphs(model.graph, limits))
-    _check_sizes(graphs, limits)
-    _check_domains(model, graphs)
-    for graph in graphs:
-        _check_tensors(graph)
-    _check_validity(data, path)
-    return Source(data=data, model=model)
+    check_bounds(model, limits)
+    files = _fold(model, path, limits.bytes_max - len(data), limits)
+    check_declared(model, limits.depth_max)
+    _check_opset(model)
+    notes = [f"tensors were read from '{name}'" for name in sorted(files)]
+    notes += tensors_for_zipmaps(model)
+    received = _serialised(model, limits) if notes else data
+    sealed = _without_functions(model, received, path, limits)
+    _check_domains(sealed, limits)
+    if sealed is not model:
+        notes.append(f"{len(model.functions)} functions of the model's own were written out")
+    last = received if sealed is model else _serialised(sealed, limits)
+    check_validity(last, str(path), full=True)
+    check_deviations(sealed, limits.depth_max)
+    return Source(
+        data=last,
+        model=sealed,
+        sha256=_digest(data, files),
+        received=None if sealed is model else received,
+        notes=tuple(notes),
+    )
+
+
+def open_sealed(path: Path, limits: Limits | None = None) -> Source:
+    """Read and check a model out of a bundle, which is used as it is.
+
+    Raises as `open_source`, and SourceUnsupported when it is not in the form that is sealed: functions of
+    its own, or tensors in other files.
+    """
+    limits = limits or Limits()
+    data = _read(path, limits)
+    model = _parse(data, path)
+    check_bounds(model, limits)
+    refuse_external(external_tensors(model, limits.depth_max))
+    if model.functions:
+        raise SourceUnsupported(
+            f"the model defines {len(model.functions)} functions of its own", remedy=_PACK_AGAIN
+        )
+    check_declared(model, limits.depth_max)
+    _check_opset(model)
+    _check_domains(model, limits)
+    check_validity(data, str(path), full=True)
+    check_deviations(model, limits.depth_max)
+    return Source(data=data, model=model, sha256=_digest(data, {}))
 
 
 def _read(path: Path, limits: Limits) -> bytes:
@@ -82,55 +142,68 @@ def _parse(data: bytes, path: Path) -> onnx.ModelProto:
     return model
 
 
-def _graphs(graph: onnx.GraphProto, limits: Limits) -> Iterator[onnx.GraphProto]:
-    """The graph and every graph inside its nodes' attributes."""
-    level = [graph]
-    for _ in range(limits.depth_max):
-        yield from level
-        level = [inner for outer in level for node in outer.node for inner in inner_graphs(node)]
-    if level:
+def _fold(model: onnx.ModelProto, path: Path, room: int, limits: Limits) -> dict[str, str]:
+    """Fold tensors in other files into `model`; the files' digests by name."""
+    outside = list(external_tensors(model, limits.depth_max))
+    return fold_external(outside, path.parent, room) if outside else {}
+
+
+def _without_functions(
+    model: onnx.ModelProto, data: bytes, path: Path, limits: Limits
+) -> onnx.ModelProto:
+    """The model with its functions written out, itself when it has none."""
+    if not model.functions:
+        return model
+    # onnx.inliner believes what it is given; the checker knows functions that contradict themselves.
+    check_validity(data, str(path), full=False)
+    sealed = inlined(model, limits)
+    check_bounds(sealed, limits)
+    return sealed
+
+
+def _serialised(model: onnx.ModelProto, limits: Limits) -> bytes:
+    size = model.ByteSize()
+    if size > limits.bytes_max:
         raise SourceLimit(
-            f"subgraphs are nested deeper than {limits.depth_max}",
-            remedy="flatten the model's control flow",
+            f"the model has {size} bytes as one file, over {limits.bytes_max}",
+            remedy="use a smaller model",
         )
+    return model.SerializeToString(deterministic=True)
 
 
-def inner_graphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
-    """The subgraphs in a node's attributes: branches and loop bodies."""
-    for attribute in node.attribute:
-        if attribute.HasField("g"):
-            yield attribute.g
-        yield from attribute.graphs
+def _digest(data: bytes, files: Mapping[str, str]) -> str:
+    own = hashlib.sha256(data).hexdigest()
+    if not files:
+        return own
+    lines = [f"{own}  \n", *(f"{digest}  {name}\n" for name, digest in sorted(files.items()))]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def _check_sizes(graphs: list[onnx.GraphProto], limits: Limits) -> None:
-    nodes = sum(len(graph.node) for graph in graphs)
-    tensors = sum(len(graph.initializer) + len(graph.sparse_initializer) for graph in graphs)
-    for what, count, limit in (
-        ("nodes", nodes, limits.nodes_max),
-        ("initialisers", tensors, limits.tensors_max),
-    ):
-        if count > limit:
-            raise SourceLimit(f"the model has {count} {what}, over {limit}", remedy="simplify it")
+def opset_of(model: onnx.ModelProto) -> int | None:
+    """The version of the standard operators that the model uses, None when it uses none."""
+    versions = (item.version for item in model.opset_import if item.domain in ("", "ai.onnx"))
+    return max(versions, default=None)
 
 
-def _check_domains(model: onnx.ModelProto, graphs: list[onnx.GraphProto]) -> None:
-    opset = max(
-        (item.version for item in model.opset_import if item.domain in ("", "ai.onnx")),
-        default=None,
-    )
-    if opset is not None and opset < OPSET_MIN:
+def _check_opset(model: onnx.ModelProto) -> None:
+    opset = opset_of(model)
+    if opset is not None and not OPSET_MIN <= opset <= OPSET_MAX:
         raise SourceUnsupported(
-            f"the model uses opset {opset}", remedy=f"export it with opset {OPSET_MIN} or later"
+            f"the model uses opset {opset}, the engines read {OPSET_MIN} to {OPSET_MAX}",
+            remedy=f"export it with an opset from {OPSET_MIN} to {OPSET_MAX}",
         )
-    if model.functions:
+    if model.ir_version > IR_VERSION_MAX:
         raise SourceUnsupported(
-            f"the model defines {len(model.functions)} functions of its own",
-            remedy="inline them with onnx.inliner.inline_local_functions",
+            f"the model has IR version {model.ir_version}, the engines read up to {IR_VERSION_MAX}",
+            remedy=f"save it with ir_version = {IR_VERSION_MAX} or export it with an older onnx",
         )
     if model.training_info:
         raise SourceUnsupported("the model holds training graphs", remedy="export it for inference")
-    for node in (node for graph in graphs for node in graph.node):
+
+
+def _check_domains(model: onnx.ModelProto, limits: Limits) -> None:
+    bodies = bodies_within(model.graph, limits.depth_max)
+    for node in (node for body in bodies for node in body.node):
         if node.domain not in DOMAINS:
             raise SourceUnsupported(
                 f"node '{node.name}' ({node.op_type}) is of domain '{node.domain}'",
@@ -138,32 +211,12 @@ def _check_domains(model: onnx.ModelProto, graphs: list[onnx.GraphProto]) -> Non
             )
 
 
-def _check_tensors(graph: onnx.GraphProto) -> None:
-    """Refuse tensors kept in other files: their paths come from an untrusted file."""
-    for tensor in _tensors(graph):
-        if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
-            raise SourceUnsupported(
-                f"tensor '{tensor.name}' is kept in another file",
-                remedy="save the model as one file: onnx.save(onnx.load(path), path)",
-            )
-
-
-def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    yield from graph.initializer
-    for sparse in graph.sparse_initializer:
-        yield from (sparse.values, sparse.indices)
-    for attribute in (item for node in graph.node for item in node.attribute):
-        yield attribute.t
-        yield from attribute.tensors
-        for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
-            yield from (sparse.values, sparse.indices)
-
-
-def _check_validity(data: bytes, path: Path) -> None:
+def check_validity(data: bytes, what: str, *, full: bool) -> None:
+    """Run the checker, `full` with strict type and shape inference. Raises SourceFormat."""
     try:
-        onnx.checker.check_model(data, full_check=True)
+        onnx.checker.check_model(data, full_check=full)
     except Exception as error:  # the checker's two error classes and pybind's share no base class
         text = " ".join(str(error).split())[:300]
         raise SourceFormat(
-            f"{path} is not a valid ONNX model: {text}", remedy=_EXPORT_AGAIN
+            f"{what} is not a valid ONNX model: {text}", remedy=_EXPORT_AGAIN
         ) from error

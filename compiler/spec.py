@@ -22,6 +22,7 @@ from appliance.manifest import (
 )
 from appliance.recipe import AfterStep, InputRecipe, Recipe
 from appliance.tables import read_toml
+from appliance.tensors import AxisRange
 from appliance.version import ModelName
 
 BATCH_MAX = 32  # where the spec says nothing
@@ -38,6 +39,11 @@ class ModelTable(Table, frozen=True, kw_only=True):
     `batch_max` is the most rows in one engine call; left out it is 32 for a model with a batch axis and
     0 for one without; 0 serves requests one at a time, in the model's own shapes. `fallback` keeps
     ONNX Runtime's fp32 engine beside a faster one, to serve while that one does not fit the box.
+    `interface_changes` lets its interface or labels differ from the active version's, which is refused else.
+    `open_batch` opens the first axis of a model that was exported for one row, and compares. `axes` limits
+    the other open axes of the inputs, by their name in the graph, or by "TENSOR.NUMBER" counted from 0 with
+    the batch axis: [model.axes.height] or [model.axes."image.2"] with min = 32, opt = 224, max = 512 and,
+    where it takes multiples only, step = 32.
     """
 
     name: ModelName
@@ -46,6 +52,9 @@ class ModelTable(Table, frozen=True, kw_only=True):
     batch_max: Annotated[int, msgspec.Meta(ge=0, le=BATCH_LIMIT)] | None = None
     precision: Precision = Precision.FP32
     fallback: bool = True
+    interface_changes: bool = False
+    open_batch: bool = False
+    axes: dict[str, AxisRange] = {}
 
 
 class DataTable(Table, frozen=True, kw_only=True):

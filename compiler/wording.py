@@ -11,15 +11,21 @@ import msgspec
 
 from appliance.commands import printable
 from appliance.manifest import Manifest
-from appliance.proof import Reached, Trial
 from appliance.store import StoredVersion
 from appliance.tensors import Interface, TensorSpec
-from compiler.acceptance import threshold_text
+from compiler.report.text import (
+    bytes_text,
+    reached_text,
+    threshold_text,
+    trial_name,
+    trial_text,
+)
 
 if TYPE_CHECKING:  # these rooms load engines and kernels, which showing a bundle needs not
     from compiler.build import Built
     from compiler.inspection import Inspection
     from compiler.pack import Packed
+    from compiler.refresh import Refreshed
 
 Lines = Iterator[tuple[str, str]]
 
@@ -31,7 +37,11 @@ def packed_lines(packed: "Packed") -> Lines:
     yield "model", packed.manifest.model
     yield "signer", packed.signer or "none: no box will build it; pack again with --key"
     for item in packed.reached:
-        yield "reference", _reached(item)
+        yield "reference", reached_text(item)
+    for note in packed.notes:
+        yield "note", note
+    for warning in packed.warnings:
+        yield "warning", warning
 
 
 def packed_values(packed: "Packed") -> dict[str, Any]:
@@ -42,6 +52,8 @@ def packed_values(packed: "Packed") -> dict[str, Any]:
         "model": packed.manifest.model,
         "signer": packed.signer,
         "reached": msgspec.to_builtins(packed.reached),
+        "notes": list(packed.notes),
+        "warnings": list(packed.warnings),
     }
 
 
@@ -56,6 +68,35 @@ def built_lines(built: "Built") -> Lines:
 def built_values(built: "Built") -> dict[str, Any]:
     """The same for scripts."""
     return version_values(built.version) | {"new": built.new}
+
+
+def refreshed_lines(refreshed: "tuple[Refreshed, ...]") -> Lines:
+    """What became of every version whose engine did not fit."""
+    if not refreshed:
+        yield "note", "the engine of every version in service fits this box; nothing was done"
+    for item in refreshed:
+        error = item.error
+        told = "has a new engine" if error is None else f"[{error.code}] {error}; {error.remedy}"
+        yield "version", f"{item.model} {item.number}: {told}"
+
+
+def refreshed_values(refreshed: "tuple[Refreshed, ...]") -> dict[str, Any]:
+    """The same for scripts; `error` is null for a version that has a new engine."""
+    return {
+        "versions": [
+            {
+                "model": item.model,
+                "version": item.number,
+                "error": item.error
+                and {
+                    "code": item.error.code,
+                    "message": str(item.error),
+                    "remedy": item.error.remedy,
+                },
+            }
+            for item in refreshed
+        ]
+    }
 
 
 def bundle_lines(inspection: "Inspection") -> Lines:
@@ -98,15 +139,21 @@ def _record_lines(version: StoredVersion) -> Lines:
     yield "bundle", record.bundle_sha256
     yield "signer", record.signer
     yield "built", f"{record.built} by release {record.release}"
-    yield "engine", f"{record.engine.kind} ({record.engine.stamp['library']})"
+    if record.rebuilt is not None:
+        yield "rebuilt", f"{record.rebuilt.at} by release {record.rebuilt.release}"
+    yield "engine", f"{trial_name(record.engine)} ({record.engine.stamp['library']})"
+    if record.fallback is not None:
+        yield "fallback", f"{trial_name(record.fallback)} ({record.fallback.stamp['library']})"
     yield (
         "proof",
-        (f"{record.proof.golden_rows} golden rows, largest error {record.proof.error_max:.3g}"),
+        f"{record.proof.golden_rows} golden rows, largest error {record.proof.error_max:.3g}",
     )
     for reached in record.proof.reached:
-        yield "reached", _reached(reached)
+        yield "reached", reached_text(reached)
     for trial in record.trials:
-        yield "measured", _measured(trial)
+        yield "tried", trial_text(trial)
+    for warning in record.warnings:
+        yield "warning", warning
 
 
 def _manifest_lines(manifest: Manifest) -> Lines:
@@ -119,34 +166,30 @@ def _manifest_lines(manifest: Manifest) -> Lines:
         "rows",
         f"at most {manifest.served.batch_max} a call" if manifest.served.batch_max else "1",
     )
-    for item in manifest.acceptance:
-        yield "threshold", f"{item.metric} of {item.output} {threshold_text(item)}"
+    yield "precision", str(manifest.precision)
+    yield from _agreed_lines(manifest)
     yield "trained by", manifest.provenance.training_code
     for file in manifest.files:
         yield "file", f"{file.name}, {file.bytes} bytes"
 
 
+def _agreed_lines(manifest: Manifest) -> Lines:
+    """What an engine must reach and may cost."""
+    for item in manifest.acceptance:
+        each = f" for each {item.segment}" if item.segment else ""
+        yield "threshold", f"{item.metric} of {item.output} {threshold_text(item)}{each}"
+    for disturbance in manifest.disturbances:
+        limit = disturbance.drop_max
+        told = "reported" if limit is None else f"may be worse by {limit:g}"
+        yield "robustness", f"{disturbance.kind} {disturbance.level:g}: {told}"
+    if manifest.limits.latency_ms_max is not None:
+        yield "limit", f"{manifest.limits.latency_ms_max:g} ms at the median of one row"
+    if manifest.limits.memory_bytes_max is not None:
+        yield "limit", f"{bytes_text(manifest.limits.memory_bytes_max)} of memory"
+
+
 def _tensor(interface: Interface, spec: TensorSpec) -> str:
     return f"{spec.name} {spec.datatype} {list(interface.wire_shape(spec))}"
-
-
-def _reached(item: Reached) -> str:
-    threshold = item.threshold
-    return (
-        f"{threshold.metric} of {threshold.output} {item.value:.4f} "
-        f"(agreed: {threshold_text(threshold)})"
-    )
-
-
-def _measured(item: Trial) -> str:
-    timings = [
-        f"{'1 row' if timing.rows == 1 else f'{timing.rows} rows'} {timing.median_ms:.3f} ms"
-        for timing in item.timings
-    ]
-    told = f"{item.engine} {item.precision}"
-    return (
-        f"{told}, {', '.join(timings)} ({item.verdict})" if timings else f"{told}: {item.verdict}"
-    )
 
 
 def aligned(lines: Lines) -> str:

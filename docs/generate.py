@@ -11,7 +11,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import typer
@@ -20,9 +20,11 @@ DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
 sys.path.insert(0, str(ROOT))
 
-from appliance import errors, exits  # noqa: E402
+from appliance import errors, exits, manifest, recipe  # noqa: E402
 from appliance.config import Config  # noqa: E402
+from appliance.tensors import AxisRange, TensorSpec  # noqa: E402
 from compiler import cli as compile_cli  # noqa: E402
+from compiler import spec  # noqa: E402
 from runtime.interceptors import status_code  # noqa: E402
 from runtime.services.control import ControlService  # noqa: E402
 from runtime.services.inference import InferenceService  # noqa: E402
@@ -199,6 +201,93 @@ def control_calls() -> str:
     )
 
 
+def spec_tables() -> str:
+    """Every table of a model spec: what it says, its keys."""
+    return "".join(
+        section(heading, kind)
+        for heading, kind in (
+            ("[model]", spec.ModelTable),
+            ("[model.axes.NAME]", AxisRange),
+            ("[data]", spec.DataTable),
+            ("[[acceptance]]", manifest.Acceptance),
+            ("[tolerance.PRECISION]", manifest.Tolerance),
+            ("[calibration]", spec.CalibrationTable),
+            ("[limits]", manifest.Limits),
+            ("[[robustness]]", manifest.Disturbance),
+            ("[provenance]", manifest.Provenance),
+            ("[[recipe.inputs]]", recipe.InputRecipe),
+            ("[recipe.inputs.raw]", TensorSpec),
+        )
+    )
+
+
+def steps(*kinds: type[recipe.Step]) -> str:
+    """Every step of a family: its formula and its keys."""
+    return "".join(section(str(kind.__struct_config__.tag), kind) for kind in kinds)
+
+
+def section(heading: str, kind: type[msgspec.Struct]) -> str:
+    """A struct's docstring and the keys that its table in a TOML file has."""
+    rows = [
+        (f"`{field.encode_name}`", type_words(field.type), default_words(field))
+        for field in msgspec.inspect.type_info(kind).fields
+    ]
+    keys = table(("key", "value", "default"), rows) if rows else ""
+    return f"### `{heading}`\n\n{inspect.getdoc(kind)}\n\n{keys}\n"
+
+
+def default_words(field: Any) -> str:
+    """What a key is when it is left out."""
+    if field.required:
+        return "needed"
+    value = field.default if field.default is not msgspec.NODEFAULT else field.default_factory()
+    return "" if value in (None, (), {}, "") else f"`{msgspec.json.encode(value).decode()}`"
+
+
+def type_words(kind: Any) -> str:
+    """What may stand in TOML for a type, in words."""
+    kinds = msgspec.inspect
+    match kind:
+        case kinds.LiteralType(values=values):
+            return " or ".join(f"`{json_text(value)}`" for value in values)
+        case kinds.EnumType(cls=cls):
+            return " or ".join(f"`{json_text(member.value)}`" for member in cls)
+        case kinds.IntType() | kinds.FloatType():
+            what = "whole number" if isinstance(kind, kinds.IntType) else "number"
+            bounds = [
+                f"{word} {value:g}"
+                for word, value in (
+                    ("at least", kind.ge),
+                    ("more than", kind.gt),
+                    ("at most", kind.le),
+                    ("below", kind.lt),
+                )
+                if value is not None and abs(value) < manifest.FP32_MAX
+            ]
+            return " ".join((what, " and ".join(bounds))).strip()
+        case kinds.UnionType(types=types):
+            return " or ".join(type_words(each) for each in types if each != kinds.NoneType())
+        case kinds.VarTupleType(item_type=item) | kinds.ListType(item_type=item):
+            return f"list of {type_words(item)}"
+        case kinds.TupleType(item_types=items):
+            return f"list of {len(items)}: {', '.join(type_words(each) for each in items)}"
+        case kinds.DictType(value_type=value):
+            return f"table of {type_words(value)}"
+        case kinds.StrType():
+            return "text"
+        case kinds.BoolType():
+            return "`true` or `false`"
+        case kinds.StructType(cls=cls):
+            tag = cls.__struct_config__.tag
+            return f"`{tag}` step" if tag else "table"
+    raise AssertionError(kind)
+
+
+def json_text(value: object) -> str:
+    """A value as TOML writes it, which for these is as JSON does."""
+    return msgspec.json.encode(value).decode()
+
+
 def summary(thing: object) -> str:
     """The first paragraph of the docstring of `thing`, on one line."""
     return " ".join((inspect.getdoc(thing) or "").split("\n\n")[0].split())
@@ -221,6 +310,11 @@ TABLES: dict[str, Callable[[], str]] = {
     "metrics": metrics,
     "inference-calls": inference_calls,
     "control-calls": control_calls,
+    "spec-tables": spec_tables,
+    "image-steps": lambda: steps(recipe.Cast, *get_args(recipe.ImageStep)),
+    "table-steps": lambda: steps(*get_args(recipe.TableStep)),
+    "signal-steps": lambda: steps(*get_args(recipe.SignalStep)),
+    "after-steps": lambda: steps(*get_args(recipe.AfterStep)),
 }
 
 if __name__ == "__main__":

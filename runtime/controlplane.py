@@ -6,7 +6,6 @@ time; traffic moves only after the log says so, and what it says last as done is
 """
 
 import asyncio
-import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Literal
 
@@ -124,14 +123,24 @@ def _check_words(actor: str, reason: str) -> None:
 def _check_proven(stored: StoredVersion) -> None:
     """Raise DecisionError unless the version reached every threshold it was packed with (law 3)."""
     for wanted in stored.manifest.acceptance:
-        values = [r.value for r in stored.record.proof.reached if r.threshold == wanted]
-        missed = [value for value in values or [math.nan] if not wanted.holds(value)]
-        if missed:
-            raise DecisionError(
-                f"version {stored.number} of '{stored.manifest.model}' reached {wanted.metric} "
-                f"{missed[0]:.4f} on '{wanted.output}', not what was agreed",
-                remedy="build a version that reaches its acceptance thresholds",
+        found = [item for item in stored.record.proof.reached if item.threshold == wanted]
+        missed = [item for item in found if not wanted.holds(item.value)]
+        if found and not missed:
+            continue
+        of = f"{wanted.metric} of '{wanted.output}'"
+        if not found:
+            told = f"{of} was never measured"
+        elif missed[0].segment is None:
+            told = f"{of} reached {missed[0].value:.4f}, not what was agreed"
+        else:
+            told = (
+                f"{of} reached {missed[0].value:.4f} for {wanted.segment} = {missed[0].segment}, "
+                "not what was agreed"
             )
+        raise DecisionError(
+            f"version {stored.number} of '{stored.manifest.model}' is not proven: {told}",
+            remedy="build a version that reaches its acceptance thresholds",
+        )
 
 
 def _outcome(

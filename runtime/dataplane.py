@@ -6,15 +6,17 @@ reaches the engine. Leaves to others: the wire (`runtime.codec`), batching, load
 """
 
 import asyncio
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import Protocol
 
 from appliance.audit.payload import Tensor
 from appliance.clock import Clock
 from appliance.errors import ApplianceError, Draining, Overloaded, RequestError
+from appliance.tables import nearest
 from appliance.tensors import Array, Interface, TensorSpec
 from runtime.codec import Call, Head, chosen_outputs, raw_tensors
 from runtime.evidence import Answered, refusal
@@ -22,6 +24,9 @@ from runtime.metrics import Metrics
 from runtime.recorder import Recorder
 from runtime.router import Route
 from runtime.swap import Lane, ServedTable
+
+NAME_CHARACTERS_MAX = 100  # of a name in a refusal
+NAMES_SHOWN_MAX = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,14 +174,18 @@ def check_inputs(heads: Mapping[str, Head], interface: Interface, *, model: str)
     Raises RequestError or RequestLimit in the words of Triton, which clients match on.
     """
     wanted = [spec.name for spec in interface.inputs]
-    for name in heads:
-        if name not in wanted:
-            raise _misfit(f"unexpected inference input '{name}' for model '{model}'", interface)
     missing = [name for name in wanted if name not in heads]
+    unknown = next((name for name in heads if name not in wanted), None)
+    if unknown is not None:
+        raise _misfit(
+            f"unexpected inference input '{unknown}' for model '{model}'"
+            + _meant(unknown, missing, wanted),
+            interface,
+        )
     if missing:
         raise _misfit(
             f"expected {len(wanted)} inputs but got {len(heads)} inputs for model '{model}'. "
-            f"Got input(s) {list(heads)}, but missing required input(s) {missing}. "
+            f"Got input(s) {_listed(heads)}, but missing required input(s) {_listed(missing)}. "
             "Please provide all required input(s).",
             interface,
         )
@@ -196,6 +205,20 @@ def _check_one(head: Head, spec: TensorSpec, interface: Interface, model: str) -
             interface,
         )
     return interface.check_shape(spec, head.shape, model=model)
+
+
+def _meant(unknown: str, missing: list[str], wanted: list[str]) -> str:
+    """What the sender of an unknown input most likely meant, and what is missing."""
+    near = nearest(unknown, missing) or nearest(unknown, wanted)
+    meant = f"; did you mean '{near}'?" if near else ""
+    return f"{meant}; missing input(s) {_listed(missing)}" if missing else meant
+
+
+def _listed(names: Collection[str]) -> str:
+    """Names as Triton lists them; a status text has little room, so only so many."""
+    shown = [name[:NAME_CHARACTERS_MAX] for name in islice(names, NAMES_SHOWN_MAX)]
+    more = len(names) - len(shown)
+    return f"{shown} and {more} more" if more else f"{shown}"
 
 
 def _misfit(message: str, interface: Interface) -> RequestError:

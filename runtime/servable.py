@@ -5,8 +5,9 @@ one batch; when the engine refuses a batch, each request is tried alone, so that
 the others nothing but time. Leaves to others: when to run (`runtime.batcher`).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
@@ -14,16 +15,17 @@ import numpy as np
 
 from appliance.errors import ApplianceError, EngineError, RecipeError
 from appliance.golden import Golden, check_golden, rows_fit
-from appliance.manifest import GOLDEN_FILE, PROFILE_FILE, Manifest
+from appliance.manifest import GOLDEN_FILE, PROFILE_FILE, Manifest, Precision, Tolerance
 from appliance.profiles import Profile
 from appliance.store import EngineEntry, StoredVersion
 from appliance.tables import from_json
-from appliance.tensors import Array, Interface
+from appliance.tensors import Array, Interface, blank, shapes_to_try
 from runtime.engines import Engine, load_engine
-from runtime.kernels.chain import Chain
+from runtime.kernels.chain import PLACE_COLUMNS, Chain
 from runtime.kernels.vector import DriftVector
 
 Inputs: TypeAlias = Mapping[str, Array]
+Check: TypeAlias = Callable[[Inputs, Golden], float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +34,15 @@ class Answer:
 
     outputs: dict[str, Array]
     vectors: Array
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Requests prepared for one engine call: its inputs, and where images lie (see `Chain.before`)."""
+
+    rows: int
+    prepared: Inputs
+    placed: Inputs
 
 
 class Servable:
@@ -44,6 +55,10 @@ class Servable:
         self._chain = chain
         self._vector = vector
         self._buffers: dict[str, Array] = {}
+        self._places = {
+            name: np.empty((max(served.batch_max, 1), PLACE_COLUMNS))
+            for name in chain.placed_inputs
+        }
         self.interface = served
 
     def run(self, requests: Sequence[Inputs]) -> list[Answer | ApplianceError]:
@@ -65,29 +80,55 @@ class Servable:
         return tuple(shape[1:] for _, shape in sorted(shapes.items()))
 
     def warm(self, golden: Golden) -> None:
-        """Compile kernels and run batch sizes by doubling, the largest one last."""
+        """Compile kernels, run the ends of axes' ranges and batch sizes by doubling, the largest last."""
         self._chain.warm()
-        for rows in _doubling(max(self.interface.batch_max, 1)):
+        for shapes in shapes_to_try(self.interface):
+            self._engine_outputs([_of_lengths(self.interface, shapes, golden)])
+        for rows in buckets(max(self.interface.batch_max, 1)):
             self._engine_outputs([_repeated(golden.inputs, rows, self.interface.batch_max)])
 
-    def prove(self, golden: Golden, manifest: Manifest) -> float:
-        """Return the largest error on the golden vectors; GoldenMissed beyond the tolerance.
+    def prove(self, golden: Golden, manifest: Manifest, precision: Precision) -> float:
+        """Return the largest error on the golden vectors; GoldenMissed beyond `precision`'s tolerance.
 
         The rows run one at a time and, over again until they fill it, in the largest batch, since
-        both are served.
+        both are served. What else a build compares stands in `compiler.proof`.
         """
-        alone = self._golden_error(golden, manifest, rows_max=1)
+        check = partial(
+            check_golden,
+            tolerance=manifest.tolerances.of(precision),
+            ranges=golden.ranges(),
+            exact=precision is Precision.FP32,
+        )
+        alone = self._golden_error(golden, check, rows_max=1)
         batch = self.interface.batch_max
         if batch <= 1:
             return alone
         filled = _over_again(golden, max(golden.rows, batch))
-        return max(alone, self._golden_error(filled, manifest, rows_max=batch))
+        return max(alone, self._golden_error(filled, check, rows_max=batch))
+
+    def answered(self, inputs: Inputs) -> tuple[Inputs, Inputs]:
+        """The engine's outputs and the served ones of one request: what a proof compares.
+
+        Raises the error that the request would get.
+        """
+        try:
+            outputs, batch = self._engine_outputs([inputs])
+            return outputs, self._chain.after(outputs, batch.placed)
+        except ApplianceError:
+            raise
+        except Exception as error:  # as in `run`
+            raise _engine_error(error) from error
+
+    def completed(self, inputs: Inputs, outputs: Inputs) -> Inputs:
+        """The served outputs of a request of `inputs` whose engine outputs are `outputs`."""
+        placed = self._prepared([inputs]).placed if self._places else None
+        return self._chain.after(outputs, placed)
 
     def close(self) -> None:
         """Free the engine."""
         self._engine.close()
 
-    def _golden_error(self, golden: Golden, manifest: Manifest, *, rows_max: int) -> float:
+    def _golden_error(self, golden: Golden, check: Check, *, rows_max: int) -> float:
         worst = 0.0
         for start in range(0, golden.rows, rows_max):
             part = slice(start, start + rows_max)
@@ -96,21 +137,19 @@ class Servable:
                 outputs={name: array[part] for name, array in golden.outputs.items()},
             )
             outputs, _ = self._engine_outputs([self._as_sent(wanted.inputs)])
-            worst = max(
-                worst, check_golden(self._as_rows(outputs), wanted, manifest.tolerances.fp32)
-            )
+            worst = max(worst, check(self._as_rows(outputs), wanted))
         return worst
 
     def _as_sent(self, rows: Inputs) -> Inputs:
-        return rows if self.interface.batch_max else {name: a[0] for name, a in rows.items()}
+        return rows if self.interface.batch_max else {name: a[0, ...] for name, a in rows.items()}
 
     def _as_rows(self, outputs: Inputs) -> Inputs:
         return outputs if self.interface.batch_max else {n: a[None] for n, a in outputs.items()}
 
     def _run_batch(self, requests: Sequence[Inputs]) -> list[Answer]:
-        outputs, prepared = self._engine_outputs(requests)
-        served = self._chain.after(outputs)
-        vectors = self._vector.compute(prepared, outputs)
+        outputs, batch = self._engine_outputs(requests)
+        served = self._chain.after(outputs, batch.placed)
+        vectors = self._vector.compute(batch.prepared, outputs)
         if not self.interface.batch_max:
             return [Answer(outputs=served, vectors=vectors)]
         return [
@@ -121,19 +160,25 @@ class Servable:
             for part in _slices(requests)
         ]
 
-    def _engine_outputs(self, requests: Sequence[Inputs]) -> tuple[dict[str, Array], Inputs]:
+    def _engine_outputs(self, requests: Sequence[Inputs]) -> tuple[dict[str, Array], Batch]:
         """Prepare all requests into the batch buffers and run the engine once."""
+        batch = self._prepared(requests)
+        return self._computed(batch.prepared, batch.rows), batch
+
+    def _prepared(self, requests: Sequence[Inputs]) -> Batch:
+        """All requests, in views of the batch buffers that hold until the next call."""
+        shapes = self._chain.prepared_shape(requests[0])
         if not self.interface.batch_max:
-            prepared = self._buffer_views(self._chain.prepared_shape(requests[0]))
-            self._chain.before(requests[0], prepared)
-            return self._computed(prepared, 1), prepared
+            prepared = self._buffer_views(shapes)
+            self._chain.before(requests[0], prepared, self._places)
+            return Batch(rows=1, prepared=prepared, placed=self._places)
         parts = _slices(requests)
         rows = parts[-1].stop
-        shapes = self._chain.prepared_shape(requests[0])
         prepared = self._buffer_views({name: (rows, *shape[1:]) for name, shape in shapes.items()})
+        placed = _part(self._places, slice(rows))
         for request, part in zip(requests, parts, strict=True):
-            self._chain.before(request, {name: array[part] for name, array in prepared.items()})
-        return self._computed(prepared, rows), prepared
+            self._chain.before(request, _part(prepared, part), _part(placed, part))
+        return Batch(rows=rows, prepared=prepared, placed=placed)
 
     def _computed(self, prepared: Inputs, rows: int) -> dict[str, Array]:
         """The engine's outputs. EngineError when one is not as the interface says: it is not served."""
@@ -172,7 +217,7 @@ def load_proven(stored: StoredVersion, *, threads: int) -> Servable:
     try:
         golden = golden_of(stored.directory)
         servable.warm(golden)
-        servable.prove(golden, stored.manifest)
+        servable.prove(golden, stored.manifest, stored.record.engine.precision)
     except BaseException:
         servable.close()
         raise
@@ -182,7 +227,11 @@ def load_proven(stored: StoredVersion, *, threads: int) -> Servable:
 def assemble(directory: Path, manifest: Manifest, entry: EngineEntry, *, threads: int) -> Servable:
     """Make a servable from the files in `directory`. Raises EngineLoad or RecipeError."""
     engine = load_engine(
-        entry.kind, directory / entry.file, interface=manifest.engine, threads=threads
+        entry.kind,
+        directory / entry.file,
+        interface=manifest.engine,
+        threads=threads,
+        precision=entry.precision,
     )
     try:
         profile = from_json(
@@ -209,6 +258,10 @@ def _engine_error(error: Exception) -> ApplianceError:
     return failed
 
 
+def _part(arrays: Inputs, rows: slice) -> Inputs:
+    return {name: array[rows] for name, array in arrays.items()}
+
+
 def _slices(requests: Sequence[Inputs]) -> list[slice]:
     slices, start = [], 0
     for request in requests:
@@ -218,7 +271,7 @@ def _slices(requests: Sequence[Inputs]) -> list[slice]:
     return slices
 
 
-def _doubling(rows_max: int) -> Iterator[int]:
+def buckets(rows_max: int) -> Iterator[int]:
     """1, 2, 4 and so on below `rows_max`, then `rows_max` itself."""
     rows = 1
     while rows < rows_max:
@@ -236,8 +289,21 @@ def _over_again(golden: Golden, rows: int) -> Golden:
     )
 
 
+def _of_lengths(
+    served: Interface, shapes: Mapping[str, tuple[int, ...]], golden: Golden
+) -> Inputs:
+    """One row of zeros of `shapes`; inputs without a range are those of the first golden row."""
+    rows = (1,) if served.batch_max else ()
+    blanks = {
+        spec.name: blank((*rows, *shapes[spec.name]), spec.datatype)
+        for spec in served.inputs
+        if spec.ranges
+    }
+    return {**_repeated(golden.inputs, 1, served.batch_max), **blanks}
+
+
 def _repeated(rows: Inputs, count: int, batch_max: int) -> Inputs:
     """The first golden row `count` times; without a batch axis, the row alone."""
     if not batch_max:
-        return {name: array[0] for name, array in rows.items()}
+        return {name: array[0, ...] for name, array in rows.items()}
     return {name: np.repeat(array[:1], count, axis=0) for name, array in rows.items()}

@@ -44,7 +44,7 @@ def run(config: Config) -> None:
     """Serve until told to stop. Raises the ApplianceError that kept it from starting."""
     journal.start_journal()
     make_directory(config.state.root, mode=STATE_MODE)
-    use_kernel_cache(config.state)
+    use_kernel_cache(config.state.kernel_cache)
     asyncio.run(serve(config))
 
 

@@ -21,18 +21,23 @@ from appliance.store import Store, StoredVersion
 from runtime.batcher import Batcher
 from runtime.router import Route, choose
 from runtime.servable import Servable
+from runtime.stale import with_fitting_engine
 
 Load = Callable[[StoredVersion], Servable]
 
 
 @dataclass(slots=True, eq=False)
 class Lane:
-    """A loaded version with its queue, and how many requests are using it."""
+    """A loaded version with its queue, and how many requests are using it.
+
+    `stored` names the engine that is loaded; `stale` says why that is not the version's own, else "".
+    """
 
     stored: StoredVersion
     servable: Servable
     batcher: Batcher
     recipe_sha256: str
+    stale: str = ""
     users: int = 0
     unused: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -81,6 +86,11 @@ class ServedTable:
     def loaded(self, model: str) -> list[int]:
         """Versions of the model that can answer, rising."""
         return sorted(version for name, version in self._lanes if name == model)
+
+    def stale(self, model: str, version: int) -> Lane | None:
+        """The loaded version, when another engine than its own serves."""
+        lane = self._lanes.get((model, version))
+        return lane if lane is not None and lane.stale else None
 
     def queued(self) -> dict[str, int]:
         """Requests that wait now, by model."""
@@ -174,7 +184,8 @@ class ServedTable:
         await asyncio.gather(*self._draining)
 
     async def _load_lane(self, model: str, version: int) -> Lane:
-        stored = await asyncio.to_thread(self._store.open, model, version)
+        found = await asyncio.to_thread(self._store.open, model, version)
+        stored, stale = await asyncio.to_thread(with_fitting_engine, found)
         try:
             servable = await asyncio.to_thread(self._load, stored)
         except ApplianceError:
@@ -185,10 +196,19 @@ class ServedTable:
             raise EngineLoad(
                 f"version {version} of '{model}' failed to load: {error}", remedy="see the journal"
             ) from error
+        now = await asyncio.to_thread(self._store.describe, model, version)
+        if now.record != found.record:
+            await asyncio.to_thread(servable.close)
+            raise EngineLoad(
+                f"version {version} of '{model}' got another engine while it was loaded",
+                remedy="try again",
+            )
         batcher = Batcher(servable, self._batching, self._clock, name=f"{model}/{version}")
         journal.event("version.loaded", model=model, version=version)
         digest = recipe_sha256(stored.manifest)
-        return Lane(stored=stored, servable=servable, batcher=batcher, recipe_sha256=digest)
+        return Lane(
+            stored=stored, servable=servable, batcher=batcher, recipe_sha256=digest, stale=stale
+        )
 
     def _drain(self, lane: Lane) -> None:
         task = asyncio.create_task(_drained(lane))

@@ -1,5 +1,6 @@
 """What many tests share: a state directory with the digits model in it, and a runtime as its own process."""
 
+import importlib.util
 import json
 import os
 import shutil
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -38,8 +40,14 @@ def digits_state(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for number in (1, 2):
         source = ROOT / "examples" / "digits" / f"digits-{number}"
         bundle = root / f"{number}.holdfast"
-        pack(source.with_suffix(".onnx"), source.with_suffix(".toml"), bundle, key=key)
-        build(bundle, config)
+        pack(
+            source.with_suffix(".onnx"),
+            source.with_suffix(".toml"),
+            bundle,
+            key=key,
+            in_process=True,
+        )
+        build(bundle, config, in_process=True)
     return state
 
 
@@ -145,3 +153,15 @@ def runtime(digits_state: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
             control.decide("digits", "activate", 1, actor="test", reason="first version")
         yield running
         assert running.stop() == 0
+
+
+@pytest.fixture(scope="session")
+def bert() -> ModuleType:
+    """The bench's encoder, bench/bert.py: a transformer's graph of any size."""
+    found = importlib.util.spec_from_file_location("bert", ROOT / "tests" / "bench" / "bert.py")
+    assert found is not None
+    assert found.loader is not None
+    module = importlib.util.module_from_spec(found)
+    sys.modules["bert"] = module  # dataclasses look their module up there
+    found.loader.exec_module(module)
+    return module

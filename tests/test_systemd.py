@@ -33,7 +33,7 @@ def test_systemd_accepts_every_unit(tmp_path: Path) -> None:
     """The units name programs that a checkout has not installed, so the copies name stand-ins."""
     stand_ins = tmp_path / "bin"
     stand_ins.mkdir()
-    for name in ("holdfast", "holdfast-runtime", "holdfast-inbox"):
+    for name in ("holdfast", "holdfast-compile", "holdfast-runtime", "holdfast-inbox"):
         (stand_ins / name).symlink_to("/bin/true")
     names = []
     for source in sorted(UNITS.iterdir()):
@@ -110,6 +110,21 @@ def test_no_unit_forbids_what_was_measured_to_be_needed(unit: str) -> None:
     """Numba needs writable code; onnxruntime reads /proc/cpuinfo."""
     assert not setting(unit, "MemoryDenyWriteExecute")
     assert not setting(unit, "ProcSubset")
+
+
+@pytest.mark.parametrize("unit", ["holdfast-build.service", "holdfast-refresh.service"])
+def test_a_build_may_fence_itself_in(unit: str) -> None:
+    """@system-service does not hold Landlock's calls; a filter of calls is set by prctl, which it does."""
+    allowed = " ".join(setting(unit, "SystemCallFilter")).split()
+    assert {f"landlock_{act}" for act in ("create_ruleset", "add_rule", "restrict_self")} <= set(
+        allowed
+    )
+
+
+def test_engines_are_made_anew_before_they_are_loaded() -> None:
+    unit = "holdfast-refresh.service"
+    assert setting(unit, "Before") == setting(unit, "WantedBy") == ["holdfast-runtime.service"]
+    assert setting(unit, "User") == setting("holdfast-build.service", "User")
 
 
 def test_the_inbox_empties_into_built_and_refused(tmp_path: Path) -> None:

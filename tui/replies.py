@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from appliance.commands import printable
 from runtime.protocol import control_pb2 as wire
-from tui.snapshot import Box, ModelLine, Threshold, Traffic, VersionLine
+from tui.snapshot import Box, ModelLine, Threshold, Traffic, Trial, VersionLine
 
 
 def box_from_wire(status: wire.StatusReply) -> Box:
@@ -50,13 +50,36 @@ def version_from_wire(version: wire.Version) -> VersionLine:
         release_notes=printable(version.release_notes),
         thresholds=_thresholds(version.thresholds),
         damage=printable(version.damage),
+        precision=version.precision,
+        error_max=version.error_max,
+        warnings=tuple(printable(warning) for warning in version.warnings),
+        trials=_trials(version.trials),
     )
 
 
 def _thresholds(thresholds: Iterable[wire.Threshold]) -> tuple[Threshold, ...]:
     return tuple(
         Threshold(
-            metric=item.metric, output=item.output, minimum=item.minimum, reached=item.reached
+            metric=item.metric,
+            output=printable(item.output),
+            minimum=item.minimum if item.HasField("minimum") else None,
+            maximum=item.maximum if item.HasField("maximum") else None,
+            reached=item.reached,
+            segment=printable(item.segment),
+            segment_value=printable(item.segment_value),
+            rows=item.rows,
         )
         for item in thresholds
+    )
+
+
+def _trials(trials: Iterable[wire.Trial]) -> tuple[Trial, ...]:
+    return tuple(
+        Trial(
+            engine=item.engine,
+            precision=item.precision,
+            median_ms=item.median_ms,
+            verdict=printable(item.verdict),
+        )
+        for item in trials
     )

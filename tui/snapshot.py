@@ -48,17 +48,45 @@ class Moment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Threshold:
-    """An acceptance threshold of a version and the value its engine reached."""
+    """An acceptance threshold of a version and the value its engine reached on `rows` held-out rows.
+
+    A share has a `minimum`, an error a `maximum`. A threshold by segment stands here once for each value
+    of the column `segment`, which is "" where all rows count together.
+    """
 
     metric: str
     output: str
-    minimum: float
+    minimum: float | None
     reached: float
+    maximum: float | None = None
+    segment: str = ""
+    segment_value: str = ""
+    rows: int = 0
+
+    @property
+    def spare(self) -> float:
+        """How far the value is on the right side of what was asked."""
+        if self.maximum is not None:
+            return self.maximum - self.reached
+        return self.reached - (self.minimum or 0.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """An engine that was tried at the build; `median_ms` of one row, 0 when it was not measured."""
+
+    engine: str
+    precision: str
+    median_ms: float
+    verdict: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VersionLine:
-    """One version of a model. `built` is RFC 3339 UTC; `damage` is empty when it can be read."""
+    """One version of a model. `built` is RFC 3339 UTC; `damage` is empty when it can be read.
+
+    `error_max` is the engine's largest absolute error against the reference.
+    """
 
     number: int
     role: str
@@ -69,6 +97,15 @@ class VersionLine:
     release_notes: str
     thresholds: tuple[Threshold, ...]
     damage: str
+    precision: str = ""
+    error_max: float = 0.0
+    warnings: tuple[str, ...] = ()
+    trials: tuple[Trial, ...] = ()
+
+    @property
+    def engine_text(self) -> str:
+        """The engine with its precision, such as "openvino int8"."""
+        return f"{self.engine} {self.precision}".strip()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,10 +181,22 @@ class Snapshot:
 
 
 def acceptance(thresholds: tuple[Threshold, ...]) -> str:
-    """What was reached against what was asked, such as "accuracy 0.973 >= 0.950"."""
-    return ", ".join(
-        f"{item.metric} {item.reached:.3f} >= {item.minimum:.3f}" for item in thresholds
-    )
+    """What was reached against what was asked, such as "accuracy 0.973 >= 0.950".
+
+    Of a threshold by segment the value that is nearest to missing it, with its segment.
+    """
+    nearest: dict[tuple[str, str, str], Threshold] = {}
+    for item in sorted(thresholds, key=lambda item: item.spare):
+        nearest.setdefault((item.metric, item.output, item.segment), item)
+    told = [item for item in thresholds if item in nearest.values()]
+    return ", ".join(threshold_text(item) for item in told)
+
+
+def threshold_text(item: Threshold) -> str:
+    """One value against what was asked, such as "accuracy 0.951 >= 0.900 (site = north)"."""
+    sign, asked = (">=", item.minimum or 0.0) if item.maximum is None else ("<=", item.maximum)
+    where = f" ({item.segment} = {item.segment_value})" if item.segment else ""
+    return f"{item.metric} {item.reached:.3f} {sign} {asked:.3f}{where}"
 
 
 CONNECTING = Snapshot(link=Link.CONNECTING)

@@ -7,20 +7,30 @@ before anything runs; the served interface follows from both. Leaves to others: 
 
 from appliance.errors import RecipeError
 from appliance.fitting.images import image_step
-from appliance.fitting.outputs import added_outputs
+from appliance.fitting.outputs import outputs_after
 from appliance.fitting.prepared import Prepared, misfit, replaced
-from appliance.fitting.tables import table_step
+from appliance.fitting.sent import from_raw, raw_specs, sent_specs, text_columns
+from appliance.fitting.signals import signal_step
+from appliance.fitting.tables import check_raw_columns, table_step
 from appliance.recipe import (
-    Accepts,
     BeforeStep,
     Cast,
     ImageStep,
     InputRecipe,
     Recipe,
+    SignalStep,
 )
 from appliance.tensors import DataType, Interface, TensorSpec
 
-__all__ = ["Prepared", "sent_specs", "served_interface", "trace"]
+__all__ = [
+    "Prepared",
+    "from_raw",
+    "raw_specs",
+    "sent_specs",
+    "served_interface",
+    "text_columns",
+    "trace",
+]
 
 
 def served_interface(recipe: Recipe, engine: Interface) -> Interface:
@@ -40,43 +50,39 @@ def served_interface(recipe: Recipe, engine: Interface) -> Interface:
         )
     outputs = list(engine.outputs)
     for step in recipe.after:
-        outputs += added_outputs(step, outputs, recipe.labels)
+        outputs = outputs_after(step, outputs, recipe)
+        _check_unique([spec.name for spec in outputs], "output")
     _check_unique([spec.name for spec in inputs], "input")
-    _check_unique([spec.name for spec in outputs], "output")
     return Interface(inputs=inputs, outputs=tuple(outputs), batch_max=engine.batch_max)
 
 
 def trace(item: InputRecipe) -> list[Prepared]:
     """The tensor before the first step and after each one. Raises RecipeError at a step that fails."""
-    stages = [Prepared(spec=item.raw, columns=item.columns)]
-    if item.columns and item.raw.shape != (len(item.columns),):
-        raise RecipeError(
-            f"input '{item.raw.name}' has shape {list(item.raw.shape)} "
-            f"but names {len(item.columns)} columns",
-            remedy="a table's raw shape is [number of columns]",
-        )
-    _check_unique(list(item.columns), "column")
+    check_raw_columns(item)
+    texts = text_columns(item) if item.columns else ()
+    stages = [Prepared(spec=item.raw, columns=item.columns, texts=texts)]
     for step in item.steps:
         stages.append(_after_step(step, stages[-1]))
     return stages
 
 
-def sent_specs(item: InputRecipe | None, spec: TensorSpec) -> tuple[TensorSpec, ...]:
-    """What clients send for the engine input `spec`, whose recipe is `item` (None: it has none)."""
-    if item is None or item.accepts is Accepts.PREPARED:
-        return (spec,)
-    return (item.raw,)
-
-
 def _served_inputs(recipe: Recipe, spec: TensorSpec) -> tuple[TensorSpec, ...]:
     item = recipe.input_for(spec.name)
     if item is not None:
-        made = trace(item)[-1].spec
+        last = trace(item)[-1]
+        made = last.spec
+        if last.texts and made.datatype is not DataType.BYTES:
+            raise RecipeError(
+                f"the columns {list(last.texts)} for '{spec.name}' are still texts",
+                remedy="encode them by one_hot or ordinal, or leave them out by select",
+            )
         if made.datatype != spec.datatype or not spec.fits(made.shape):
             raise RecipeError(
                 f"the recipe makes {made.datatype} {list(made.shape)} for '{spec.name}', "
                 f"the model takes {spec.datatype} {list(spec.shape)}",
-                remedy="correct the steps or their order",
+                remedy="correct the steps or their order"
+                if -1 not in made.shape
+                else "give the steps that make the size open a fixed one: resize, crop or pad",
             )
     return sent_specs(item, spec)
 
@@ -88,6 +94,8 @@ def _after_step(step: BeforeStep, before: Prepared) -> Prepared:
         return replaced(before, datatype=DataType(step.datatype))
     if isinstance(step, ImageStep):
         return image_step(step, before)
+    if isinstance(step, SignalStep):
+        return signal_step(step, before)
     return table_step(step, before)
 
 

@@ -4,7 +4,7 @@ Knows: what is known of it before anything runs. Rules: plain data. Leaves to ot
 of it (`images`, `tables`, `signals`).
 """
 
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import msgspec
 import numpy as np
@@ -13,13 +13,22 @@ from appliance.errors import RecipeError
 from appliance.recipe import Step
 from appliance.tensors import DataType, TensorSpec
 
+# What the axes are: of images; of signals from their first step on ("levels" is a logarithmic spectrum).
+Order: TypeAlias = Literal[
+    "HWC", "CHW", "HW", "samples", "frames", "spectrum", "mels", "levels", "transposed"
+]
+
 
 class Prepared(msgspec.Struct, frozen=True, kw_only=True):
-    """A tensor between two steps: its spec, column names when a table, axes when an image."""
+    """A tensor between two steps: its spec, column names when a table, axes when an image or a signal.
+
+    `texts` are the columns that are still texts, while spec.datatype is that of the others.
+    """
 
     spec: TensorSpec
     columns: tuple[str, ...]
-    order: Literal["HWC", "CHW"] = "HWC"
+    texts: tuple[str, ...] = ()
+    order: Order = "HWC"
 
 
 def replaced(
@@ -28,15 +37,20 @@ def replaced(
     datatype: DataType | None = None,
     shape: tuple[int, ...] | None = None,
     columns: tuple[str, ...] | None = None,
+    texts: tuple[str, ...] | None = None,
+    order: Order | None = None,
 ) -> Prepared:
-    """`before` with another datatype, shape or columns."""
+    """`before` with another datatype, shape, columns, texts or order."""
     spec = TensorSpec(
         name=before.spec.name,
         datatype=before.spec.datatype if datatype is None else datatype,
         shape=before.spec.shape if shape is None else shape,
     )
-    return msgspec.structs.replace(
-        before, spec=spec, columns=before.columns if columns is None else columns
+    return Prepared(
+        spec=spec,
+        columns=before.columns if columns is None else columns,
+        texts=before.texts if texts is None else texts,
+        order=before.order if order is None else order,
     )
 
 

@@ -1,21 +1,32 @@
 """The ONNX Runtime target: the ORT format.
 
-Knows: how the library writes its compiled form. Rules: optimised for this very CPU, since the file never
-leaves it. Leaves to others: loading and options in common (`runtime.engines.onnxruntime_cpu`).
+Knows: how the library writes its compiled form, and which kernels it has. Rules: optimised for this very
+CPU, since the file never leaves it; a type it would cast up is refused, for it casts without a word.
+Leaves to others: loading and options in common (`runtime.engines.onnxruntime_cpu`).
 """
 
+from functools import cache
 from pathlib import Path
-from typing import Literal
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Literal
 
+from appliance.manifest import Precision
 from appliance.store import EngineEntry
 from appliance.tensors import Interface
-from compiler.targets.target import engine_entry, refused, stamp
-from runtime.engines.libraries import onnxruntime
+from compiler.targets.target import Refusal, engine_entry, failed, refuse
+from runtime.engines import stamp_of
+from runtime.engines.libraries import onnxruntime, onnxruntime_kernels
 from runtime.engines.onnxruntime_cpu import session_options
+
+if TYPE_CHECKING:
+    from compiler.source import Source
+
+_LIBRARY = "ONNX Runtime"
+_TYPES = {Precision.FP16: "tensor(float16)", Precision.BF16: "tensor(bfloat16)"}
 
 
 class OnnxRuntimeTarget:
-    """Writes `engine.ort`, all optimisations applied.
+    """Writes `engine.PRECISION.ort`, all optimisations applied.
 
     The highest level rearranges convolutions for this CPU's vectors; convolutional models then run
     almost twice as fast as from the portable levels, and reload unchanged.
@@ -25,23 +36,75 @@ class OnnxRuntimeTarget:
 
     def stamp(self) -> dict[str, str]:
         """See `Target.stamp`."""
-        return stamp(f"onnxruntime {onnxruntime().__version__}")
+        return stamp_of(self.kind)
+
+    def unable(self, precision: Precision) -> str | None:
+        """See `Target.unable`."""
+        if precision not in _TYPES or _kernels(_TYPES[precision]) & {"Conv", "Gemm", "MatMul"}:
+            return None
+        return f"{_LIBRARY} has no Conv, Gemm or MatMul in {precision} for this CPU"
+
+    def refusals(
+        self,
+        source: "Source",
+        interface: Interface,  # noqa: ARG002 - every datatype is computed as it is
+        precision: Precision,
+    ) -> tuple[Refusal, ...]:
+        """See `Target.refusals`: heavy operators without a kernel for their type."""
+        # onnx is imported where something is compiled, not where the targets are only listed.
+        from compiler.precision.operators import typed_nodes  # noqa: PLC0415
+
+        if precision not in _TYPES:
+            return ()
+        known = _kernels(_TYPES[precision])
+        return tuple(
+            Refusal(node=node.name, op=node.op_type, reason=f"has no kernel for {precision}")
+            for node in typed_nodes(source.model, precision)
+            if node.op_type not in known
+        )
 
     def compile(
         self,
-        model: Path,
+        source: "Source",
         directory: Path,
-        interface: Interface,  # noqa: ARG002 - every datatype is computed as it is
+        interface: Interface,
         threads: int,
+        precision: Precision,
     ) -> EngineEntry:
         """See `Target.compile`."""
-        library, path = onnxruntime(), directory / "engine.ort"
-        options = session_options(threads)
-        options.graph_optimization_level = library.GraphOptimizationLevel.ORT_ENABLE_ALL
-        options.optimized_model_filepath = str(path)
-        options.add_session_config_entry("session.save_model_format", "ORT")
-        try:
-            library.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # the library's errors share no base class
-            raise refused("ONNX Runtime", error) from error
-        return engine_entry(self.kind, path, self.stamp())
+        from compiler.precision.arithmetic import (  # noqa: PLC0415 - as above
+            check_arithmetic,
+            computed_by_onnxruntime,
+        )
+
+        refuse(_LIBRARY, self.refusals(source, interface, precision))
+        path = directory / f"engine.{precision}.ort"
+        with TemporaryDirectory(prefix="holdfast-") as temporary:
+            shown = Path(temporary) / "optimised.onnx"
+            _optimise(source, shown, threads, "ONNX")
+            check_arithmetic(_LIBRARY, computed_by_onnxruntime(shown), source, precision)
+        _optimise(source, path, threads, "ORT")
+        return engine_entry(self.kind, path, precision)
+
+
+def _optimise(source: "Source", path: Path, threads: int, form: str) -> None:
+    """Write the model as this CPU runs it to `path`, as an engine (ORT) or to be read (ONNX)."""
+    library, options = onnxruntime(), session_options(threads)
+    options.graph_optimization_level = library.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.optimized_model_filepath = str(path)
+    options.add_session_config_entry("session.save_model_format", form)
+    try:
+        library.InferenceSession(source.data, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # the library's errors share no base class
+        raise failed(_LIBRARY, error) from error
+
+
+@cache
+def _kernels(tensor: str) -> frozenset[str]:
+    """The standard operators that the CPU provider computes in the type `tensor`."""
+    return frozenset(
+        kernel.op_name
+        for kernel in onnxruntime_kernels()
+        if kernel.provider == "CPUExecutionProvider" and not kernel.domain
+        if tensor in kernel.type_constraints.get("T", ())
+    )

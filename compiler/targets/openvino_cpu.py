@@ -1,26 +1,46 @@
 """The OpenVINO target: a blob exported by the CPU plugin.
 
-Knows: how the library writes its compiled form, and what it computes in fewer bits. Rules: what would be
-narrowed is refused. Leaves to others: loading and options in common (`runtime.engines.openvino_cpu`).
+Knows: how the library writes its compiled form, which operators it converts, and what it computes in
+fewer bits. Rules: what would be narrowed is refused; the graph's own types say what is computed in what.
+Leaves to others: loading and options in common (`runtime.engines.openvino_cpu`).
 """
 
+import re
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from appliance.errors import EngineBuild, SourceError
 from appliance.files import write_file
+from appliance.manifest import Precision
 from appliance.store import EngineEntry
-from appliance.tensors import DataType, Interface
-from compiler.targets.target import engine_entry, refused, stamp
-from runtime.engines.libraries import openvino
+from appliance.tensors import Interface
+from compiler.targets.target import Refusal, engine_entry, failed, refuse
+from runtime.engines import stamp_of
 from runtime.engines.openvino_cpu import compile_options, core
 
-_NAMED_MAX = 5  # tensors that a message names
-_NARROWED = (DataType.INT64, DataType.UINT64, DataType.UINT32, DataType.FP64)
+if TYPE_CHECKING:
+    from compiler.precision.arithmetic import Computed
+    from compiler.source import Source
+
+_LIBRARY = "OpenVINO"
+_NARROWED = frozenset({"INT64", "UINT64", "UINT32", "FP64", "DOUBLE"})
+_TEXT = frozenset({"BYTES", "STRING"})
+_CAPABILITIES = {Precision.FP16: "FP16", Precision.BF16: "BF16", Precision.INT8: "INT8"}
+# Of the plugin's runtime model (OpenVINO, "Runtime model"): its names for layers and number types.
+_LAYERS = frozenset(
+    {"Convolution", "Deconvolution", "FullyConnected", "MatMul", "ScaledDotProductAttention"}
+)
+_FUSED = "Subgraph"
+_ARITHMETIC = {
+    "f32": Precision.FP32,
+    "f16": Precision.FP16,
+    "bf16": Precision.BF16,
+    "i8": Precision.INT8,
+    "u8": Precision.INT8,
+}
 
 
 class OpenVinoTarget:
-    """Writes `engine.blob`, compiled by OpenVINO's CPU plugin.
+    """Writes `engine.PRECISION.blob`, compiled by OpenVINO's CPU plugin.
 
     The plugin computes 64-bit integers in 32 bits and doubles as floats without a word, so that large
     values come out wrong: models that take or give such tensors, or compute one from their inputs'
@@ -31,56 +51,104 @@ class OpenVinoTarget:
 
     def stamp(self) -> dict[str, str]:
         """See `Target.stamp`."""
-        return stamp(f"openvino {openvino().__version__}")
+        return stamp_of(self.kind)
+
+    def unable(self, precision: Precision) -> str | None:
+        """See `Target.unable`."""
+        wanted = _CAPABILITIES.get(precision)
+        if wanted is None or wanted in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+            return None
+        return f"{_LIBRARY} does not compute in {precision} on this CPU"
+
+    def refusals(
+        self,
+        source: "Source",
+        interface: Interface,
+        precision: Precision,  # noqa: ARG002 - the same in each
+    ) -> tuple[Refusal, ...]:
+        """See `Target.refusals`: texts, and numbers of more bits than the plugin computes in."""
+        # onnx is imported where something is compiled, not where the targets are only listed.
+        from compiler.graph import computed_tensors  # noqa: PLC0415
+
+        served = [
+            Refusal(node=spec.name, op=what, reason=_reason(spec.datatype))
+            for what, specs in (("input", interface.inputs), ("output", interface.outputs))
+            for spec in specs
+            if _reason(spec.datatype)
+        ]
+        inside = [
+            Refusal(node=item.node, op=item.op, reason=f"makes '{item.tensor}', which {reason}")
+            for item in computed_tensors(source)
+            if (reason := _reason(item.type))
+        ]
+        return (*served, *inside)
 
     def compile(
-        self, model: Path, directory: Path, interface: Interface, threads: int
+        self,
+        source: "Source",
+        directory: Path,
+        interface: Interface,
+        threads: int,
+        precision: Precision,
     ) -> EngineEntry:
         """See `Target.compile`."""
-        _check_widths(interface)
-        _check_computed(model)
-        path = directory / "engine.blob"
+        from compiler.precision.arithmetic import check_arithmetic  # noqa: PLC0415 - as above
+
+        refuse(_LIBRARY, self.refusals(source, interface, precision))
+        path = directory / f"engine.{precision}.blob"
+        model = _converted(source)
         try:
-            compiled = core().compile_model(
-                core().read_model(str(model)), "CPU", compile_options(threads)
-            )
+            compiled = core().compile_model(model, "CPU", compile_options(threads, precision))
+            found = _computed(compiled)
             blob = compiled.export_model().getvalue()
-        except Exception as error:  # as above
-            raise refused("OpenVINO", error) from error
+        except Exception as error:  # RuntimeError, but others were seen too
+            raise failed(_LIBRARY, error) from error
+        check_arithmetic(_LIBRARY, found, source, precision)
         write_file(path, blob)
-        return engine_entry(self.kind, path, self.stamp())
+        return engine_entry(self.kind, path, precision)
 
 
-def _check_widths(interface: Interface) -> None:
-    narrowed = [
-        f"'{spec.name}' {spec.datatype}"
-        for spec in (*interface.inputs, *interface.outputs)
-        if spec.datatype in _NARROWED
-    ]
-    if narrowed:
-        raise EngineBuild(
-            f"OpenVINO computes {', '.join(narrowed)} in fewer bits",
-            remedy="cast to INT32 or FP32 in the model if the values allow it",
-        )
+def _reason(datatype: str) -> str:
+    """Why a tensor of this type is refused, by the protocol's name or ONNX's; empty when it is not."""
+    if not datatype:
+        return "is of unknown type and may be computed in fewer bits"
+    if datatype in _TEXT:
+        return "is text, which the CPU plugin does not compute with"
+    return f"is {datatype} and would be computed in fewer bits" if datatype in _NARROWED else ""
 
 
-def _check_computed(model: Path) -> None:
-    """Refuse wide tensors inside the graph, and those of unknown type, which may be wide."""
-    # onnx is imported where something is compiled, not where the targets are only listed.
-    from compiler.graph import computed_tensors  # noqa: PLC0415
-    from compiler.source import open_source  # noqa: PLC0415
-
+def _converted(source: "Source") -> Any:
+    """The model as the library's own. Raises EngineBuild naming the nodes that it does not convert."""
     try:
-        computed = list(computed_tensors(open_source(model)))
-    except SourceError as error:
-        raise refused("OpenVINO", error) from error
-    narrowed = [
-        f"'{name}' {kind or 'of unknown type'}"
-        for name, kind in computed
-        if kind is None or kind in _NARROWED
+        return core().read_model(source.data)
+    except Exception as error:  # as in compile
+        refuse(_LIBRARY, _unconverted(source, str(error)))
+        raise failed(_LIBRARY, error) from error
+
+
+def _unconverted(source: "Source", report: str) -> list[Refusal]:
+    """The nodes of the operators that the frontend's report lists ("Det-17, ai.onnx.ml.Scaler")."""
+    listed = re.findall(r"(?:No conversion rule found for operations|failed for): (.+)", report)
+    names = {
+        item.strip().rsplit(".", 1)[-1].split("-")[0] for line in listed for item in line.split(",")
+    }
+    return [
+        Refusal(node=node.name, op=node.op_type, reason="is not converted")
+        for node in source.model.graph.node
+        if node.op_type in names
     ]
-    if narrowed:
-        raise EngineBuild(
-            f"OpenVINO may compute {', '.join(narrowed[:_NAMED_MAX])} inside the model in fewer bits",
-            remedy="cast to INT32 or FP32 in the model if the values allow it",
-        )
+
+
+def _computed(compiled: Any) -> "list[Computed]":
+    """The layers that matter of the compiled model, and what each computes in."""
+    from compiler.precision.arithmetic import Computed  # noqa: PLC0415 - as above
+
+    found = []
+    for layer in compiled.get_runtime_model().get_ops():
+        told = layer.get_rt_info()
+        kind, number = (told[key].astype(str) for key in ("layerType", "runtimePrecision"))
+        name = told["originalLayersNames"].astype(str) if "originalLayersNames" in told else ""
+        fused = kind == _FUSED and "matmul" in name.lower()
+        if (kind in _LAYERS or fused) and number in _ARITHMETIC:
+            found.append(Computed(operator=kind, name=name, precision=_ARITHMETIC[number]))
+    return found

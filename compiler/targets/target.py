@@ -1,20 +1,40 @@
 """What every target can do: compile a model for this box.
 
-Knows: the Target protocol and what an engine is stamped with. Rules: a target writes one engine file and
-nothing else; the stamp names everything that decides whether the file still fits. Leaves to others:
-loading the file (`runtime.engines`), proving and choosing.
+Knows: the Target protocol and how a refusal reads. Rules: a target writes one engine file and nothing
+else; what it cannot do is named by node, operator and reason before anything is compiled; what it built
+computes in the precision asked for, or is refused. Leaves to others: the typed graph
+(`compiler.precision`), loading the file and its stamp (`runtime.engines`), proving and choosing.
 """
 
-import hashlib
-import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from appliance.errors import EngineBuild
 from appliance.files import sha256_file
 from appliance.manifest import Precision
 from appliance.store import EngineEntry
 from appliance.tensors import Interface
+from runtime.engines import stamp_of
+from runtime.engines.loading import library_text
+
+if TYPE_CHECKING:  # onnx is imported where something is compiled, not where targets are only listed
+    from compiler.source import Source
+
+_NAMED_MAX = 5  # refusals that a message names
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """Why a target does not take a model: the node or tensor, its operator, and the reason."""
+
+    node: str
+    op: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.op} '{self.node}' {self.reason}"
 
 
 class Target(Protocol):
@@ -27,57 +47,56 @@ class Target(Protocol):
     def stamp(self) -> dict[str, str]:
         """What an engine compiled now is stamped with; one with another stamp does not fit."""
 
-    def compile(
-        self, model: Path, directory: Path, interface: Interface, threads: int
-    ) -> EngineEntry:
-        """Compile the checked ONNX file `model` into a file in `directory`, for `threads` threads.
+    def unable(self, precision: Precision) -> str | None:
+        """Why this library computes nothing in `precision` on this box, None when it does."""
 
-        Raises EngineBuild when the library cannot take the model, or would compute it in narrower
-        numbers than `interface` promises; StateError when the disk refuses.
+    def refusals(
+        self, source: "Source", interface: Interface, precision: Precision
+    ) -> tuple[Refusal, ...]:
+        """What in the model this target cannot compute as `interface` promises; nothing is compiled."""
+
+    def compile(
+        self,
+        source: "Source",
+        directory: Path,
+        interface: Interface,
+        threads: int,
+        precision: Precision,
+    ) -> EngineEntry:
+        """Compile a model lowered to `precision` into a file in `directory`, for `threads` threads.
+
+        Raises EngineBuild when the library cannot take the model or computes it in another precision;
+        StateError when the disk refuses.
         """
 
 
-def stamp(library: str) -> dict[str, str]:
-    """What decides whether an engine of `library` ("name version") still fits: library, CPU, OS."""
-    cpu, flags = _processor()
-    return {
-        "library": library,
-        "cpu": cpu,
-        "cpu_flags_sha256": hashlib.sha256(flags.encode()).hexdigest(),
-        "os": f"{platform.system()} {platform.machine()}",
-    }
-
-
 def engine_entry(
-    kind: Literal["onnxruntime", "openvino"],
-    path: Path,
-    made_with: dict[str, str],
-    precision: Precision = Precision.FP32,
+    kind: Literal["onnxruntime", "openvino"], path: Path, precision: Precision
 ) -> EngineEntry:
-    """What a version's record says of the engine file `path`."""
+    """What a version's record says of the engine file `path`, made here and now."""
     return EngineEntry(
-        kind=kind, precision=precision, file=path.name, sha256=sha256_file(path), stamp=made_with
+        kind=kind,
+        precision=precision,
+        file=path.name,
+        sha256=sha256_file(path),
+        stamp=stamp_of(kind),
     )
 
 
-def refused(library: str, error: Exception) -> EngineBuild:
+def refuse(library: str, refusals: Sequence[Refusal]) -> None:
+    """Raise EngineBuild naming the first of `refusals`, if there are any."""
+    if refusals:
+        named = "; ".join(map(str, refusals[:_NAMED_MAX]))
+        more = f"; and {len(refusals) - _NAMED_MAX} more" if len(refusals) > _NAMED_MAX else ""
+        raise EngineBuild(
+            f"{library} does not take the model: {named}{more}",
+            remedy="change these in the model, or leave it to the other engine",
+        )
+
+
+def failed(library: str, error: Exception) -> EngineBuild:
     """The error of a model that `library` does not compile."""
-    text = " ".join(str(error).split())
     return EngineBuild(
-        f"{library} cannot compile the model: {text[-300:]}",
+        f"{library} cannot compile the model: {library_text(error)}",
         remedy="export the model with the operators that the engine supports",
     )
-
-
-def _processor() -> tuple[str, str]:
-    """Name and sorted feature flags of the first processor in /proc/cpuinfo (Linux, x86 and ARM)."""
-    try:
-        text = Path("/proc/cpuinfo").read_text("utf-8")
-    except OSError:
-        text = ""
-    fields: dict[str, str] = {}
-    for line in text.splitlines():
-        name, _, value = line.partition(":")
-        fields.setdefault(name.strip(), value.strip())
-    flags = fields.get("flags") or fields.get("Features") or ""
-    return fields.get("model name") or platform.machine(), " ".join(sorted(flags.split()))

@@ -9,21 +9,25 @@ from collections.abc import Callable
 from pathlib import Path
 
 from appliance.errors import EngineLoad
+from appliance.manifest import Precision
 from appliance.tensors import Interface
 from runtime.engines.engine import Engine
 from runtime.engines.onnxruntime_cpu import OnnxRuntimeEngine
 from runtime.engines.openvino_cpu import OpenVinoEngine
+from runtime.engines.stamp import stamp_of
 
-ENGINES: dict[str, Callable[[Path, Interface, int], Engine]] = {
+ENGINES: dict[str, Callable[[Path, Interface, int, Precision], Engine]] = {
     OnnxRuntimeEngine.kind: OnnxRuntimeEngine.load,
     OpenVinoEngine.kind: OpenVinoEngine.load,
 }
 
-__all__ = ["ENGINES", "Engine", "load_engine"]
+__all__ = ["ENGINES", "Engine", "load_engine", "stamp_of"]
 
 
-def load_engine(kind: str, path: Path, *, interface: Interface, threads: int) -> Engine:
-    """Load the engine file at `path`, of `kind`, to run on `threads` threads (0 = every core).
+def load_engine(
+    kind: str, path: Path, *, interface: Interface, threads: int, precision: Precision
+) -> Engine:
+    """Load the engine file at `path`, of `kind` and `precision`, to run on `threads` threads (0 = all).
 
     Raises EngineLoad when the kind is unknown here, or the file is missing, damaged, made for another
     machine or library version, or does not have `interface`.
@@ -34,4 +38,4 @@ def load_engine(kind: str, path: Path, *, interface: Interface, threads: int) ->
             f"this release has no engine of kind '{kind}'",
             remedy=f"build the bundle again for one of {sorted(ENGINES)}",
         )
-    return load(path, interface, threads)
+    return load(path, interface, threads, precision)

@@ -26,6 +26,15 @@ def onnxruntime() -> Any:
     return library
 
 
+def onnxruntime_kernels() -> list[Any]:
+    """Every kernel of onnxruntime: `op_name`, `domain`, `provider`, `type_constraints` by parameter."""
+    onnxruntime()
+    from onnxruntime.capi import onnxruntime_pybind11_state as state  # noqa: PLC0415 - as above
+
+    kernels: list[Any] = state.get_all_opkernel_def()
+    return kernels
+
+
 def openvino() -> Any:
     """The openvino module, its telemetry off."""
     import openvino as library  # noqa: PLC0415 - as above

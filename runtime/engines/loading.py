@@ -10,6 +10,8 @@ from pathlib import Path
 from appliance.errors import EngineError, EngineLoad
 from appliance.tensors import DataType, TensorSpec
 
+_TEXT_CHARACTERS_MAX = 400
+
 
 def check_tensors(
     wanted: tuple[TensorSpec, ...], found: Mapping[str, DataType | None], *, count: int
@@ -34,7 +36,7 @@ def existing(path: Path) -> Path:
 def unloadable(path: Path, library: str, error: Exception) -> EngineLoad:
     """The error of a file that its library does not load."""
     return EngineLoad(
-        f"{library} cannot load {path}: {_first_lines(error)}",
+        f"{library} cannot load {path}: {library_text(error)}",
         remedy="build the bundle again on this box; an engine fits only what it was built on",
     )
 
@@ -42,11 +44,14 @@ def unloadable(path: Path, library: str, error: Exception) -> EngineLoad:
 def failed(library: str, error: Exception) -> EngineError:
     """The error of a run that failed."""
     return EngineError(
-        f"{library} failed: {_first_lines(error)}",
+        f"{library} failed: {library_text(error)}",
         remedy="check the request's values and shapes against the model's metadata",
     )
 
 
-def _first_lines(error: Exception) -> str:
+def library_text(error: Exception) -> str:
+    """What a library says, without the place in its own source that ONNX Runtime puts in front."""
     text = " ".join(str(error).split())
-    return text if len(text) <= 300 else f"...{text[-300:]}"
+    _, _, told = text.rpartition("&) ")
+    told = told or text
+    return told if len(told) <= _TEXT_CHARACTERS_MAX else f"{told[:_TEXT_CHARACTERS_MAX]}..."

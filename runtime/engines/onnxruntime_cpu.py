@@ -1,6 +1,7 @@
 """ONNX Runtime on the CPU.
 
-Knows: how the ORT format is loaded and run. Rules: never ONNX; outputs stay valid after the next run.
+Knows: how the ORT format is loaded and run, and that the library's strings are Unicode text. Rules: never
+ONNX; outputs stay valid after the next run; bytes that are no UTF-8 are refused, never replaced.
 Leaves to others: compiling (`compiler.targets`), and keeping the library silent (`libraries`).
 """
 
@@ -8,7 +9,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from appliance.errors import EngineLoad
+import numpy as np
+
+from appliance.errors import EngineLoad, RequestError
+from appliance.manifest import Precision
 from appliance.tensors import Array, DataType, Interface
 from runtime.engines.libraries import cores, onnxruntime
 from runtime.engines.loading import check_tensors, existing, failed, unloadable
@@ -26,6 +30,7 @@ _ORT_TYPES = {
     "tensor(float16)": DataType.FP16,
     "tensor(float)": DataType.FP32,
     "tensor(double)": DataType.FP64,
+    "tensor(string)": DataType.BYTES,
 }
 
 
@@ -38,6 +43,8 @@ class OnnxRuntimeEngine:
         """Take an open session; EngineLoad when it does not have `interface`."""
         self._session = session
         self._outputs = [spec.name for spec in interface.outputs]
+        self._texts = [s.name for s in interface.inputs if s.datatype is DataType.BYTES]
+        self._text_outputs = [s.name for s in interface.outputs if s.datatype is DataType.BYTES]
         self.interface = interface
         for wanted, found in (
             (interface.inputs, session.get_inputs()),
@@ -47,7 +54,13 @@ class OnnxRuntimeEngine:
             check_tensors(wanted, types, count=len(found))
 
     @classmethod
-    def load(cls, path: Path, interface: Interface, threads: int) -> "OnnxRuntimeEngine":
+    def load(
+        cls,
+        path: Path,
+        interface: Interface,
+        threads: int,
+        precision: Precision,  # noqa: ARG003 - the file's own types say it
+    ) -> "OnnxRuntimeEngine":
         """Load an ORT format file. Raises EngineLoad."""
         options = session_options(threads)
         options.add_session_config_entry("session.load_model_format", "ORT")
@@ -62,16 +75,40 @@ class OnnxRuntimeEngine:
         return cls(session, interface)
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        """Compute all outputs; see `Engine.run`."""
+        """Compute all outputs; see `Engine.run`. RequestError for BYTES that are no UTF-8 text."""
+        fed = dict(inputs)
+        for name in self._texts:
+            fed[name] = _decoded(name, fed[name])
         try:
-            results = self._session.run(self._outputs, dict(inputs))
+            results = self._session.run(self._outputs, fed)
         except Exception as error:  # as in load
             raise failed("ONNX Runtime", error) from error
-        return dict(zip(self._outputs, results, strict=True))
+        outputs = dict(zip(self._outputs, results, strict=True))
+        for name in self._text_outputs:
+            outputs[name] = _objects([item.encode() for item in outputs[name].flat], outputs[name])
+        return outputs
 
     def close(self) -> None:
         """Free the session."""
         self._session = None
+
+
+def _decoded(name: str, array: Array) -> Array:
+    """An object array of `bytes` as one of `str`."""
+    try:
+        return _objects([item.decode() for item in array.flat], array)
+    except UnicodeDecodeError as error:
+        raise RequestError(
+            f"input '{name}' holds bytes that are not UTF-8 text: {error.reason}",
+            remedy="send text encoded as UTF-8",
+        ) from error
+
+
+def _objects(items: list[Any], like: Array) -> Array:
+    """An object array of `items`, of the shape of `like`."""
+    flat = np.empty(len(items), np.object_)
+    flat[:] = items
+    return flat.reshape(like.shape)
 
 
 def session_options(threads: int) -> Any:

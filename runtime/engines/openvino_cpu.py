@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from appliance.errors import EngineLoad
+from appliance.manifest import Precision
 from appliance.tensors import Array, Interface, TensorSpec, datatype_of
 from runtime.engines.libraries import cores, openvino
 from runtime.engines.loading import check_tensors, existing, failed, unloadable
@@ -35,12 +36,16 @@ class OpenVinoEngine:
         self.interface = interface
 
     @classmethod
-    def load(cls, path: Path, interface: Interface, threads: int) -> "OpenVinoEngine":
+    def load(
+        cls, path: Path, interface: Interface, threads: int, precision: Precision
+    ) -> "OpenVinoEngine":
         """Import an exported blob. Raises EngineLoad, also for another CPU or library version."""
         try:
             data = np.fromfile(existing(path), np.uint8)
             compiled = core().import_model(
-                openvino().Tensor(data, shared_memory=True), "CPU", compile_options(threads)
+                openvino().Tensor(data, shared_memory=True),
+                "CPU",
+                compile_options(threads, precision),
             )
             return cls(compiled, interface, data)
         except EngineLoad:
@@ -76,14 +81,15 @@ def core() -> Any:
     return openvino().Core()
 
 
-def compile_options(threads: int) -> dict[str, object]:
+def compile_options(threads: int, precision: Precision) -> dict[str, object]:
     """Options to compile and to import with.
 
     The precision is pinned in both: a blob compiled as f32 runs as bf16 on AMX machines when it is
-    imported without the hint.
+    imported without the hint. With f32 the plugin computes the graph's own types, bf16 and int8
+    included; only fp16 it takes for compressed weights, unless it is told to compute in it.
     """
     return {
-        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_PRECISION_HINT": "f16" if precision is Precision.FP16 else "f32",
         "PERFORMANCE_HINT": "LATENCY",
         "NUM_STREAMS": 1,
         "INFERENCE_NUM_THREADS": cores(threads),

@@ -11,15 +11,18 @@ from typing import Protocol
 
 import numpy as np
 
+from appliance.errors import RequestError
 from appliance.fitting import sent_specs
-from appliance.recipe import Accepts, Cast, InputRecipe, Recipe, Select
+from appliance.fitting.outputs import outputs_after
+from appliance.recipe import Accepts, Cast, InputRecipe, Recipe, RescaleBoxes, Select, SignalStep
 from appliance.tensors import Array, Interface, TensorSpec
-from runtime.kernels.after import added_output
+from runtime.kernels.after import Maker, maker
 from runtime.kernels.images import ImagePasses
 from runtime.kernels.scratch import cast_into
+from runtime.kernels.signals import SignalChain
 from runtime.kernels.tables import Selection, TableProgram
 
-UNMOVED = (1.0, 0.0, 1.0, 0.0)  # a point of the prepared image lies where it lies in the sent one
+PLACE_COLUMNS = 6  # of `placed`; see `Chain.before`
 
 
 class Preparation(Protocol):
@@ -29,10 +32,13 @@ class Preparation(Protocol):
         """The shape made of `sent`. Raises RequestError when nothing can be made of it."""
 
     def run(self, sent: Sequence[Array], into: Array, placed: Array | None) -> None:
-        """Fill `into` from `sent`; with `placed`, FP64 (rows, 4), an image also says where it lies.
+        """Fill `into` from `sent`; with `placed`, FP64 (rows, 6), an image also says where it lies.
 
         See `Chain.before` for its values. Raises RequestError when nothing can be made of `sent`.
         """
+
+    def warm(self) -> None:
+        """Run every kernel once, on a row that is made here."""
 
 
 class Chain:
@@ -44,7 +50,8 @@ class Chain:
 
     def __init__(self, recipe: Recipe, *, served: Interface, engine: Interface) -> None:
         self._batched = engine.batch_max > 0
-        self._served, self._engine = served, engine
+        self._engine = engine
+        self._ranged = [spec for spec in engine.inputs if spec.ranges]
         self._sources = {
             spec.name: (
                 sent_specs(recipe.input_for(spec.name), spec),
@@ -52,20 +59,26 @@ class Chain:
             )
             for spec in engine.inputs
         }
-        self._added = [
-            added_output(step, _last_length(served, step.tensor), recipe.labels)
-            for step in recipe.after
-        ]
+        sent = [spec for specs, _ in self._sources.values() for spec in specs]
+        assert sent == [*served.inputs], "`served` is what this recipe makes of `engine`"
+        self._makers = _makers(recipe, engine)
+        self.placed_inputs = frozenset(
+            step.image for step in recipe.after if isinstance(step, RescaleBoxes)
+        )
 
     def prepared_shape(self, inputs: Mapping[str, Array]) -> dict[str, tuple[int, ...]]:
         """Shapes of the engine's inputs, by name, that `before` makes of a request.
 
-        Raises RequestError for an image without pixels.
+        Raises RequestError for an image without pixels, or lengths outside the engine's ranges.
         """
-        return {
-            name: self._without_rows(preparation.shape(self._with_rows(specs, inputs)))
+        shapes = {
+            name: preparation.shape(self._with_rows(specs, inputs))
             for name, (specs, preparation) in self._sources.items()
         }
+        for spec in self._ranged:
+            if not spec.fits(shapes[spec.name][1:]):
+                raise _out_of_range(spec, shapes[spec.name][1:])
+        return {name: self._without_rows(shape) for name, shape in shapes.items()}
 
     def before(
         self,
@@ -77,9 +90,10 @@ class Chain:
 
         inputs: (rows, *raw shape), may be read-only. into: (rows, *prepared shape), C-contiguous, of the
         engine's datatypes: commonly a slice of a batch's buffers. placed: by engine input name, for the
-        images whose place is wanted later, FP64 (rows, 4), always with rows: x scale, x shift, y scale,
-        y shift, so that a point x of the prepared image lies at x * scale + shift in the sent one, both in
-        pixels from the left or upper edge. Raises RequestError for an image without pixels.
+        images in `placed_inputs`, FP64 (rows, 6), always with rows: x scale, x shift, y scale, y shift,
+        so that a point x of the prepared image lies at x * scale + shift in the sent one, both in pixels
+        from the left or upper edge; then width and height of the sent image. Raises RequestError for an
+        image without pixels.
         """
         for name, (specs, preparation) in self._sources.items():
             sent, made = self._with_rows(specs, inputs), into[name]
@@ -91,29 +105,23 @@ class Chain:
     def after(
         self, outputs: Mapping[str, Array], placed: Mapping[str, Array] | None = None
     ) -> dict[str, Array]:
-        """All served outputs of a batch: the engine's, as they are, and the added ones.
+        """All served outputs of a batch: the engine's, as they are, and those that steps add.
 
-        outputs: (rows, ...) by name. placed: as `before` filled it for the same rows. BYTES outputs are
-        object arrays of UTF-8 `bytes`. Raises EngineError when the engine returned another number of
-        classes than its interface says.
+        outputs: (rows, ...) by name. placed: as `before` filled it for the same rows, of each of
+        `placed_inputs`. BYTES outputs are object arrays of UTF-8 `bytes`. Raises EngineError when the
+        engine returned another number of classes than its interface says.
         """
         answers = dict(outputs)
-        for added in self._added:
-            answers |= added.run(answers)
+        for each in self._makers:
+            answers = each.run(answers, placed or {})
         return answers
 
     def warm(self) -> None:
-        """Run every kernel once, on zeros: one row, lengths that may be any are 1."""
-        inputs = {spec.name: self._zeros(spec) for spec in self._served.inputs}
-        shapes = self.prepared_shape(inputs)
-        self.before(
-            inputs,
-            {
-                spec.name: np.empty(shapes[spec.name], spec.datatype.numpy)
-                for spec in self._engine.inputs
-            },
-        )
-        self.after({spec.name: self._zeros(spec) for spec in self._engine.outputs})
+        """Run every kernel once, on one row."""
+        for _, preparation in self._sources.values():
+            preparation.warm()
+        placed = {name: np.zeros((1, PLACE_COLUMNS)) for name in self.placed_inputs}
+        self.after({spec.name: self._zeros(spec) for spec in self._engine.outputs}, placed)
 
     def _with_rows(self, specs: tuple[TensorSpec, ...], inputs: Mapping[str, Array]) -> list[Array]:
         """The tensors sent for one engine input, with rows in front; their shapes are the specs'."""
@@ -121,7 +129,8 @@ class Chain:
         if not self._batched:
             sent = [array[None] for array in sent]
         for spec, array in zip(specs, sent, strict=True):
-            assert spec.fits(array.shape[1:]), f"'{spec.name}' has {array.shape}"
+            fits = array.shape[1:] == spec.shape or spec.fits(array.shape[1:])
+            assert fits, f"'{spec.name}' has {array.shape}"
         return sent
 
     def _without_rows(self, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -139,19 +148,29 @@ class Copy:
         """The same shape."""
         return sent[0].shape
 
-    def run(self, sent: Sequence[Array], into: Array, placed: Array | None) -> None:
-        """Copy the one tensor sent into `into`; of an image it is all: placed where it was."""
+    def run(self, sent: Sequence[Array], into: Array, placed: Array | None) -> None:  # noqa: ARG002
+        """Copy the one tensor sent into `into`; nothing asks where it lies, as it is no image's steps."""
         cast_into(sent[0], into)
-        if placed is not None:
-            placed[...] = UNMOVED
+
+    def warm(self) -> None:
+        """Nothing is compiled here."""
+
+
+def _out_of_range(spec: TensorSpec, made: tuple[int, ...]) -> RequestError:
+    return RequestError(
+        f"'{spec.name}' would be {list(made)}, and the model takes {spec.lengths()}",
+        remedy="send an input of another size",
+    )
 
 
 def _preparation(item: InputRecipe | None) -> Preparation:
     """Choose what makes an engine input; an input without a recipe is copied."""
     if item is None or item.accepts is Accepts.PREPARED:
         return Copy()
-    if all(isinstance(step, Cast) for step in item.steps):
+    if all(isinstance(step, Cast) for step in item.steps) and item.accepts is Accepts.RAW:
         return Copy()
+    if any(isinstance(step, SignalStep) for step in item.steps):
+        return SignalChain(item.raw, item.steps)
     if not item.columns:
         return ImagePasses(item.raw, item.steps)
     if all(isinstance(step, Select) for step in item.steps):
@@ -159,7 +178,10 @@ def _preparation(item: InputRecipe | None) -> Preparation:
     return TableProgram(item)
 
 
-def _last_length(served: Interface, tensor: str) -> int:
-    spec = served.output(tensor)
-    assert spec is not None, f"the recipe was checked, yet no output is called '{tensor}'"
-    return spec.shape[-1]
+def _makers(recipe: Recipe, engine: Interface) -> list[Maker]:
+    """What each after-step does, from the first to the last."""
+    outputs, makers = list(engine.outputs), []
+    for step in recipe.after:
+        makers.append(maker(step, outputs, recipe.labels))
+        outputs = outputs_after(step, outputs, recipe)
+    return makers

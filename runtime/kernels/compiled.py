@@ -4,7 +4,7 @@ Knows: numba and its cache. Rules: one declared signature a kernel, so that no r
 compiler; serial, with the interpreter lock released, since parallelism is the server's; no fast-math, so
 that a formula means what it says; machine code is kept only where NUMBA_CACHE_DIR says
 (`appliance.config.use_kernel_cache`), else every process compiles anew, up to a second a kernel.
-Leaves to others: the kernels (`steps`) and which of them a recipe needs (`images`, `tables`, `after`).
+Leaves to others: the kernels (`*_steps`) and which of them a recipe needs.
 """
 
 import os
@@ -25,6 +25,8 @@ Kernel: TypeAlias = Callable[..., None]
 NumbaType: TypeAlias = Any  # numba ships no types for its types
 
 INTEGER: NumbaType = numba.types.int64
+SINGLE: NumbaType = numba.types.float32
+DOUBLE: NumbaType = numba.types.float64
 FLAG: NumbaType = numba.types.boolean
 
 
@@ -41,6 +43,11 @@ def writes(dtype: DTypeLike, axes: int) -> NumbaType:
 def integers(count: int) -> NumbaType:
     """The type of a tuple of `count` integers."""
     return numba.types.UniTuple(INTEGER, count)
+
+
+def singles(count: int) -> NumbaType:
+    """The type of a tuple of `count` FP32 numbers."""
+    return numba.types.UniTuple(SINGLE, count)
 
 
 def inlined(function: Callable[..., Any]) -> Callable[..., Any]:

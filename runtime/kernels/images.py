@@ -1,24 +1,24 @@
-"""Image recipes as passes: each pass resizes, normalises and lays out in one kernel call.
+"""Images: what clients send to what the engine takes.
 
-Knows: which kernel a run of steps needs and its constants. Rules: normalising is linear and resizing
-averages, so every normalise of a pass, before its resize or after, folds into one scale and shift a
-channel (computed in FP64, rounded to FP32 once); a second resize starts a second pass over an FP32
-image between them. Leaves to others: the arithmetic (`steps`).
+Knows: files that must be decoded, pictures, and the passes over them. Rules: pictures of one size go through
+a single pass together, all else row by row over scratch; where a picture lies is told in the pixels of
+the one that was sent or decoded. Leaves to others: decoding (`decoding`), one pass (`image_pass`), what
+is done in which (`image_plan`).
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 
 from appliance.errors import RecipeError, RequestError
-from appliance.recipe import BeforeStep, Layout, Normalise, Resize
+from appliance.fitting import trace
+from appliance.recipe import BeforeStep, Crop, Decode, InputRecipe
 from appliance.tensors import Array, TensorSpec
-from runtime.kernels.compiled import FLAG, INTEGER, Kernel, compiled, integers, reads, writes
-from runtime.kernels.letterbox import box_of
-from runtime.kernels.scratch import Scratch, cast_into
-from runtime.kernels.steps import normalise_image, resize_image
+from runtime.kernels.image_pass import pass_of
+from runtime.kernels.image_plan import plans_of
+from runtime.kernels.placement import Placement
+from runtime.kernels.scratch import Workspace, cast_into
 
 
 class ImagePasses:
@@ -27,142 +27,143 @@ class ImagePasses:
     UINT8 and FP32 images go into the first kernel as they are, others are cast first, one at a time.
     """
 
-    def __init__(self, raw: TensorSpec, steps: Iterable[BeforeStep]) -> None:
-        self._name = raw.name
-        self._plans = _plans(steps)
-        first = np.uint8 if raw.datatype.numpy == np.uint8 else np.float32
-        takes = [np.dtype(first), *[np.dtype(np.float32)] * (len(self._plans) - 1)]
-        self._passes = [_Pass(plan, dtype) for plan, dtype in zip(self._plans, takes, strict=True)]
-        self._scratch = [Scratch() for _ in self._passes]
+    def __init__(self, raw: TensorSpec, steps: Sequence[BeforeStep]) -> None:
+        self._raw, self._name, steps = raw, raw.name, tuple(steps)
+        last = trace(InputRecipe(feeds=raw.name, raw=raw, steps=steps))[-1]
+        self._made, self._is_flat = last.spec, last.order == "HW"
+        self._decode = steps[0] if steps and isinstance(steps[0], Decode) else None
+        self._steps = steps
+        self._plans = plans_of(raw, steps)
+        self._passes = [pass_of(plan) for plan in self._plans]
+        self._work = Workspace()
+        if self._decode is not None:
+            from runtime.kernels import decoding  # noqa: PLC0415  Pillow, for these recipes only
+
+            self._decoding = decoding
 
     def shape(self, sent: Sequence[Array]) -> tuple[int, ...]:
-        """The shape made of images (rows, height, width, channels).
+        """The shape made of images (rows, height, width, channels), or of files (rows, 1).
 
-        Raises RequestError when an image has no pixel.
+        Raises RequestError when an image has no pixel or not as many as a step needs, and when files
+        of one request give unlike sizes.
         """
-        raw = sent[0].shape
-        if 0 in raw[1:]:
+        raw = sent[0]
+        if self._decode is None:
+            return (len(raw), *self._image_shape(raw.shape[1:]))
+        if -1 not in self._made.shape:
+            return (len(raw), *self._made.shape)
+        shapes = {self._file_shape(raw, row, self._decode) for row in range(len(raw))}
+        if len(shapes) > 1:
             raise RequestError(
-                f"input '{self._name}' is an image without pixels: {list(raw)}",
-                remedy="send an image of at least one pixel",
+                f"input '{self._name}' holds pictures of unlike sizes: {sorted(shapes)}",
+                remedy="send pictures of one size in one request",
             )
-        for plan in self._plans:
-            raw = (raw[0], *plan.shape(raw[1:]))
-        return raw
+        return (len(raw), *shapes.pop())
 
     def run(self, sent: Sequence[Array], into: Array, placed: Array | None) -> None:
-        """Make the FP32 images `into`, C-contiguous, of those sent, both with rows in front."""
+        """Make the images `into`, C-contiguous, of those sent, both with rows in front; see `chain`.
+
+        Raises RequestError when a file cannot be decoded or a picture has not the size that a step
+        needs.
+        """
         raw = sent[0]
-        if len(self._passes) == 1 and raw.dtype == self._passes[0].takes:
-            self._passes[0].run(raw, into)
+        if self._is_flat:
+            into = into.reshape((*into.shape, 1), copy=False)
+        if self._decode is not None:
+            for row in range(len(raw)):
+                with self._of_row(row):
+                    image = self._decoding.decoded(raw[row, 0], self._decode)
+                    where = self._run_rows(image[None], into[row : row + 1])
+                    _tell(where, image, placed, slice(row, row + 1))
             return
-        for row in range(len(raw)):
-            self._run_one(raw[row : row + 1], into[row : row + 1])
+        whole = len(self._passes) == 1 and raw.dtype == self._plans[0].takes.numpy
+        for rows in [slice(len(raw))] if whole else [slice(r, r + 1) for r in range(len(raw))]:
+            where = self._run_rows(raw[rows], into[rows])
+            _tell(where, raw[0], placed, rows)
 
-    def _run_one(self, image: Array, into: Array) -> None:
-        if image.dtype != self._passes[0].takes:
-            image = cast_into(image, self._scratch[0].take(image.shape))
-        for at, step in enumerate(self._passes[:-1]):
-            made = self._scratch[at + 1].take((1, *self._plans[at].shape(image.shape[1:])))
-            step.run(image, made)
-            image = made
-        self._passes[-1].run(image, into)
+    def warm(self) -> None:
+        """Run every kernel once, on zeros of the raw shape, open lengths as small as the steps allow."""
+        shape = (-1, -1, self._decode.channels) if self._decode else self._raw.shape
+        dtype = np.dtype(np.uint8) if self._decode else self._raw.datatype.numpy
+        image = np.zeros([1, *self._warm_shape(shape)], dtype)
+        made = np.empty((1, *self._through(image.shape[1:])), self._made.datatype.numpy)
+        self._run_rows(image, made)
 
+    def _run_rows(self, images: Array, into: Array) -> list[Placement]:
+        """Images of one size through all passes; returns where each pass placed them."""
+        where = []
+        for at, (plan, step) in enumerate(zip(self._plans, self._passes, strict=True)):
+            if images.dtype != plan.takes.numpy:
+                images = cast_into(images, self._work.take(f"cast {at}", np.float32, *images.shape))
+            placed = plan.placement(images.shape[1], images.shape[2])
+            made = into
+            if at < len(self._passes) - 1:
+                shape = (len(images), *plan.shape(images.shape[1:]))
+                made = self._work.take(f"made {at}", plan.gives.numpy, *shape)
+            step.run(images, made, placed)
+            where.append(placed)
+            images = made
+        return where
 
-@dataclass(slots=True)
-class _Plan:
-    """The steps of one pass: out = resized(x) * scale + shift, border where no image lies; FP64."""
+    def _through(self, image: tuple[int, ...]) -> tuple[int, ...]:
+        for plan in self._plans:
+            image = plan.shape(image)
+        return image
 
-    resize: Resize | None = None
-    scale: Array = field(default_factory=lambda: np.ones(1))
-    shift: Array = field(default_factory=lambda: np.zeros(1))
-    border: Array = field(default_factory=lambda: np.zeros(1))
-    chw: bool = False
+    def _image_shape(self, image: tuple[int, ...]) -> tuple[int, ...]:
+        if 0 in image:
+            raise RequestError(
+                f"input '{self._name}' is an image without pixels: {list(image)}",
+                remedy="send an image of at least one pixel",
+            )
+        with self._of_row(None):
+            made = self._through(image)
+        return made[:-1] if self._is_flat else made
 
-    def normalise(self, step: Normalise) -> None:
-        """Let `step` follow: y -> (y * scale - mean) / std."""
-        mean, std = np.array(step.mean), np.array(step.std)
-        self.scale = self.scale * step.scale / std
-        self.shift = (self.shift * step.scale - mean) / std
-        self.border = (self.border * step.scale - mean) / std
+    def _file_shape(self, files: Array, row: int, step: Decode) -> tuple[int, ...]:
+        with self._of_row(row):
+            size = self._decoding.picture_size(files[row, 0], step)
+            made = self._through((*size, step.channels))
+        return made[:-1] if self._is_flat else made
 
-    def shape(self, image: tuple[int, ...]) -> tuple[int, ...]:
-        """What becomes of an image of shape (height, width, channels)."""
-        height, width, channels = image
-        if self.resize is not None:
-            height, width = self.resize.height, self.resize.width
-        return (channels, height, width) if self.chw else (height, width, channels)
-
-
-def _plans(steps: Iterable[BeforeStep]) -> list[_Plan]:
-    plans = [_Plan()]
-    for step in steps:
-        match step:
-            case Resize():
-                if plans[-1].resize is not None:
-                    plans.append(_Plan())
-                plans[-1].resize = step
-                plans[-1].border = np.array([step.fill])
-            case Normalise():
-                plans[-1].normalise(step)
-            case Layout():
-                plans[-1].chw = True
-    return plans
-
-
-class _Pass:
-    """One kernel and its constants."""
-
-    def __init__(self, plan: _Plan, takes: np.dtype[Any]) -> None:
-        self.takes = takes
-        self._resize, self._chw = plan.resize, plan.chw
-        self._scale, self._shift, self._border = (
-            _rounded(each) for each in (plan.scale, plan.shift, plan.border)
-        )
-        self._kernel = _kernel(plan, takes)
-
-    def run(self, raw: Array, into: Array) -> None:
-        """Images `raw` (rows, height, width, channels) to `into`, HWC or CHW, C-contiguous."""
-        raw = np.require(raw, requirements=("C", "A"))
-        rows, height, width, channels = raw.shape
-        scale = _per_channel(self._scale, channels)
-        shift = _per_channel(self._shift, channels)
-        out = into.reshape((rows, -1), copy=False)
-        if self._resize is None:
-            pixels = raw.reshape(rows, height * width, channels)
-            self._kernel(pixels, out, scale, shift, self._chw)
-            return
-        size = (self._resize.height, self._resize.width)
-        box = box_of(self._resize, height, width)
-        if box != (0, 0, *size):
-            self._fill_border(into)
-        lines = raw.reshape(rows, height, width * channels)
-        self._kernel(lines, out, channels, size, box, scale, shift, self._chw)
-
-    def _fill_border(self, into: Array) -> None:
-        """Fill all of `into`; the kernel then writes the box over it."""
-        into[...] = self._border[:, None, None] if self._chw else self._border
-
-
-def _rounded(constants: Array) -> Array:
-    """Constants as FP32. Raises RecipeError when the steps together leave its range."""
-    with np.errstate(over="ignore"):
-        rounded = constants.astype(np.float32)
-    if not np.isfinite(rounded).all():
+    def _warm_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """`shape` with its open lengths as small as the steps allow."""
+        crops = [step for step in self._steps if isinstance(step, Crop)]
+        sizes = [(crop.height + (crop.top or 0), crop.width + (crop.left or 0)) for crop in crops]
+        for small in ((1, 1), *sizes):
+            tried = [
+                want if got == -1 else got for want, got in zip((*small, 1), shape, strict=True)
+            ]
+            try:
+                self._through(tuple(tried))
+            except RequestError:
+                continue
+            return tuple(tried)
         raise RecipeError(
-            f"the image steps together give the constants {constants.tolist()}, which do not fit FP32",
-            remedy="correct mean, std, scale and fill",
+            f"no image of {list(shape)} goes through the steps of input '{self._name}'",
+            remedy="correct the sizes of the crop and pad steps",
         )
-    return rounded
+
+    @contextmanager
+    def _of_row(self, row: int | None) -> Iterator[None]:
+        """Say of which input and row a refusal is."""
+        try:
+            yield
+        except RequestError as error:
+            where = "" if row is None else f" row {row}"
+            raise RequestError(
+                f"input '{self._name}'{where} {error}", remedy=error.remedy
+            ) from error
 
 
-def _per_channel(constants: Array, channels: int) -> Array:
-    return constants if constants.size == channels else np.full(channels, constants[0])
-
-
-def _kernel(plan: _Plan, takes: np.dtype[Any]) -> Kernel:
-    image, out, constants = reads(takes, 3), writes(np.float32, 2), reads(np.float32, 1)
-    if plan.resize is None:
-        return compiled(normalise_image, image, out, constants, constants, FLAG)
-    sides = (integers(2), integers(4))
-    return compiled(resize_image, image, out, INTEGER, *sides, constants, constants, FLAG)
+def _tell(where: list[Placement], image: Array, placed: Array | None, rows: slice) -> None:
+    """Write where pictures lie to `placed`, as `chain.Chain.before` says."""
+    if placed is None:
+        return
+    x_scale, x_shift, y_scale, y_shift = 1.0, 0.0, 1.0, 0.0
+    for each in where:
+        x, across, y, down = each.back()
+        x_shift, y_shift = across * x_scale + x_shift, down * y_scale + y_shift
+        x_scale, y_scale = x * x_scale, y * y_scale
+    height, width = image.shape[:2]
+    placed[rows] = (x_scale, x_shift, y_scale, y_shift, width, height)

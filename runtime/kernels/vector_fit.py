@@ -27,7 +27,7 @@ from appliance.layout import (
     TableValues,
     VectorLayout,
 )
-from appliance.recipe import ArgMax, InputRecipe, Layout, Recipe, Softmax, TopK
+from appliance.recipe import ArgMax, InputRecipe, Recipe, Sigmoid, Softmax, TopK
 from appliance.tensors import Array, DataType, Interface, TensorSpec
 from runtime.kernels.vector_steps import CELLS_AT, ImageKernel, Order
 
@@ -68,10 +68,11 @@ class _Model:
         self.batch_axis = bool(engine.batch_max) or self._leading
 
     def images(self, prepared: Tensors) -> Iterator[Part]:
-        """The first image input."""
+        """The first image input that has any pixel; the spectra of channels count as one."""
         for spec in self._engine.inputs:
             shape = self._row_shape(spec)
-            if len(shape) == 3 and spec.datatype in (*FLOATING, DataType.UINT8):
+            is_image = len(shape) == 3 and spec.datatype in (*FLOATING, DataType.UINT8)
+            if is_image and prepared[spec.name].size:
                 order = _image_order(self._recipe.input_for(spec.name), shape)
                 images = prepared[spec.name]
                 images = images.reshape(-1, *images.shape[-3:])
@@ -96,8 +97,8 @@ class _Model:
     def scores(self, outputs: Tensors) -> Iterator[Part]:
         """The output that holds class scores, if any does.
 
-        In this order: what the recipe's softmax reads, what its argmax or top-k reads, an output with one
-        value a label, an output whose rows are probabilities.
+        In this order: what the recipe's softmax reads, what its argmax or top-k reads (through a sigmoid), an
+        output with one value a label, an output whose rows are probabilities.
         """
         found = next(self._score_specs(outputs), None)
         if found is None:
@@ -123,9 +124,10 @@ class _Model:
 
     def _score_specs(self, outputs: Tensors) -> Iterator[TensorSpec]:
         after = self._recipe.after
-        sources = {step.output: step.tensor for step in after if isinstance(step, Softmax)}
-        read = list(sources.values())
-        read += [step.tensor for step in after if isinstance(step, ArgMax | TopK)]
+        squashed = {step.output: step.tensor for step in after if isinstance(step, Sigmoid)}
+        read = [step.tensor for step in after if isinstance(step, Softmax)]
+        chosen = [step.tensor for step in after if isinstance(step, ArgMax | TopK)]
+        read += [squashed.get(name, name) for name in chosen]
         candidates = [
             spec
             for spec in self._engine.outputs
@@ -173,7 +175,7 @@ def _check_names(names: list[str]) -> None:
 def _image_order(item: InputRecipe | None, shape: tuple[int, ...]) -> Order:
     """As the recipe says; without one, the axis that is as long as channels are tells."""
     if item is not None:
-        return "CHW" if any(isinstance(step, Layout) for step in item.steps) else "HWC"
+        return "HWC" if trace(item)[-1].order == "HWC" else "CHW"
     return "HWC" if shape[2] in CHANNELS and shape[0] not in CHANNELS else "CHW"
 
 

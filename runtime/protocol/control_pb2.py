@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eruntime/protocol/control.proto\x12\x13holdfast.control.v1\"\x1c\n\x0bListRequest\x12\r\n\x05model\x18\x01 \x01(\t\"7\n\tListReply\x12*\n\x06models\x18\x01 \x03(\x0b\x32\x1a.holdfast.control.v1.Model\"g\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x61\x63tive\x18\x02 \x01(\x03\x12\x10\n\x08previous\x18\x03 \x01(\x03\x12.\n\x08versions\x18\x04 \x03(\x0b\x32\x1c.holdfast.control.v1.Version\"\xc8\x01\n\x07Version\x12\x0e\n\x06number\x18\x01 \x01(\x03\x12\x0c\n\x04role\x18\x02 \x01(\t\x12\x0e\n\x06loaded\x18\x03 \x01(\x08\x12\x0e\n\x06\x65ngine\x18\x04 \x01(\t\x12\x15\n\rbundle_sha256\x18\x05 \x01(\t\x12\r\n\x05\x62uilt\x18\x06 \x01(\t\x12\x15\n\rrelease_notes\x18\x07 \x01(\t\x12\x32\n\nthresholds\x18\x08 \x03(\x0b\x32\x1e.holdfast.control.v1.Threshold\x12\x0e\n\x06\x64\x61mage\x18\t \x01(\t\"M\n\tThreshold\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12\x0e\n\x06output\x18\x02 \x01(\t\x12\x0f\n\x07minimum\x18\x03 \x01(\x01\x12\x0f\n\x07reached\x18\x04 \x01(\x01\"[\n\rDecideRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0b\n\x03\x61\x63t\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x03\x12\r\n\x05\x61\x63tor\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\"M\n\x0b\x44\x65\x63ideReply\x12\x13\n\x0b\x64\x65\x63ision_id\x18\x01 \x01(\t\x12)\n\x05model\x18\x02 \x01(\x0b\x32\x1a.holdfast.control.v1.Model\"\x0f\n\rStatusRequest\"#\n\x0cWatchRequest\x12\x13\n\x0binterval_ms\x18\x01 \x01(\r\"\xf9\x01\n\x0bStatusReply\x12\x0f\n\x07release\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x17\n\x0fmetrics_address\x18\x03 \x01(\t\x12\x0f\n\x07wall_ns\x18\x04 \x01(\x03\x12\x17\n\x0fstarted_wall_ns\x18\x05 \x01(\x03\x12\x10\n\x08\x64raining\x18\x06 \x01(\x08\x12\x15\n\raudit_records\x18\x07 \x01(\x03\x12\x13\n\x0b\x61udit_queue\x18\x08 \x01(\x03\x12\x15\n\raudit_failure\x18\t \x01(\t\x12\x30\n\x06models\x18\n \x03(\x0b\x32 .holdfast.control.v1.ModelStatus\"\xae\x01\n\x0bModelStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x61\x63tive\x18\x02 \x01(\x03\x12\x10\n\x08previous\x18\x03 \x01(\x03\x12\x10\n\x08\x61nswered\x18\x04 \x01(\x04\x12\x0e\n\x06\x66\x61iled\x18\x05 \x01(\x04\x12\x0c\n\x04rows\x18\x06 \x01(\x04\x12\x0f\n\x07\x62\x61tches\x18\x07 \x01(\x04\x12\x0e\n\x06queued\x18\x08 \x01(\r\x12\x0e\n\x06p50_ms\x18\t \x01(\x01\x12\x0e\n\x06p99_ms\x18\n \x01(\x01\x32\xc3\x02\n\x07\x43ontrol\x12H\n\x04List\x12 .holdfast.control.v1.ListRequest\x1a\x1e.holdfast.control.v1.ListReply\x12N\n\x06\x44\x65\x63ide\x12\".holdfast.control.v1.DecideRequest\x1a .holdfast.control.v1.DecideReply\x12N\n\x06Status\x12\".holdfast.control.v1.StatusRequest\x1a .holdfast.control.v1.StatusReply\x12N\n\x05Watch\x12!.holdfast.control.v1.WatchRequest\x1a .holdfast.control.v1.StatusReply0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eruntime/protocol/control.proto\x12\x13holdfast.control.v1\"\x1c\n\x0bListRequest\x12\r\n\x05model\x18\x01 \x01(\t\"7\n\tListReply\x12*\n\x06models\x18\x01 \x03(\x0b\x32\x1a.holdfast.control.v1.Model\"g\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x61\x63tive\x18\x02 \x01(\x03\x12\x10\n\x08previous\x18\x03 \x01(\x03\x12.\n\x08versions\x18\x04 \x03(\x0b\x32\x1c.holdfast.control.v1.Version\"\xac\x02\n\x07Version\x12\x0e\n\x06number\x18\x01 \x01(\x03\x12\x0c\n\x04role\x18\x02 \x01(\t\x12\x0e\n\x06loaded\x18\x03 \x01(\x08\x12\x0e\n\x06\x65ngine\x18\x04 \x01(\t\x12\x15\n\rbundle_sha256\x18\x05 \x01(\t\x12\r\n\x05\x62uilt\x18\x06 \x01(\t\x12\x15\n\rrelease_notes\x18\x07 \x01(\t\x12\x32\n\nthresholds\x18\x08 \x03(\x0b\x32\x1e.holdfast.control.v1.Threshold\x12\x0e\n\x06\x64\x61mage\x18\t \x01(\t\x12\x11\n\tprecision\x18\n \x01(\t\x12\x11\n\terror_max\x18\x0b \x01(\x01\x12\x10\n\x08warnings\x18\x0c \x03(\t\x12*\n\x06trials\x18\r \x03(\x0b\x32\x1a.holdfast.control.v1.Trial\"\xb6\x01\n\tThreshold\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12\x0e\n\x06output\x18\x02 \x01(\t\x12\x14\n\x07minimum\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x0f\n\x07reached\x18\x04 \x01(\x01\x12\x14\n\x07maximum\x18\x05 \x01(\x01H\x01\x88\x01\x01\x12\x0f\n\x07segment\x18\x06 \x01(\t\x12\x15\n\rsegment_value\x18\x07 \x01(\t\x12\x0c\n\x04rows\x18\x08 \x01(\x03\x42\n\n\x08_minimumB\n\n\x08_maximum\"N\n\x05Trial\x12\x0e\n\x06\x65ngine\x18\x01 \x01(\t\x12\x11\n\tprecision\x18\x02 \x01(\t\x12\x11\n\tmedian_ms\x18\x03 \x01(\x01\x12\x0f\n\x07verdict\x18\x04 \x01(\t\"[\n\rDecideRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0b\n\x03\x61\x63t\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x03\x12\r\n\x05\x61\x63tor\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\"M\n\x0b\x44\x65\x63ideReply\x12\x13\n\x0b\x64\x65\x63ision_id\x18\x01 \x01(\t\x12)\n\x05model\x18\x02 \x01(\x0b\x32\x1a.holdfast.control.v1.Model\"\x0f\n\rStatusRequest\"#\n\x0cWatchRequest\x12\x13\n\x0binterval_ms\x18\x01 \x01(\r\"\xf9\x01\n\x0bStatusReply\x12\x0f\n\x07release\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x17\n\x0fmetrics_address\x18\x03 \x01(\t\x12\x0f\n\x07wall_ns\x18\x04 \x01(\x03\x12\x17\n\x0fstarted_wall_ns\x18\x05 \x01(\x03\x12\x10\n\x08\x64raining\x18\x06 \x01(\x08\x12\x15\n\raudit_records\x18\x07 \x01(\x03\x12\x13\n\x0b\x61udit_queue\x18\x08 \x01(\x03\x12\x15\n\raudit_failure\x18\t \x01(\t\x12\x30\n\x06models\x18\n \x03(\x0b\x32 .holdfast.control.v1.ModelStatus\"\xae\x01\n\x0bModelStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x61\x63tive\x18\x02 \x01(\x03\x12\x10\n\x08previous\x18\x03 \x01(\x03\x12\x10\n\x08\x61nswered\x18\x04 \x01(\x04\x12\x0e\n\x06\x66\x61iled\x18\x05 \x01(\x04\x12\x0c\n\x04rows\x18\x06 \x01(\x04\x12\x0f\n\x07\x62\x61tches\x18\x07 \x01(\x04\x12\x0e\n\x06queued\x18\x08 \x01(\r\x12\x0e\n\x06p50_ms\x18\t \x01(\x01\x12\x0e\n\x06p99_ms\x18\n \x01(\x01\x32\xc3\x02\n\x07\x43ontrol\x12H\n\x04List\x12 .holdfast.control.v1.ListRequest\x1a\x1e.holdfast.control.v1.ListReply\x12N\n\x06\x44\x65\x63ide\x12\".holdfast.control.v1.DecideRequest\x1a .holdfast.control.v1.DecideReply\x12N\n\x06Status\x12\".holdfast.control.v1.StatusRequest\x1a .holdfast.control.v1.StatusReply\x12N\n\x05Watch\x12!.holdfast.control.v1.WatchRequest\x1a .holdfast.control.v1.StatusReply0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,21 +38,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MODEL']._serialized_start=142
   _globals['_MODEL']._serialized_end=245
   _globals['_VERSION']._serialized_start=248
-  _globals['_VERSION']._serialized_end=448
-  _globals['_THRESHOLD']._serialized_start=450
-  _globals['_THRESHOLD']._serialized_end=527
-  _globals['_DECIDEREQUEST']._serialized_start=529
-  _globals['_DECIDEREQUEST']._serialized_end=620
-  _globals['_DECIDEREPLY']._serialized_start=622
-  _globals['_DECIDEREPLY']._serialized_end=699
-  _globals['_STATUSREQUEST']._serialized_start=701
-  _globals['_STATUSREQUEST']._serialized_end=716
-  _globals['_WATCHREQUEST']._serialized_start=718
-  _globals['_WATCHREQUEST']._serialized_end=753
-  _globals['_STATUSREPLY']._serialized_start=756
-  _globals['_STATUSREPLY']._serialized_end=1005
-  _globals['_MODELSTATUS']._serialized_start=1008
-  _globals['_MODELSTATUS']._serialized_end=1182
-  _globals['_CONTROL']._serialized_start=1185
-  _globals['_CONTROL']._serialized_end=1508
+  _globals['_VERSION']._serialized_end=548
+  _globals['_THRESHOLD']._serialized_start=551
+  _globals['_THRESHOLD']._serialized_end=733
+  _globals['_TRIAL']._serialized_start=735
+  _globals['_TRIAL']._serialized_end=813
+  _globals['_DECIDEREQUEST']._serialized_start=815
+  _globals['_DECIDEREQUEST']._serialized_end=906
+  _globals['_DECIDEREPLY']._serialized_start=908
+  _globals['_DECIDEREPLY']._serialized_end=985
+  _globals['_STATUSREQUEST']._serialized_start=987
+  _globals['_STATUSREQUEST']._serialized_end=1002
+  _globals['_WATCHREQUEST']._serialized_start=1004
+  _globals['_WATCHREQUEST']._serialized_end=1039
+  _globals['_STATUSREPLY']._serialized_start=1042
+  _globals['_STATUSREPLY']._serialized_end=1291
+  _globals['_MODELSTATUS']._serialized_start=1294
+  _globals['_MODELSTATUS']._serialized_end=1468
+  _globals['_CONTROL']._serialized_start=1471
+  _globals['_CONTROL']._serialized_end=1794
 # @@protoc_insertion_point(module_scope)

@@ -31,7 +31,7 @@ class Model(_message.Message):
     def __init__(self, name: _Optional[str] = ..., active: _Optional[int] = ..., previous: _Optional[int] = ..., versions: _Optional[_Iterable[_Union[Version, _Mapping]]] = ...) -> None: ...
 
 class Version(_message.Message):
-    __slots__ = ("number", "role", "loaded", "engine", "bundle_sha256", "built", "release_notes", "thresholds", "damage")
+    __slots__ = ("number", "role", "loaded", "engine", "bundle_sha256", "built", "release_notes", "thresholds", "damage", "precision", "error_max", "warnings", "trials")
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     ROLE_FIELD_NUMBER: _ClassVar[int]
     LOADED_FIELD_NUMBER: _ClassVar[int]
@@ -41,6 +41,10 @@ class Version(_message.Message):
     RELEASE_NOTES_FIELD_NUMBER: _ClassVar[int]
     THRESHOLDS_FIELD_NUMBER: _ClassVar[int]
     DAMAGE_FIELD_NUMBER: _ClassVar[int]
+    PRECISION_FIELD_NUMBER: _ClassVar[int]
+    ERROR_MAX_FIELD_NUMBER: _ClassVar[int]
+    WARNINGS_FIELD_NUMBER: _ClassVar[int]
+    TRIALS_FIELD_NUMBER: _ClassVar[int]
     number: int
     role: str
     loaded: bool
@@ -50,19 +54,43 @@ class Version(_message.Message):
     release_notes: str
     thresholds: _containers.RepeatedCompositeFieldContainer[Threshold]
     damage: str
-    def __init__(self, number: _Optional[int] = ..., role: _Optional[str] = ..., loaded: _Optional[bool] = ..., engine: _Optional[str] = ..., bundle_sha256: _Optional[str] = ..., built: _Optional[str] = ..., release_notes: _Optional[str] = ..., thresholds: _Optional[_Iterable[_Union[Threshold, _Mapping]]] = ..., damage: _Optional[str] = ...) -> None: ...
+    precision: str
+    error_max: float
+    warnings: _containers.RepeatedScalarFieldContainer[str]
+    trials: _containers.RepeatedCompositeFieldContainer[Trial]
+    def __init__(self, number: _Optional[int] = ..., role: _Optional[str] = ..., loaded: _Optional[bool] = ..., engine: _Optional[str] = ..., bundle_sha256: _Optional[str] = ..., built: _Optional[str] = ..., release_notes: _Optional[str] = ..., thresholds: _Optional[_Iterable[_Union[Threshold, _Mapping]]] = ..., damage: _Optional[str] = ..., precision: _Optional[str] = ..., error_max: _Optional[float] = ..., warnings: _Optional[_Iterable[str]] = ..., trials: _Optional[_Iterable[_Union[Trial, _Mapping]]] = ...) -> None: ...
 
 class Threshold(_message.Message):
-    __slots__ = ("metric", "output", "minimum", "reached")
+    __slots__ = ("metric", "output", "minimum", "reached", "maximum", "segment", "segment_value", "rows")
     METRIC_FIELD_NUMBER: _ClassVar[int]
     OUTPUT_FIELD_NUMBER: _ClassVar[int]
     MINIMUM_FIELD_NUMBER: _ClassVar[int]
     REACHED_FIELD_NUMBER: _ClassVar[int]
+    MAXIMUM_FIELD_NUMBER: _ClassVar[int]
+    SEGMENT_FIELD_NUMBER: _ClassVar[int]
+    SEGMENT_VALUE_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
     metric: str
     output: str
     minimum: float
     reached: float
-    def __init__(self, metric: _Optional[str] = ..., output: _Optional[str] = ..., minimum: _Optional[float] = ..., reached: _Optional[float] = ...) -> None: ...
+    maximum: float
+    segment: str
+    segment_value: str
+    rows: int
+    def __init__(self, metric: _Optional[str] = ..., output: _Optional[str] = ..., minimum: _Optional[float] = ..., reached: _Optional[float] = ..., maximum: _Optional[float] = ..., segment: _Optional[str] = ..., segment_value: _Optional[str] = ..., rows: _Optional[int] = ...) -> None: ...
+
+class Trial(_message.Message):
+    __slots__ = ("engine", "precision", "median_ms", "verdict")
+    ENGINE_FIELD_NUMBER: _ClassVar[int]
+    PRECISION_FIELD_NUMBER: _ClassVar[int]
+    MEDIAN_MS_FIELD_NUMBER: _ClassVar[int]
+    VERDICT_FIELD_NUMBER: _ClassVar[int]
+    engine: str
+    precision: str
+    median_ms: float
+    verdict: str
+    def __init__(self, engine: _Optional[str] = ..., precision: _Optional[str] = ..., median_ms: _Optional[float] = ..., verdict: _Optional[str] = ...) -> None: ...
 
 class DecideRequest(_message.Message):
     __slots__ = ("model", "act", "version", "actor", "reason")

@@ -143,6 +143,11 @@ class ControlService(stubs.ControlServicer):
             _describe(version, self._store.describe(deployment.model, number))
         except ApplianceError as error:
             version.damage = str(error)
+        lane = self._table.stale(deployment.model, number)
+        if lane is not None:
+            version.engine = lane.stored.record.engine.kind
+            version.precision = lane.stored.record.engine.precision
+            version.warnings.append(lane.stale)
         return version
 
 
@@ -164,10 +169,24 @@ def _describe(version: wire.Version, stored: StoredVersion) -> None:
     version.bundle_sha256 = record.bundle_sha256
     version.built = record.built
     version.release_notes = stored.manifest.release_notes
+    version.precision = record.engine.precision
+    version.error_max = record.proof.error_max
+    version.warnings.extend(record.warnings)
     for reached in record.proof.reached:
         version.thresholds.add(
             metric=reached.threshold.metric,
             output=reached.threshold.output,
             minimum=reached.threshold.minimum,
+            maximum=reached.threshold.maximum,
             reached=reached.value,
+            segment=reached.threshold.segment or "",
+            segment_value=reached.segment or "",
+            rows=reached.rows,
+        )
+    for trial in record.trials:
+        version.trials.add(
+            engine=trial.engine,
+            precision=trial.precision,
+            median_ms=trial.timings[0].median_ms if trial.timings else 0.0,
+            verdict=trial.verdict,
         )

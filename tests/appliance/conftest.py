@@ -78,6 +78,7 @@ def record(manifest: Manifest) -> Callable[..., VersionRecord]:
             proof=Proof(
                 golden_rows=1,
                 error_max=0.0,
+                error_p99=0.0,
                 reached=(),
                 outputs=(),
                 buckets=(),

@@ -99,6 +99,6 @@ def test_the_kernel_cache_is_in_the_state_directory(tmp_path, monkeypatch):
     monkeypatch.setenv("NUMBA_CACHE_DIR", "")
     monkeypatch.delenv("NUMBA_CACHE_DIR")
     state = load_config(state=tmp_path).state
-    use_kernel_cache(state)
+    use_kernel_cache(state.kernel_cache)
     assert state.kernel_cache.is_dir()
     monkeypatch.undo()

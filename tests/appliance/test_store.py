@@ -5,7 +5,9 @@ import multiprocessing
 import os
 import signal
 import stat
+import threading
 
+import msgspec
 import pytest
 
 from appliance import files
@@ -203,3 +205,80 @@ def test_what_a_killed_build_left_is_swept_by_the_next_and_a_live_one_is_not(sto
     children[1].join()
     with store.stage() as mine:
         assert staged(store) == [mine]
+
+
+def rebuilt(store, record, directory, contents):
+    """Stages version 1 anew with a warning, as a rebuilt engine would; what to replace it by."""
+    for name, data in contents.items():
+        files.write_file(directory / name, data)
+    return msgspec.structs.replace(record(), warnings=("anew",))
+
+
+def test_a_version_is_replaced_in_its_place(store, add, contents, record):
+    add()
+    stored = store.open("tiny", 1)
+    with store.stage() as directory:
+        new = store.replace(directory, stored, rebuilt(store, record, directory, contents))
+        assert (directory / "version.json").read_bytes()  # the old one, about to go
+    assert new.record.warnings == ("anew",)
+    assert store.open("tiny", 1).record == new.record
+    assert store.versions("tiny") == [1]
+    assert staged(store) == []
+
+
+def test_a_version_replaced_meanwhile_is_not_replaced_again(store, add, contents, record):
+    add()
+    stored = store.open("tiny", 1)
+    with store.stage() as first:
+        store.replace(first, stored, rebuilt(store, record, first, contents))
+    with store.stage() as second, pytest.raises(StoreError, match="replaced meanwhile"):
+        store.replace(second, stored, rebuilt(store, record, second, contents))
+
+
+@pytest.mark.parametrize("calls", range(12))
+def test_a_disk_that_fails_while_replacing_leaves_the_old_or_the_new(
+    store, add, contents, record, monkeypatch, *, calls
+):
+    add()
+    old = store.open("tiny", 1)
+    left = [calls]
+
+    def fsync(handle, real=os.fsync):
+        left[0] -= 1
+        if left[0] < 0:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        real(handle)
+
+    with store.stage() as directory:
+        wanted = rebuilt(store, record, directory, contents)
+        monkeypatch.setattr(os, "fsync", fsync)
+        try:
+            store.replace(directory, old, wanted)
+        except StateError:
+            pass
+        finally:
+            monkeypatch.undo()
+    assert store.open("tiny", 1).record in (old.record, wanted)
+    assert staged(store) == []
+
+
+def test_a_reader_finds_a_version_whole_while_it_is_replaced(store, add, contents, record):
+    add()
+    stop, seen = threading.Event(), []
+
+    def read():
+        while not stop.is_set():
+            seen.append(store.describe("tiny", 1).record.warnings)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for at in range(20):
+        stored = store.describe("tiny", 1)
+        with store.stage() as directory:
+            new = msgspec.structs.replace(
+                rebuilt(store, record, directory, contents), warnings=(str(at),)
+            )
+            store.replace(directory, stored, new)
+    stop.set()
+    reader.join()
+    assert seen  # and no read failed: that would have ended the thread with an error

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from appliance.errors import ConfigError, SpecError
-from appliance.tables import canonical_json, from_json, from_table, read_toml
+from appliance.tables import canonical_json, from_json, from_table, nearest, read_toml
 
 
 class Inner(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -34,6 +34,11 @@ def test_toml_is_read_into_a_struct(tmp_path):
         ('nam = "n"', "nam", "did you mean `name`?"),
         ('name = "n"\n[[inner]]\nminimun = 3', "inner[0]", "did you mean `minimum`?"),
         ('name = "n"\nqqq = 1', "qqq", "remove the key"),
+        (
+            'name = "n"\nminimum = 3',
+            "minimum",
+            "`minimum` is a key of another table: move it there or remove it",
+        ),
         ("name = 3", "$.name", "correct the value"),
         ('name = "n"\n[[inner]]\nminimum = 0', ">= 1", "correct the value"),
         ("name =", "not TOML", "correct the file"),
@@ -78,3 +83,22 @@ def test_hostile_json_is_refused_as_any_other(data):
 
 def test_canonical_json_sorts_and_keeps_no_spaces():
     assert canonical_json({"b": 1.0, "a": ["é"]}) == '{"a":["é"],"b":1.0}'.encode()
+
+
+@pytest.mark.parametrize(
+    ("name", "known", "near"),
+    [
+        ("wieght", ["weight", "height"], "weight"),
+        ("Age ", ["page", "age"], "age"),
+        ("body weight", ["body_weight"], "body_weight"),
+        ("colour", ["age"], None),
+        ("__", ["--"], None),
+        ("w" * 49, ["w" * 48], None),
+        ("ag", [f"column {number}" for number in range(200)] + ["age"], None),
+        ("AGE", [f"column {number}" for number in range(200)] + ["age"], "age"),
+        ("age", [], None),
+    ],
+)
+def test_the_nearest_name(name, known, near):
+    """Long names and many of them are only compared as a whole."""
+    assert nearest(name, known) == near

@@ -165,7 +165,7 @@ def measure(
     body = root / f"{case.model}.request"
     body.write_bytes(request(case).SerializeToString())
     state = root / "state"
-    use_kernel_cache(StateConfig(directory=str(state)))
+    use_kernel_cache(StateConfig(directory=str(state)).build_cache)
     stored = Store(state / "store").open(case.model, 1)
     bare: dict[int, list[float]] = {count: [] for count in COUNTS}
     served: dict[int, list[dict[str, float]]] = {count: [] for count in COUNTS}
@@ -195,7 +195,8 @@ def bare_rows_per_second(stored: StoredVersion, rows: int, seconds: float) -> fl
         "from runtime.engines import load_engine\n"
         "root, model, rows, seconds = sys.argv[1:]\n"
         "stored = Store(Path(root)).describe(model, 1)\n"
-        "engine = load_engine(stored.record.engine.kind, stored.engine_path,\n"
+        "entry = stored.record.engine\n"
+        "engine = load_engine(entry.kind, stored.engine_path, precision=entry.precision,\n"
         "    interface=stored.manifest.engine, threads=0)\n"
         "inputs = {spec.name: np.zeros((int(rows), *spec.shape), spec.datatype.numpy)\n"
         "    for spec in stored.manifest.engine.inputs}\n"

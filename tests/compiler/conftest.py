@@ -146,8 +146,10 @@ class Workshop:
         assert old in text
         self.spec.write_text(text.replace(old, new))
 
-    def pack(self, *, signed: bool = True) -> Packed:
-        return pack(self.model, self.spec, self.bundle, key=self.key if signed else None)
+    def pack(self, *, signed: bool = True, **options) -> Packed:
+        """In this process unless told otherwise: most tests are not about the child."""
+        key = self.key if signed else None
+        return pack(self.model, self.spec, self.bundle, key=key, **({"in_process": True} | options))
 
     def contents(self) -> tuple[Manifest, dict[str, bytes]]:
         """What the bundle says, and its files by name."""
@@ -165,16 +167,15 @@ class Workshop:
         write_bundle(self.bundle, changed, contents, key or self.key)
 
     def build(self, **options) -> Built:
-        return build(self.bundle, self.config, **options)
+        """In this process unless told otherwise, as `pack`."""
+        return build(self.bundle, self.config, **({"in_process": True} | options))
 
     def left_behind(self) -> list[Path]:
-        """What a build that failed has left in the store."""
+        """What a build that failed has left in the store, beside its locks and its mark."""
         store = self.config.state.store
-        return [
-            path
-            for path in store.rglob("*")
-            if path not in (store / ".staging", store / ".staging" / "lock")
-        ]
+        staging, marks = store / ".staging", store / ".marks"
+        kept = {staging, staging / "lock", staging / "build.lock", marks}
+        return [path for path in store.rglob("*") if path not in kept and path.parent != marks]
 
 
 @pytest.fixture

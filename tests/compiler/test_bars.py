@@ -68,6 +68,5 @@ def test_packing_and_building_tell_their_stages(workshop):
 
     pack(workshop.model, workshop.spec, workshop.bundle, key=workshop.key, progress=Listing())
     build(workshop.bundle, workshop.config, progress=Listing())
-    assert ("running the held-out rows", 60) in stages
-    assert ("proving", 60) in stages
+    assert stages.count(("running the held-out rows", 60)) >= 2
     assert stages[-1] == ("filing the version", 1)

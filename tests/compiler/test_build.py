@@ -22,6 +22,7 @@ from appliance.signing import SigningKey
 from appliance.store import Store
 from appliance.version import release
 from compiler.build import build
+from compiler.source import Source
 from compiler.targets.onnxruntime_cpu import OnnxRuntimeTarget
 from compiler.targets.openvino_cpu import OpenVinoTarget
 from runtime.servable import assemble
@@ -30,18 +31,18 @@ from runtime.servable import assemble
 class WrongModel(OnnxRuntimeTarget):
     """Compiles a model with other weights: a compiler that gets the model wrong."""
 
-    def compile(self, model, directory, interface, threads):
-        changed = onnx.load(model)
+    def compile(self, source, directory, interface, threads, precision):
+        changed = onnx.load_from_string(source.data)
         weights = numpy_helper.to_array(changed.graph.initializer[0])
         changed.graph.initializer[0].CopyFrom(numpy_helper.from_array(weights + 0.01, "w"))
-        onnx.save(changed, directory / "engine.changed.onnx")
-        return super().compile(directory / "engine.changed.onnx", directory, interface, threads)
+        wrong = Source(data=changed.SerializeToString(), model=changed)
+        return super().compile(wrong, directory, interface, threads, precision)
 
 
 class NoEngine(OnnxRuntimeTarget):
     """Cannot compile anything."""
 
-    def compile(self, model, directory, interface, threads):
+    def compile(self, source, directory, interface, threads, precision):
         raise errors.EngineBuild("no such operator", remedy="another model")
 
 
@@ -89,6 +90,8 @@ def test_a_bundle_becomes_a_proven_version(packed, store):
         "profile.json",
         "manifest.json",
         "version.json",
+        "report.json",
+        "report.html",
         record.engine.file,
     }
     assert {item.name for item in record.files} == names - {"version.json"}
@@ -145,7 +148,10 @@ def test_two_builds_at_once_get_different_numbers(packed, store, same):
         packed.change('"the first"', '"the second"')
         packed.pack()
     with ThreadPoolExecutor() as pool:
-        running = [pool.submit(build, path, packed.config) for path in (packed.bundle, second)]
+        running = [
+            pool.submit(build, path, packed.config, in_process=True)
+            for path in (packed.bundle, second)
+        ]
         numbers = {built.result().version.number for built in running if built.result().new}
     assert numbers == set(store.versions("tiny"))
     assert numbers == ({1} if same else {1, 2})
@@ -162,16 +168,17 @@ def test_an_engine_that_misses_the_golden_vectors_is_refused(packed):
 def test_one_wrong_engine_does_not_stop_the_other_and_is_recorded(packed):
     record = packed.build(targets=[WrongModel(), OpenVinoTarget()]).version.record
     assert record.engine.kind == "openvino"
-    (failed,) = [item for item in record.measurements if item.engine == "onnxruntime"]
-    assert failed.median_ms is None
+    (failed,) = [item for item in record.trials if item.engine == "onnxruntime"]
+    assert failed.error_max is None
     assert failed.verdict.startswith("[proof.golden] output 'scores'")
+    assert record.fallback is None
     version = packed.config.state.store / "tiny" / "1"
-    assert [path.name for path in version.glob("engine*")] == ["engine.blob"]
+    assert [path.name for path in version.glob("engine*")] == ["engine.fp32.blob"]
 
 
 def test_when_no_engine_can_be_built_every_reason_is_told(packed):
     error = refused(packed, errors.EngineBuild, targets=[NoEngine()])
-    assert str(error) == "no engine passed: onnxruntime: no such operator"
+    assert str(error) == "no engine passed: onnxruntime fp32: no such operator"
 
 
 def test_an_engine_below_the_agreed_threshold_is_refused(workshop, make_rows, classes_of):
@@ -182,7 +189,7 @@ def test_an_engine_below_the_agreed_threshold_is_refused(workshop, make_rows, cl
     acceptance = workshop.pack().manifest.acceptance
     workshop.resign(acceptance=(msgspec.structs.replace(acceptance[0], minimum=0.9),))
     error = refused(workshop, errors.ThresholdMissed)
-    assert "is 0.5000, below the agreed 0.9000" in str(error)
+    assert "is 0.5000, which misses at least 0.9" in str(error)
 
 
 def test_a_bundle_signed_again_by_a_stranger_is_refused(packed):
@@ -244,8 +251,8 @@ def test_a_bundle_with_any_byte_changed_is_refused_and_never_half_installed(pack
 class Interrupted(OnnxRuntimeTarget):
     """Ctrl-C while compiling."""
 
-    def compile(self, model, directory, interface, threads):
-        super().compile(model, directory, interface, threads)
+    def compile(self, source, directory, interface, threads, precision):
+        super().compile(source, directory, interface, threads, precision)
         raise KeyboardInterrupt
 
 
@@ -261,13 +268,13 @@ class Pausing(OnnxRuntimeTarget):
     def __init__(self, begun):
         self._begun = begun
 
-    def compile(self, model, directory, interface, threads):
+    def compile(self, source, directory, interface, threads, precision):
         self._begun.set()
         signal.pause()
 
 
 def _build_for_ever(bundle: Path, config, begun) -> None:
-    build(bundle, config, targets=[Pausing(begun)])
+    build(bundle, config, targets=[Pausing(begun)], in_process=True)
 
 
 def test_a_build_killed_in_the_middle_leaves_no_version_and_is_swept_by_the_next(packed, store):

@@ -55,9 +55,9 @@ def test_golden_vectors_are_rows_of_the_interface(packed, inputs, outputs, told)
 @pytest.mark.parametrize(
     ("arrays", "told"),
     [
-        ({}, "held-out rows hold []"),
+        ({}, "holds [], which is no held-out row"),
         ({"input/person": ROWS}, "true classes"),
-        ({"input/person": ROWS, "label": np.zeros(3, np.int64)}, "int64 [3]"),
+        ({"input/person": ROWS, "label": np.zeros(3, np.int64)}, "4 rows of inputs and {'label': 3}"),
         ({"input/person": ROWS, "label": np.zeros(4)}, "float64"),
         ({"input/person": ROWS, "label": np.full(4, 7)}, "from 7 to 7"),
     ],

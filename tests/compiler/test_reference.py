@@ -25,7 +25,7 @@ def sealing_of(model: onnx.ModelProto, batch_max: int) -> Sealing:
 
 
 def golden(model, rows, *, count=2, batch_max=8):
-    sample = Rows(inputs={"x": np.asarray(rows, np.float32)}, labels=None)
+    sample = Rows(inputs={"x": np.asarray(rows, np.float32)})
     return sealing_of(model, batch_max).golden(sample, count, Tolerance())[0]
 
 
@@ -85,7 +85,7 @@ def test_golden_rows_that_are_all_alike_are_refused(make_onnx, count):
 
 
 def test_one_request_at_a_time_may_mix_its_own_rows(mixing):
-    sample = Rows(inputs={"x": np.ones((1, 2, 3), np.float32)}, labels=None)
+    sample = Rows(inputs={"x": np.ones((1, 2, 3), np.float32)})
     vectors, _ = sealing_of(mixing, 0).golden(sample, 1, Tolerance())
     np.testing.assert_array_equal(vectors.outputs["scores"], np.zeros((1, 2, 3)))
 

@@ -3,7 +3,7 @@
 import pytest
 
 from appliance.errors import SpecError
-from appliance.manifest import Precision, Tolerance
+from appliance.manifest import Precision, Tolerances
 from appliance.recipe import Accepts, Softmax
 from compiler.spec import read_spec
 
@@ -39,7 +39,8 @@ def test_what_is_left_out_has_defaults(read):
     assert spec.model.precision is Precision.FP32
     assert spec.data.golden_rows == 16
     assert spec.acceptance == ()
-    assert spec.tolerance == Tolerance()
+    assert spec.tolerance == Tolerances()
+    assert not spec.model.interface_changes
     assert spec.full_recipe().inputs == ()
 
 

@@ -1,25 +1,32 @@
-"""One suite for every target: what it compiles runs as the reference does."""
+"""One suite for every target: what it compiles runs as the reference does, in the precision asked for."""
+
+from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from appliance.errors import EngineBuild
+from appliance.errors import EngineBuild, EngineLoad
 from appliance.files import sha256_file
+from appliance.manifest import CalibrationMethod, Precision
 from appliance.recipe import Recipe
 from appliance.tensors import DataType, Interface, TensorSpec
 from compiler.graph import interface_of
+from compiler.precision import lowered
+from compiler.precision.calibration import calibrate
 from compiler.reference import Reference
 from compiler.samples import Rows
-from compiler.source import open_source
+from compiler.source import Source, open_source
 from compiler.targets import TARGETS
 from compiler.targets.onnxruntime_cpu import OnnxRuntimeTarget
 from compiler.targets.openvino_cpu import OpenVinoTarget
-from compiler.targets.target import stamp
-from runtime.engines import ENGINES, load_engine
+from runtime.engines import ENGINES, load_engine, stamp_of
 
 RNG = np.random.default_rng(5)
+LOWER = (Precision.FP16, Precision.BF16, Precision.INT8)
+# Of the output's range, as appliance.manifest.Tolerances has them by default.
+BOUND = {Precision.FP16: 0.01, Precision.BF16: 0.04, Precision.INT8: 0.10}
 
 
 def residual_convolutions(make_onnx, blocks: int = 2, width: int = 16) -> onnx.ModelProto:
@@ -59,102 +66,236 @@ def residual_convolutions(make_onnx, blocks: int = 2, width: int = 16) -> onnx.M
     )
 
 
+def source_of(model: onnx.ModelProto, directory: Path) -> Source:
+    onnx.save(model, directory / "model.onnx")
+    return open_source(directory / "model.onnx")
+
+
 @pytest.fixture(params=TARGETS, ids=lambda target: target.kind)
 def target(request):
     """Each target in turn."""
     return request.param
 
 
-@pytest.mark.parametrize("rows", [1, 5])
-def test_what_it_compiles_computes_the_reference(target, make_onnx, tmp_path, rows):
-    path = tmp_path / "model.onnx"
-    onnx.save(residual_convolutions(make_onnx), path)
-    source = open_source(path)
-    interface = interface_of(source, 8)
-    reference = Reference(source, Recipe(), interface)
-    images = RNG.normal(size=(rows, 3, 16, 16)).astype(np.float32)
-    (call,) = reference.calls(Rows(inputs={"x": images}, labels=None))
+@pytest.fixture
+def convolutions(make_onnx, tmp_path) -> Source:
+    """The residual network."""
+    return source_of(residual_convolutions(make_onnx), tmp_path)
 
-    entry = target.compile(path, tmp_path, interface, 1)
-    assert entry.kind == target.kind
-    assert entry.kind in ENGINES
-    assert entry.sha256 == sha256_file(tmp_path / entry.file)
-    engine = load_engine(entry.kind, tmp_path / entry.file, interface=interface, threads=1)
-    got = engine.run({"x": images})["scores"]
+
+def run(target, source, directory, inputs, *, precision=Precision.FP32):
+    interface = interface_of(source, 8)
+    entry = target.compile(source, directory, interface, 1, precision)
+    engine = load_engine(
+        entry.kind,
+        directory / entry.file,
+        interface=interface,
+        threads=1,
+        precision=entry.precision,
+    )
+    try:
+        return engine.run(inputs)["scores"]
+    finally:
+        engine.close()
+
+
+@pytest.mark.parametrize("rows", [1, 5])
+def test_what_it_compiles_computes_the_reference(target, convolutions, tmp_path, rows):
+    interface = interface_of(convolutions, 8)
+    reference = Reference(convolutions, Recipe(), interface)
+    images = RNG.normal(size=(rows, 3, 16, 16)).astype(np.float32)
+    (call,) = reference.calls(Rows(inputs={"x": images}))
+    got = run(target, convolutions, tmp_path, {"x": images})
     np.testing.assert_allclose(got, call.outputs["scores"], rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.parametrize("precision", LOWER)
+def test_it_computes_in_the_precision_asked_for_or_says_what_it_would(
+    target, convolutions, tmp_path, precision
+):
+    interface = interface_of(convolutions, 8)
+    images = {"x": RNG.normal(size=(8, 3, 16, 16)).astype(np.float32)}
+    ranges = calibrate(convolutions, images, CalibrationMethod.MINMAX, batch_max=8)
+    graph = lowered(convolutions, precision, ranges)
+    if target.unable(precision) is not None:
+        with pytest.raises(EngineBuild):
+            target.compile(graph, tmp_path, interface, 1, precision)
+        assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
+        return
+    wanted = run(target, convolutions, tmp_path, images)
+    try:
+        got = run(target, graph, tmp_path, images, precision=precision)
+    except EngineBuild as error:  # some versions of ONNX Runtime leave convolutions out of int8
+        if f"products in fp32, not in {precision}: Conv '" not in str(error):
+            raise
+        return
+    assert np.abs(got - wanted).max() <= BOUND[precision] * np.ptp(wanted)
+    assert np.abs(got - wanted).max() > 1e-5 * np.ptp(wanted), "this is fp32"
+
+
+def test_an_engine_that_computes_in_another_precision_is_refused_by_its_layers(
+    target, convolutions, tmp_path
+):
+    """The graph says fp32, the caller bf16: what a library that ignores types looks like."""
+    interface = interface_of(convolutions, 8)
+    with pytest.raises(EngineBuild) as refused:
+        target.compile(convolutions, tmp_path, interface, 1, Precision.INT8)
+    assert "computes 6 of 6 of the model's convolutions and matrix products in fp32" in str(
+        refused.value
+    )
+    assert "not in int8: " in str(refused.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
+
+
+def test_narrower_arithmetic_than_fp32_is_found_too(target, convolutions, tmp_path, monkeypatch):
+    """The graph says int8, its declaration is hidden: what a library that narrows looks like."""
+    interface = interface_of(convolutions, 8)
+    images = {"x": RNG.normal(size=(8, 3, 16, 16)).astype(np.float32)}
+    ranges = calibrate(convolutions, images, CalibrationMethod.MINMAX, batch_max=8)
+    graph = lowered(convolutions, Precision.INT8, ranges)
+    disguised = Source(data=graph.data, model=convolutions.model)
+    with pytest.raises(EngineBuild) as refused:
+        target.compile(disguised, tmp_path, interface, 1, Precision.FP32)
+    assert "in int8, not in fp32" in str(refused.value)
+
+
+def test_a_model_quantised_elsewhere_keeps_its_types(target, convolutions, tmp_path):
+    images = {"x": RNG.normal(size=(8, 3, 16, 16)).astype(np.float32)}
+    ranges = calibrate(convolutions, images, CalibrationMethod.MINMAX, batch_max=8)
+    graph = lowered(convolutions, Precision.INT8, ranges)
+    wanted = run(target, convolutions, tmp_path, images)
+    got = run(target, lowered(graph, Precision.FP32), tmp_path, images)
+    assert np.abs(got - wanted).max() <= BOUND[Precision.INT8] * np.ptp(wanted)
+
+
 def test_it_writes_its_engine_file_and_nothing_else(target, make_onnx, tmp_path):
-    path, out = tmp_path / "model.onnx", tmp_path / "out"
+    out = tmp_path / "out"
     out.mkdir()
-    onnx.save(make_onnx(), path)
-    entry = target.compile(path, out, interface_of(open_source(path), 8), 1)
+    source = source_of(make_onnx(), tmp_path)
+    entry = target.compile(source, out, interface_of(source, 8), 1, Precision.FP32)
     assert [file.name for file in out.iterdir()] == [entry.file]
+    assert entry.file.startswith("engine.fp32.")
+    assert entry.kind == target.kind
+    assert entry.kind in ENGINES
+    assert entry.sha256 == sha256_file(out / entry.file)
+    assert entry.precision is Precision.FP32
+    assert entry.stamp == stamp_of(entry.kind) == target.stamp()
 
 
-def test_it_refuses_what_the_library_cannot_read(target, tmp_path):
-    path = tmp_path / "model.onnx"
-    path.write_bytes(b"not a model")
+def test_it_refuses_what_the_library_cannot_read(target, make_onnx, tmp_path):
+    source = Source(data=b"not a model", model=make_onnx())
     interface = Interface(inputs=(), outputs=(), batch_max=0)
     with pytest.raises(EngineBuild) as refused:
-        target.compile(path, tmp_path, interface, 1)
+        target.compile(source, tmp_path, interface, 1, Precision.FP32)
     assert refused.value.code == "engine.build"
     assert refused.value.remedy
 
 
+def test_it_is_able_to_compute_in_fp32(target):
+    assert target.unable(Precision.FP32) is None
+
+
+@pytest.mark.parametrize("precision", [Precision.FP16, Precision.BF16])
+def test_onnx_runtime_names_the_operators_without_a_kernel(convolutions, precision):
+    target = OnnxRuntimeTarget()
+    if target.unable(precision) is None:
+        pytest.skip(f"ONNX Runtime computes in {precision} here")
+    graph = lowered(convolutions, precision)
+    found = target.refusals(graph, interface_of(convolutions, 8), precision)
+    assert {(item.op, item.reason) for item in found} == {
+        ("Conv", f"has no kernel for {precision}"),
+        ("MatMul", f"has no kernel for {precision}"),
+    }
+    assert len({item.node for item in found}) == 6
+
+
 @pytest.mark.parametrize(
-    "datatype", [DataType.INT64, DataType.UINT64, DataType.UINT32, DataType.FP64]
+    "datatype", [DataType.INT64, DataType.UINT64, DataType.UINT32, DataType.FP64, DataType.BYTES]
 )
-def test_openvino_is_not_used_where_it_would_compute_in_fewer_bits(datatype, tmp_path):
+def test_openvino_is_not_used_where_it_would_compute_in_fewer_bits(datatype, make_onnx, tmp_path):
     spec = TensorSpec(name="wide", datatype=datatype, shape=())
+    source = Source(data=b"", model=make_onnx())
     for interface in (
         Interface(inputs=(spec,), outputs=(), batch_max=8),
         Interface(inputs=(), outputs=(spec,), batch_max=8),
     ):
         with pytest.raises(EngineBuild) as refused:
-            OpenVinoTarget().compile(tmp_path / "none", tmp_path, interface, 1)
-        assert f"'wide' {datatype}" in str(refused.value)
+            OpenVinoTarget().compile(source, tmp_path, interface, 1, Precision.FP32)
+        told = "text" if datatype is DataType.BYTES else datatype
+        assert f"put 'wide' is {told}" in str(refused.value)
 
 
 @pytest.mark.parametrize("kind", [TensorProto.INT64, TensorProto.UINT32, TensorProto.DOUBLE])
 def test_openvino_is_not_used_where_it_would_narrow_inside_the_model(kind, make_onnx, tmp_path):
     """x mod 97 by wide numbers: right to 2**53, with OpenVINO wrong from 2**31 or 2**24 on."""
-    path = tmp_path / "model.onnx"
     wide = numpy_helper.from_array(np.array([97], helper.tensor_dtype_to_np_dtype(kind)), "divisor")
     nodes = [
-        helper.make_node("Cast", ["x"], ["whole"], to=kind),
-        helper.make_node("Mod", ["whole", "divisor"], ["rest"], fmod=1),
+        helper.make_node("Cast", ["x"], ["whole"], to=kind, name="widen"),
+        helper.make_node("Mod", ["whole", "divisor"], ["rest"], fmod=1, name="modulo"),
         helper.make_node("Cast", ["rest"], ["scores"], to=TensorProto.FLOAT),
     ]
     model = make_onnx(nodes, outputs={"scores": (TensorProto.FLOAT, ["rows", 3])}, constants={})
     model.graph.initializer.append(wide)
-    onnx.save(model, path)
-    interface = interface_of(open_source(path), 8)
-    with pytest.raises(EngineBuild, match=r"'whole' .*'rest' .* inside the model"):
-        OpenVinoTarget().compile(path, tmp_path, interface, 1)
-    OnnxRuntimeTarget().compile(path, tmp_path, interface, 1)
+    source = source_of(model, tmp_path)
+    interface = interface_of(source, 8)
+    found = OpenVinoTarget().refusals(source, interface, Precision.FP32)
+    assert [(item.node, item.op) for item in found] == [("widen", "Cast"), ("modulo", "Mod")]
+    with pytest.raises(EngineBuild, match=r"Cast 'widen' makes 'whole', .*Mod 'modulo' makes"):
+        OpenVinoTarget().compile(source, tmp_path, interface, 1, Precision.FP32)
+    OnnxRuntimeTarget().compile(source, tmp_path, interface, 1, Precision.FP32)
+
+
+def test_openvino_names_the_nodes_that_it_does_not_convert(make_onnx, tmp_path):
+    nodes = [
+        helper.make_node("Det", ["x"], ["size"], name="determinant"),
+        helper.make_node("Relu", ["size"], ["scores"], name="positive"),
+    ]
+    model = make_onnx(
+        nodes,
+        inputs={"x": (TensorProto.FLOAT, ["rows", 3, 3])},
+        outputs={"scores": (TensorProto.FLOAT, ["rows"])},
+        constants={},
+    )
+    source = source_of(model, tmp_path)
+    interface = interface_of(source, 8)
+    with pytest.raises(EngineBuild) as refused:
+        OpenVinoTarget().compile(source, tmp_path, interface, 1, Precision.FP32)
+    assert (
+        str(refused.value) == "OpenVINO does not take the model: Det 'determinant' is not converted"
+    )
+    OnnxRuntimeTarget().compile(source, tmp_path, interface, 1, Precision.FP32)
 
 
 def test_onnx_runtime_carries_64_bits(make_onnx, tmp_path):
-    path = tmp_path / "model.onnx"
     wide = {"x": (TensorProto.INT64, ["rows"]), "d": (TensorProto.DOUBLE, ["rows"])}
     nodes = [helper.make_node("Identity", [name], [f"{name}2"]) for name in wide]
     outputs = {f"{name}2": spec for name, spec in wide.items()}
-    onnx.save(make_onnx(nodes, inputs=wide, outputs=outputs, constants={}), path)
-    interface = interface_of(open_source(path), 8)
-    entry = OnnxRuntimeTarget().compile(path, tmp_path, interface, 1)
-    engine = load_engine(entry.kind, tmp_path / entry.file, interface=interface, threads=1)
+    source = source_of(make_onnx(nodes, inputs=wide, outputs=outputs, constants={}), tmp_path)
+    interface = interface_of(source, 8)
+    entry = OnnxRuntimeTarget().compile(source, tmp_path, interface, 1, Precision.FP32)
+    engine = load_engine(
+        entry.kind,
+        tmp_path / entry.file,
+        interface=interface,
+        threads=1,
+        precision=entry.precision,
+    )
     got = engine.run({"x": np.array([2**40 + 5]), "d": np.array([1e300])})
     assert got["x2"][0] == 2**40 + 5
     assert got["d2"][0] == 1e300
 
 
-def test_a_stamp_is_made_without_proc_too(monkeypatch):
-    whole = stamp("library 1")
+def test_a_stamp_is_made_without_proc_too(target, monkeypatch):
+    whole = stamp_of(target.kind)
     monkeypatch.setattr("pathlib.Path.read_text", _unreadable)
-    bare = stamp("library 1")
+    bare = stamp_of(target.kind)
     assert set(whole) == set(bare)
     assert bare["cpu"]
+
+
+def test_a_kind_that_is_not_here_has_no_stamp():
+    with pytest.raises(EngineLoad, match="'tensorrt'"):
+        stamp_of("tensorrt")
 
 
 def _unreadable(*_args, **_options):

@@ -146,21 +146,44 @@ async def test_no_answer_without_a_record(world):
     assert (await world.ask()).version == 1
 
 
-MISSED = {"threshold": {"metric": "accuracy", "output": "logits", "minimum": 0.98}, "value": 0.5}
+def changed_reached(reached, missed):
+    """What the record says was reached, made worse in one way."""
+    if missed == "never measured":
+        return []
+    (found,) = reached
+    if missed == "missed":
+        return [found | {"value": 0.5}]
+    return [found, found | {"value": 0.5, "segment": "north", "rows": 10}]
 
 
-@pytest.mark.parametrize("reached", [[MISSED], []], ids=["missed", "never measured"])
+@pytest.mark.parametrize(
+    ("missed", "told"),
+    [
+        ("missed", "reached 0.5000, not what"),
+        ("one segment missed", "reached 0.5000 for site = north"),
+        ("never measured", "was never measured"),
+    ],
+)
 async def test_a_version_that_missed_its_threshold_cannot_become_active(
-    state, open_log, reached, make_world
+    state, open_log, missed, told, make_world
 ):
     path = state / "store" / "digits" / "2" / "version.json"
     record = json.loads(path.read_text())
+    reached = changed_reached(record["proof"]["reached"], missed)
+    if missed == "one segment missed":
+        manifest = path.with_name("manifest.json")
+        agreed = json.loads(manifest.read_text())
+        agreed["acceptance"][0]["segment"] = "site"
+        manifest.chmod(0o644)
+        manifest.write_text(json.dumps(agreed))
+        for item in reached:
+            item["threshold"] = item["threshold"] | {"segment": "site"}
     record["proof"]["reached"] = reached
     path.chmod(0o644)
     path.write_text(json.dumps(record))
     with open_log() as log:
         world = make_world(state, log)
-        with pytest.raises(DecisionError, match=r"reached accuracy (0.5000|nan) on 'logits'"):
+        with pytest.raises(DecisionError, match=rf"accuracy of 'logits' {told}"):
             await world.decide(Activate(version=2))
         await world.decide(Retire(version=2))
         await world.close()

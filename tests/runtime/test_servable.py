@@ -8,7 +8,7 @@ import pytest
 from appliance.errors import EngineError, GoldenMissed
 from appliance.fitting import served_interface
 from appliance.golden import Golden
-from appliance.manifest import Manifest
+from appliance.manifest import Manifest, Precision
 from appliance.recipe import Recipe, Softmax
 from appliance.store import Store
 from appliance.tensors import DataType, Interface, TensorSpec
@@ -108,12 +108,12 @@ def test_proof_runs_rows_alone_and_in_batches(batch_max, digits_state):
     ours, engine = servable(batch_max)
     inputs = rows(1, 2, 3, 4, 5)["x"]
     golden = Golden(inputs={"x": inputs}, outputs={"y": -inputs})
-    assert ours.prove(golden, manifest_of(digits_state)) == 0.0
+    assert ours.prove(golden, manifest_of(digits_state), Precision.FP32) == 0.0
     if batch_max:
         assert engine.calls == [(1, 2)] * 5 + [(4, 2), (1, 2)]
     wrong = Golden(inputs={"x": inputs}, outputs={"y": -inputs - 1})
     with pytest.raises(GoldenMissed, match="output 'y' at"):
-        ours.prove(wrong, manifest_of(digits_state))
+        ours.prove(wrong, manifest_of(digits_state), Precision.FP32)
 
 
 def test_warming_runs_every_bucket():
@@ -134,7 +134,8 @@ def test_warming_ends_with_the_largest_batch(batch_max, sizes):
 def test_proof_fills_the_largest_batch(digits_state):
     ours, engine = servable(batch_max=7)
     inputs = rows(1, 2, 3)["x"]
-    ours.prove(Golden(inputs={"x": inputs}, outputs={"y": -inputs}), manifest_of(digits_state))
+    golden = Golden(inputs={"x": inputs}, outputs={"y": -inputs})
+    ours.prove(golden, manifest_of(digits_state), Precision.FP32)
     assert engine.calls == [(1, 2)] * 3 + [(7, 2)]
 
 
@@ -168,3 +169,20 @@ def test_a_stored_version_that_misses_its_golden_vectors_is_not_served(state):
     (stored.directory / "golden.npz").write_bytes(golden.to_bytes())
     with pytest.raises(GoldenMissed, match=r"'logits' at \[0, 3\]"):
         load_proven(stored, threads=1)
+
+
+def test_a_proof_sees_the_engines_outputs_and_the_served_ones(digits_state):
+    stored = Store(digits_state / "store").describe("digits", 1)
+    ours = load_proven(stored, threads=1)
+    golden = golden_of(stored.directory)
+    request = {name: array[:3] for name, array in golden.inputs.items()}
+    engine, served = ours.answered(request)
+    assert set(engine) < set(served)
+    known = {name: array[:3] for name, array in golden.outputs.items()}
+    completed = ours.completed(request, known)
+    assert {name: array.shape for name, array in completed.items()} == {
+        name: array.shape for name, array in served.items()
+    }
+    with pytest.raises(EngineError, match="could not be computed"):
+        ours.answered({})
+    ours.close()

@@ -16,7 +16,17 @@ from runtime.client import CODE_KEY, REMEDY_KEY
 from runtime.protocol import control_pb2 as wire
 from runtime.protocol import control_pb2_grpc as stubs
 from tui.preview import Order
-from tui.snapshot import Box, Link, ModelLine, Moment, Snapshot, Threshold, Traffic, VersionLine
+from tui.snapshot import (
+    Box,
+    Link,
+    ModelLine,
+    Moment,
+    Snapshot,
+    Threshold,
+    Traffic,
+    Trial,
+    VersionLine,
+)
 
 # The plugin names its pictures .raw under the current syrupy; a browser wants .svg.
 SVGImageExtension.file_extension = "svg"
@@ -42,6 +52,12 @@ def version_line(number: int, role: str = "", **changes: Any) -> VersionLine:
             ),
         ),
         damage="",
+        precision="int8" if number % 2 else "fp32",
+        error_max=0.021,
+        trials=(
+            Trial(engine="openvino", precision="int8", median_ms=0.11, verdict="kept"),
+            Trial(engine="onnxruntime", precision="fp32", median_ms=0.19, verdict="passed, slower"),
+        ),
     )
     return replace(line, **changes)
 
@@ -201,8 +217,14 @@ def wire_model(name: str, *, active: int, previous: int, numbers: tuple[int, ...
             built="2026-09-20T10:00:00Z",
             release_notes=f"notes of {number}",
             thresholds=[
-                wire.Threshold(metric="accuracy", output="logits", minimum=0.95, reached=0.97)
+                wire.Threshold(
+                    metric="accuracy", output="logits", minimum=0.95, reached=0.97, rows=400
+                )
             ],
+            precision="int8",
+            error_max=0.02,
+            warnings=["the sample is old"],
+            trials=[wire.Trial(engine="openvino", precision="int8", median_ms=0.2, verdict="kept")],
         )
         for number in numbers
     ]

@@ -107,6 +107,7 @@ class TestVersions:
             ["digits", "1", "previous"],
         ]
         assert "accuracy 0.970 >= 0.950" in lines[1]
+        assert "openvino int8" in lines[1]
 
     def test_a_damaged_version_says_so(self, control: FakeControl, run: Run) -> None:
         control.models[0].versions[2].damage = "engine.ort was changed"
@@ -126,9 +127,24 @@ class TestVersions:
             "built": "2026-09-20T10:00:00Z",
             "release_notes": "notes of 3",
             "thresholds": [
-                {"metric": "accuracy", "output": "logits", "minimum": 0.95, "reached": 0.97}
+                {
+                    "metric": "accuracy",
+                    "output": "logits",
+                    "minimum": 0.95,
+                    "reached": 0.97,
+                    "maximum": None,
+                    "segment": "",
+                    "segment_value": "",
+                    "rows": 400,
+                }
             ],
             "damage": "",
+            "precision": "int8",
+            "error_max": 0.02,
+            "warnings": ["the sample is old"],
+            "trials": [
+                {"engine": "openvino", "precision": "int8", "median_ms": 0.2, "verdict": "kept"}
+            ],
         }
 
     def test_no_version_is_null(self, control: FakeControl, run: Run) -> None:

@@ -4,6 +4,7 @@ from appliance.deployment import Deployment
 from runtime.protocol import control_pb2 as wire
 from tests.tui.conftest import FakeControl, wire_model, wire_status
 from tui.replies import box_from_wire, model_from_wire, version_from_wire
+from tui.snapshot import acceptance
 
 
 def test_versions_come_newest_first_and_no_version_is_none() -> None:
@@ -27,6 +28,32 @@ def test_a_version_keeps_its_thresholds() -> None:
         )
     )
     assert (line.thresholds[0].minimum, line.thresholds[0].reached) == (0.9, 0.95)
+    assert line.thresholds[0].maximum is None
+
+
+def test_of_a_segment_the_value_nearest_to_missing_is_told() -> None:
+    common = {"metric": "accuracy", "output": "y", "minimum": 0.9, "segment": "site"}
+    error = {"metric": "mean_absolute_error", "output": "y", "maximum": 2.0}
+    line = version_from_wire(
+        wire.Version(
+            thresholds=[
+                wire.Threshold(**common, segment_value="north", reached=0.99, rows=9),
+                wire.Threshold(**common, segment_value="\x1bsouth", reached=0.91, rows=8),
+                wire.Threshold(**error, reached=0.5),
+            ]
+        )
+    )
+    assert acceptance(line.thresholds) == (
+        "accuracy 0.910 >= 0.900 (site = \\x1bsouth), mean_absolute_error 0.500 <= 2.000"
+    )
+
+
+def test_what_was_tried_is_kept() -> None:
+    model = wire_model("digits", active=1, previous=0, numbers=(1,))
+    line = version_from_wire(model.versions[0])
+    assert line.engine_text == "openvino int8"
+    assert line.warnings == ("the sample is old",)
+    assert [(item.engine, item.verdict) for item in line.trials] == [("openvino", "kept")]
 
 
 def test_release_notes_cannot_drive_the_terminal() -> None:

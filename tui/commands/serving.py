@@ -132,7 +132,7 @@ def _version_cells(model: ModelLine, version: VersionLine, now_ns: int) -> list[
         cell(version.number, style),
         cell("damaged" if version.damage else version.role or wording.NOTHING, style),
         cell("yes" if version.loaded else "no", style),
-        cell(version.engine or wording.NOTHING, style),
+        cell(version.engine_text or wording.NOTHING, style),
         cell(told, "red" if version.damage else style),
         cell(wording.ago(version.built, now_ns), style),
     ]

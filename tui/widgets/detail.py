@@ -4,13 +4,15 @@ Knows: the facts of one version in reading order. Rules: a function of the snaps
 shown as text, never as markup. Leaves to others: choosing the version.
 """
 
+from collections.abc import Iterable, Iterator
+
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import VerticalScroll
 from textual.widgets import Static
 
 from tui import wording
-from tui.snapshot import VersionLine, acceptance
+from tui.snapshot import VersionLine, acceptance, threshold_text
 
 
 class VersionDetail(VerticalScroll):
@@ -40,17 +42,41 @@ def _text(version: VersionLine | None, *, wide: bool) -> Text:
     text = Text()
     if version.damage:
         text.append(f"Cannot be read: {version.damage}\n", style="bold red")
+    for warning in version.warnings:
+        text.append(f"Warning: {warning}\n", style="bold yellow")
     if wide:
-        for name, value in _facts(version):
-            text.append(f"{name:<12}", style="dim").append(f"{value}\n")
+        _append(text, _facts(version))
         text.append("\n")
-    return text.append(version.release_notes or "No release notes.")
+    text.append(version.release_notes or "No release notes.")
+    if wide and version.trials:
+        text.append("\n\n")
+        _append(text, _proof(version))
+    return text
 
 
-def _facts(version: VersionLine) -> list[tuple[str, str]]:
-    return [
-        ("Built", wording.moment(version.built)),
-        ("Engine", version.engine or wording.NOTHING),
-        ("Acceptance", acceptance(version.thresholds) or wording.NOTHING),
-        ("Bundle", version.bundle_sha256[:24] or wording.NOTHING),
-    ]
+def _append(text: Text, facts: Iterable[tuple[str, str]]) -> None:
+    for name, value in facts:
+        text.append(f"{name:<12}", style="dim").append(f"{value}\n")
+
+
+def _facts(version: VersionLine) -> Iterator[tuple[str, str]]:
+    yield "Built", wording.moment(version.built)
+    yield "Engine", version.engine_text or wording.NOTHING
+    yield "Acceptance", acceptance(version.thresholds) or wording.NOTHING
+    yield "Bundle", version.bundle_sha256[:24] or wording.NOTHING
+
+
+def _proof(version: VersionLine) -> Iterator[tuple[str, str]]:
+    """The segments' values, the error against the reference and the engines that were tried."""
+    for item in version.thresholds:
+        if item.segment:
+            yield "Segment", f"{threshold_text(item)}, {wording.plural(item.rows, 'row')}"
+    yield "Error", f"{version.error_max:.2g} at most"
+    for trial in version.trials:
+        tried = f"{trial.engine} {trial.precision}"
+        if trial.verdict == "kept":
+            yield "Kept", f"{tried} {wording.latency(trial.median_ms)}"
+        elif trial.verdict.startswith("["):  # an error's code comes first
+            yield "Refused", f"{tried} {trial.verdict}"
+        else:
+            yield "Tried", f"{tried} {wording.latency(trial.median_ms)}"

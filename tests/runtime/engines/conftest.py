@@ -8,11 +8,13 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from appliance.manifest import Precision
 from appliance.tensors import DataType, Interface, TensorSpec
+from compiler.source import open_source
 from compiler.targets import TARGETS
 from runtime.engines import ENGINES, Engine, load_engine
 
-FILES = {"onnxruntime": "engine.ort", "openvino": "engine.blob"}
+FILES = {"onnxruntime": "engine.fp32.ort", "openvino": "engine.fp32.blob"}
 WEIGHTS = np.random.default_rng(7).normal(size=(64, 32)).astype(np.float32)
 
 MATMUL = Interface(
@@ -59,7 +61,7 @@ def save(path: Path, interface: Interface, nodes: list, constants: dict) -> Path
 
 @pytest.fixture(scope="session")
 def engine_files(tmp_path_factory) -> dict[str, Path]:
-    """Directories with model.onnx, engine.ort and engine.blob, by the model's name."""
+    """Directories with model.onnx and an engine file a kind, by the model's name."""
     models = {
         "matmul": (MATMUL, [helper.make_node("MatMul", ["x", "w"], ["y"])], {"w": WEIGHTS}),
         "mixed": (
@@ -79,7 +81,7 @@ def engine_files(tmp_path_factory) -> dict[str, Path]:
         directory = tmp_path_factory.mktemp(name)
         model = save(directory / "model.onnx", interface, nodes, constants)
         for target in TARGETS:
-            target.compile(model, directory, interface, 1)
+            target.compile(open_source(model), directory, interface, 1, Precision.FP32)
         directories[name] = directory
     return directories
 
@@ -97,7 +99,7 @@ def load(engine_files, kind) -> Callable[..., Engine]:
     def load(name: str, *, threads: int = 1, interface: Interface | None = None) -> Engine:
         given = interface or {"matmul": MATMUL, "mixed": MIXED}[name]
         path = engine_files[name] / FILES[kind]
-        return load_engine(kind, path, interface=given, threads=threads)
+        return load_engine(kind, path, interface=given, threads=threads, precision=Precision.FP32)
 
     return load
 

@@ -6,6 +6,7 @@ import pytest
 from onnx import numpy_helper
 
 from appliance.errors import EngineError, EngineLoad
+from appliance.manifest import Precision
 from appliance.tensors import DataType, Interface, TensorSpec
 from runtime.engines import ENGINES, load_engine
 
@@ -108,7 +109,7 @@ def test_a_file_that_is_no_engine_of_its_kind_is_refused(
             }[damage]
         )
     with pytest.raises(EngineLoad) as refused:
-        load_engine(kind, path, interface=_matmul(), threads=1)
+        load_engine(kind, path, interface=_matmul(), threads=1, precision=Precision.FP32)
     assert "build" in refused.value.remedy
 
 
@@ -137,7 +138,9 @@ def test_an_engine_of_another_model_is_refused(load, interface):
 
 def test_an_unknown_kind_is_refused(engine_path):
     with pytest.raises(EngineLoad) as refused:
-        load_engine("tensorflow", engine_path, interface=_matmul(), threads=1)
+        load_engine(
+            "tensorflow", engine_path, interface=_matmul(), threads=1, precision=Precision.FP32
+        )
     assert refused.value.code == "engine.load"
     assert all(kind in refused.value.remedy for kind in ENGINES)
 

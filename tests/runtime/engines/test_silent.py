@@ -39,7 +39,11 @@ forbid_internet(*{machine})
 RUN_BOTH = """
 import pathlib, sys, time
 import numpy as np
+from appliance.manifest import CalibrationMethod, Precision
 from appliance.tensors import DataType, Interface, TensorSpec
+from compiler.precision import lowered
+from compiler.precision.calibration import calibrate
+from compiler.source import open_source
 from compiler.targets import TARGETS
 from runtime.engines import load_engine
 
@@ -49,9 +53,16 @@ interface = Interface(
     batch_max=8,
 )
 for target in TARGETS:
-    entry = target.compile(pathlib.Path(sys.argv[1]), pathlib.Path.cwd(), interface, 1)
-    engine = load_engine(target.kind, pathlib.Path(entry.file), interface=interface, threads=1)
-    engine.run({"x": np.ones((1, 64), np.float32)})
+    source = open_source(pathlib.Path(sys.argv[1]))
+    for precision in Precision.FP32, Precision.INT8:
+        if precision is Precision.INT8:
+            rows = {"x": np.ones((1, 64), np.float32)}
+            ranges = calibrate(source, rows, CalibrationMethod.MINMAX, batch_max=8)
+            source = lowered(source, precision, ranges)
+        entry = target.compile(source, pathlib.Path.cwd(), interface, 1, precision)
+        engine = load_engine(target.kind, pathlib.Path(entry.file), interface=interface,
+                             threads=1, precision=precision)
+        engine.run({"x": np.ones((1, 64), np.float32)})
 time.sleep(0.5)  # telemetry threads would be well under way
 print("done")
 """

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from runtime.kernels.compiled import Kernel, compiled, reads, writes
-from runtime.kernels.steps import argmax
+from runtime.kernels.output_steps import argmax
 
 TYPES = (reads(np.float32, 2), writes(np.int64, 2))
 

@@ -6,13 +6,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from appliance.errors import RequestError
 from appliance.fitting import served_interface, trace
 from appliance.recipe import (
     BeforeStep,
     Cast,
+    Clip,
     Impute,
     InputRecipe,
+    Log1p,
+    MinMax,
     OneHot,
+    Ordinal,
     Recipe,
     Select,
     Standardise,
@@ -54,31 +59,58 @@ def expected(raw: Array, *steps: BeforeStep) -> Array:
                 for name, value in step.values.items():
                     missing = np.isnan(columns[name])
                     columns[name] = np.where(missing, np.float32(value), columns[name])
-            case Standardise():
-                for name, mean, std in zip(step.columns, step.mean, step.std, strict=True):
-                    columns[name] = (columns[name] - np.float32(mean)) / np.float32(std)
-            case OneHot():
+            case OneHot() | Ordinal():
                 columns = {
                     new: values
                     for name, column in columns.items()
-                    for new, values in hot(step, name, column).items()
+                    for new, values in encoded(step, name, column).items()
                 }
+            case _:
+                columns |= scaled(step, columns)
     return np.stack(list(columns.values()), axis=1)
 
 
-def hot(step: OneHot, name: str, column: Array) -> dict[str, Array]:
+def scaled(step: BeforeStep, columns: dict[str, Array]) -> dict[str, Array]:
+    """The columns that a step does arithmetic on, afterwards."""
+    made = {}
+    for at, name in enumerate(getattr(step, "columns", ())):
+        x = columns[name]
+        match step:
+            case Standardise():
+                made[name] = (x - np.float32(step.mean[at])) / np.float32(step.std[at])
+            case MinMax():
+                y = (x - np.float32(step.low[at])) / np.float32(step.high[at] - step.low[at])
+                made[name] = np.clip(y, 0, 1) if step.clip else y
+            case Clip():
+                low = np.float32(step.low[at]) if step.low else None
+                made[name] = np.clip(x, low, np.float32(step.high[at]) if step.high else None)
+            case Log1p():
+                with np.errstate(all="ignore"):
+                    made[name] = np.log1p(x.astype(np.float64)).astype(np.float32)
+    return made
+
+
+def encoded(step: OneHot | Ordinal, name: str, column: Array) -> dict[str, Array]:
     if name != step.column:
         return {name: column}
+    is_category = [column == np.float32(category) for category in step.categories]
+    unknown = ~np.any(is_category, axis=0)
+    if isinstance(step, Ordinal):
+        index = np.argmax(is_category, axis=0).astype(np.float32)
+        return {name: np.where(unknown, np.float32(step.unknown), index)}
+    if step.unknown == "other":
+        is_category.append(unknown)
     return {
-        new: (column == np.float32(category)).astype(np.float32)
-        for new, category in zip(step.names, step.categories, strict=True)
+        new: known.astype(np.float32) for new, known in zip(step.names, is_category, strict=True)
     }
 
 
 @st.composite
 def steps_on(draw: st.DrawFn, columns: tuple[str, ...]) -> BeforeStep:
     some = st.lists(st.sampled_from(columns), min_size=1, unique=True)
-    kind = draw(st.sampled_from([Cast, Select, Impute, Standardise, OneHot]))
+    kind = draw(
+        st.sampled_from([Cast, Select, Impute, Standardise, OneHot, MinMax, Clip, Log1p, Ordinal])
+    )
     if kind is Cast:
         return Cast()
     names = draw(some)
@@ -87,11 +119,24 @@ def steps_on(draw: st.DrawFn, columns: tuple[str, ...]) -> BeforeStep:
     numbers = st.lists(VALUES, min_size=len(names), max_size=len(names))
     if kind is Impute:
         return Impute(values=dict(zip(names, draw(numbers), strict=True)))
-    if kind is OneHot:
-        categories = draw(st.lists(st.integers(-3, 3), min_size=1, max_size=3, unique=True))
-        return OneHot(column=names[0], categories=tuple(map(float, categories)))
-    spreads = st.lists(SPREADS, min_size=len(names), max_size=len(names))
-    return Standardise(columns=tuple(names), mean=tuple(draw(numbers)), std=tuple(draw(spreads)))
+    if kind is Log1p:
+        return Log1p(columns=tuple(names))
+    if kind in (OneHot, Ordinal):
+        drawn = draw(st.lists(st.integers(-3, 3), min_size=1, max_size=3, unique=True))
+        categories = tuple(map(float, drawn))
+        if kind is Ordinal:
+            return Ordinal(column=names[0], categories=categories, unknown=draw(VALUES))
+        unknown = draw(st.sampled_from(["zeros", "other"]))
+        return OneHot(column=names[0], categories=categories, unknown=unknown)
+    first = tuple(draw(numbers))
+    spreads = tuple(draw(st.lists(SPREADS, min_size=len(names), max_size=len(names))))
+    if kind is Standardise:
+        return Standardise(columns=tuple(names), mean=first, std=spreads)
+    high = tuple(low + spread for low, spread in zip(first, spreads, strict=True))
+    if kind is MinMax:
+        return MinMax(columns=tuple(names), low=first, high=high, clip=draw(st.booleans()))
+    low, high = draw(st.sampled_from([(first, high), (first, ()), ((), high)]))
+    return Clip(columns=tuple(names), low=low, high=high)
 
 
 @st.composite
@@ -113,7 +158,7 @@ def tables(draw: st.DrawFn) -> Array:
 
 
 @given(raw=tables(), steps=programs())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=250, deadline=None)
 def test_any_order_of_steps(raw: Array, steps: list[BeforeStep]) -> None:
     np.testing.assert_array_equal(prepared(raw, *steps), expected(raw, *steps))
 
@@ -152,6 +197,41 @@ def test_a_category_is_compared_as_fp32() -> None:
 def test_nan_is_no_category() -> None:
     made = prepared(np.full((1, 4), np.nan), Cast(), OneHot(column="a", categories=(0.0,)))
     assert made[0, 0] == 0.0
+
+
+def test_min_max_clip_and_log1p_by_hand() -> None:
+    made = prepared(
+        np.array([[15.0, -1.0, np.nan, 7.0], [30.0, np.inf, -1.0, -1.0]]),
+        Cast(),
+        MinMax(columns=("a",), low=(10.0,), high=(20.0,), clip=True),
+        Clip(columns=("b", "c"), low=(0.0, 0.0), high=(9.0, 1.0)),
+        Log1p(columns=("d",)),
+    )
+    wanted = [[0.5, 0.0, np.nan, np.log(8.0)], [1.0, 9.0, 0.0, -np.inf]]
+    np.testing.assert_allclose(made, wanted, rtol=2**-24)
+
+
+@pytest.mark.parametrize("kind", [OneHot, Ordinal])
+def test_an_unknown_number_is_refused_by_column_and_value(kind: type[OneHot | Ordinal]) -> None:
+    step = kind(column="c", categories=(1.0, 2.0), unknown="error")
+    table = np.array([[5, 5, 1, 0], [6, 6, 2, 0]], np.int64)
+    assert prepared(table, Cast(), step).shape[0] == 2
+    table[1, 2] = 3
+    # Also where the encoded column is not kept.
+    for steps in ((Cast(), step), (Cast(), step, Select(columns=("a",)))):
+        with pytest.raises(RequestError, match="column 'c' has the value 3 in row 1") as caught:
+            prepared(table, *steps)
+        assert "trained on" in caught.value.remedy
+    with pytest.raises(RequestError, match="has the value nan in row 0"):
+        prepared(np.full((1, 4), np.nan), Cast(), step)
+    flags = np.zeros((1, 4), np.bool_)
+    with pytest.raises(RequestError, match="has the value False in row 0"):
+        prepared(flags, Cast(), step)
+
+
+def test_an_imputed_number_is_known() -> None:
+    steps = (Impute(values={"c": 2.0}), Ordinal(column="c", categories=(1.0, 2.0)))
+    assert prepared(np.full((1, 4), np.nan), Cast(), *steps)[0, 2] == 1.0
 
 
 def test_values_beyond_fp32_become_infinite() -> None:

@@ -18,7 +18,19 @@ from appliance.layout import (
     TableValues,
     floats,
 )
-from appliance.recipe import ArgMax, Cast, InputRecipe, Layout, OneHot, Recipe, Softmax, TopK
+from appliance.recipe import (
+    ArgMax,
+    Cast,
+    Frame,
+    InputRecipe,
+    Layout,
+    OneHot,
+    Recipe,
+    Sigmoid,
+    Softmax,
+    Spectrum,
+    TopK,
+)
 from appliance.tensors import Array, DataType, Interface, TensorSpec
 from runtime.kernels.vector import DriftVector
 from runtime.kernels.vector_fit import fit_layout
@@ -62,6 +74,7 @@ class TestFitting:
         [
             (Softmax(tensor="y", output="p"),),
             (Softmax(tensor="y", output="p"), TopK(tensor="p", k=2, output="best")),
+            (Sigmoid(tensor="y", output="p"), TopK(tensor="p", k=2, output="best")),
             (ArgMax(tensor="y", output="best"),),
         ],
     )
@@ -140,6 +153,20 @@ class TestFitting:
         engine = interface(spec("image", *shape), outputs=())
         (part,) = self.parts(NO_RECIPE, engine, {"image": np.zeros((4, *shape), F)}, {})
         assert (part.order, part.components) == (order, b"")
+
+    def test_an_image_without_pixels_is_none(self) -> None:
+        engine = Interface(inputs=(spec("image", 0, 8, 3),), outputs=(), batch_max=4)
+        empty = np.zeros((2, 0, 8, 3), np.float32)
+        assert fit_layout(Recipe(), engine, {"image": empty}, {}).parts == ()
+
+    def test_spectra_have_their_channels_first(self) -> None:
+        raw = TensorSpec(name="sound", datatype=DataType.FP32, shape=(80, 1))
+        steps = (Frame(length=8, hop=8), Spectrum())
+        recipe = Recipe(inputs=(InputRecipe(feeds="x", raw=raw, steps=steps),))
+        engine = Interface(inputs=(spec("x", 1, 10, 5),), outputs=(), batch_max=4)
+        (part,) = fit_layout(recipe, engine, {"x": np.ones((3, 1, 10, 5), np.float32)}, {}).parts
+        assert isinstance(part, ImageValues)
+        assert part.order == "CHW"
 
     @pytest.mark.parametrize(("steps", "order"), [((Cast(), Layout()), "CHW"), ((Cast(),), "HWC")])
     def test_with_one_the_recipe_says(self, steps: Any, order: str) -> None:

@@ -1,0 +1,182 @@
+"""A staged bundle given its engine, and what came of it checked.
+
+Knows: what may be in a version's directory. Rules: the child that compiles is not believed: the bundle's own
+files must be what they were, engines are digested here, stamped and keyed by what this box says, and
+nothing else stays. Leaves to others: the compiling (`compiling`), filing (`build`, `refresh`).
+"""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from appliance.bundle import entry
+from appliance.config import Config
+from appliance.errors import BuildCrashed
+from appliance.files import open_regular, sha256_file
+from appliance.manifest import FileEntry, Manifest
+from appliance.proof import Proof, Trial
+from appliance.store import MANIFEST_NAME, EngineEntry, Stamps, VersionRecord
+from appliance.tables import canonical_json
+from compiler.acts import Compile
+from compiler.cache import engine_key
+from compiler.child import Confined, Doer, Here, Places, kernel_cache
+from compiler.found import SHEET_FILE, Compiled
+from compiler.progress import Progress
+from compiler.report.writing import write_report
+
+if TYPE_CHECKING:  # they import what compiles
+    from compiler.targets import Target
+
+_SHEET_BYTES_MAX = 32 << 20
+_SCRATCH = ".scratch"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proven:
+    """A staged bundle with its engine: what its record says, and the fences that were missing."""
+
+    engine: EngineEntry
+    fallback: EngineEntry | None
+    proof: Proof
+    trials: tuple[Trial, ...]
+    sheet: bytes | None
+    missing: tuple[str, ...]
+
+
+def prove_staged(
+    staged: Path,
+    manifest: Manifest,
+    config: Config,
+    progress: Progress,
+    *,
+    stamps: Stamps,
+    targets: "Sequence[Target] | None" = None,
+    in_process: bool = False,
+) -> Proven:
+    """Compile and prove the bundle in `staged`; only its files and the kept engines are left there.
+
+    Raises BundleContent, EngineBuild, ProofError, BuildError and their kinds, or StateError.
+    """
+    scratch = staged / _SCRATCH
+    scratch.mkdir()
+    act = Compile(
+        directory=str(staged),
+        manifest=manifest,
+        threads=config.engine.threads,
+        store=str(config.state.store),
+    )
+    places = Places(
+        scratch=scratch,
+        readable=(config.state.store,),
+        writable=(staged, *kernel_cache()),
+    )
+    missing: tuple[str, ...] = ()
+    if targets is not None:
+        compiled = _with(targets, act, progress)
+    else:
+        doer: Doer = Here() if in_process else Confined(bounds=config.build)
+        ended = doer.do(act, places, progress)
+        compiled, missing = ended.result, ended.missing
+    checking = _Checking(staged, manifest, stamps, config.engine.threads)
+    return checking.proven(compiled, missing)
+
+
+def with_report(
+    staged: Path, manifest: Manifest, record: VersionRecord, sheet: bytes | None
+) -> VersionRecord:
+    """Write the report of the version that `record` describes; the record with all files named."""
+    body = entry(MANIFEST_NAME, canonical_json(manifest))
+    engines = {item.file: item for item in (record.engine, record.fallback) if item is not None}
+    files = [
+        FileEntry(name=name, bytes=(staged / name).stat().st_size, sha256=item.sha256)
+        for name, item in engines.items()
+    ]
+    record = msgspec.structs.replace(record, files=(*manifest.files, *files, body))
+    report = write_report(staged, manifest, record, sheet=sheet)
+    return msgspec.structs.replace(record, files=(*record.files, *report))
+
+
+def _with(targets: "Sequence[Target]", act: Compile, progress: Progress) -> Compiled:
+    from compiler.compiling import compile_staged  # noqa: PLC0415 - it imports what compiles
+
+    return compile_staged(
+        Path(act.directory),
+        act.manifest,
+        threads=act.threads,
+        store=Path(act.store),
+        progress=progress,
+        targets=targets,
+    )
+
+
+class _Checking:
+    """What the child left in `staged`, against what it tells."""
+
+    def __init__(self, staged: Path, manifest: Manifest, stamps: Stamps, threads: int) -> None:
+        self._staged, self._manifest = staged, manifest
+        self._stamps, self._threads = stamps, threads
+
+    def proven(self, compiled: Compiled, missing: tuple[str, ...]) -> Proven:
+        """The record's part of it; everything else is removed. Raises BuildCrashed."""
+        for item in self._manifest.files:
+            if _digest(self._staged / item.name) != item.sha256:
+                raise _untrue(f"left '{item.name}' changed")
+        engine = self._engine(compiled.entry)
+        fallback = None if compiled.fallback is None else self._engine(compiled.fallback)
+        sheet = _sheet(self._staged / SHEET_FILE) if compiled.sheet else None
+        kept = {item.name for item in self._manifest.files} | {engine.file}
+        _tidy(self._staged, kept if fallback is None else kept | {fallback.file})
+        return Proven(
+            engine=engine,
+            fallback=fallback,
+            proof=compiled.proof,
+            trials=compiled.trials,
+            sheet=sheet,
+            missing=missing,
+        )
+
+    def _engine(self, told: EngineEntry) -> EngineEntry:
+        """What the record says of an engine: digest, stamp and key by our own look at it."""
+        if Path(told.file).name != told.file or not told.file.startswith("engine."):
+            raise _untrue(f"calls its engine '{told.file}'")
+        if told.kind not in self._stamps or _digest(self._staged / told.file) != told.sha256:
+            raise _untrue(f"left no such '{told.file}' as it tells of")
+        stamp = dict(self._stamps[told.kind])
+        key = engine_key(self._manifest, told.kind, told.precision, stamp, self._threads)
+        return msgspec.structs.replace(told, stamp=stamp, key=key)
+
+
+def _digest(path: Path) -> str | None:
+    try:
+        return sha256_file(path)
+    except OSError:
+        return None
+
+
+def _sheet(path: Path) -> bytes | None:
+    try:
+        with open_regular(path) as file:
+            return file.read(_SHEET_BYTES_MAX)
+    except OSError:
+        return None
+
+
+def _tidy(staged: Path, kept: set[str]) -> None:
+    """Remove whatever else libraries, or a hostile model, left in `staged`."""
+    for path in staged.iterdir():
+        if path.name in kept:
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink()
+
+
+def _untrue(what: str) -> BuildCrashed:
+    return BuildCrashed(
+        f"compiling {what}", remedy="build again; if it stays so, distrust the model"
+    )

@@ -1,0 +1,53 @@
+"""What decides whether an engine file still fits this box.
+
+Knows: what each kind of engine depends on: its library's version, the processor and its features, the
+system. Rules: told without importing a library, so that whoever only compares stamps pays nothing; two
+stamps fit when they are equal. Leaves to others: what is done with one that does not fit.
+"""
+
+import hashlib
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from appliance.errors import EngineLoad
+
+LIBRARIES = {
+    "onnxruntime": "onnxruntime",
+    "openvino": "openvino",
+}  # distribution, by kind of engine
+
+
+def stamp_of(kind: str) -> dict[str, str]:
+    """What an engine of `kind` compiled here and now is stamped with.
+
+    Raises EngineLoad when this release has no such kind or its library is not installed.
+    """
+    try:
+        library = f"{LIBRARIES[kind]} {version(LIBRARIES[kind])}"
+    except (KeyError, PackageNotFoundError) as error:
+        raise EngineLoad(
+            f"there is no engine of kind '{kind}' here",
+            remedy=f"build the bundle again for one of {sorted(LIBRARIES)}",
+        ) from error
+    cpu, flags = processor()
+    return {
+        "library": library,
+        "cpu": cpu,
+        "cpu_flags_sha256": hashlib.sha256(flags.encode()).hexdigest(),
+        "os": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def processor() -> tuple[str, str]:
+    """Name and sorted feature flags of the first processor in /proc/cpuinfo (Linux, x86 and ARM)."""
+    try:
+        text = Path("/proc/cpuinfo").read_text("utf-8")
+    except OSError:
+        text = ""
+    fields: dict[str, str] = {}
+    for line in text.splitlines():
+        name, _, value = line.partition(":")
+        fields.setdefault(name.strip(), value.strip())
+    flags = fields.get("flags") or fields.get("Features") or ""
+    return fields.get("model name") or platform.machine(), " ".join(sorted(flags.split()))

@@ -1,0 +1,326 @@
+"""The kernels of images: resize, normalise, quantise and lay out in one pass over each picture.
+
+Knows: a picture becomes planes of FP32, one row at a time, and each plane's row is finished into the
+result. Rules: as `output_steps`: plain Python for numba, nothing allocated, nothing checked; FP32, each
+operation rounded to nearest even, no fused multiply-add. Leaves to others: which kernel a pass needs, its
+taps and its memory (`image_pass`), OpenCV's and Pillow's weights (`image_taps`).
+
+Arguments that kernels share. raw: (rows, height, width * channels) UINT8 or FP32. out: (rows, pixels *
+channels) of the result's datatype, each picture CHW or HWC. frame: channels of raw; height and width of
+the result; top, left, height and width of the box in it that is written; 1 when CHW. finish: see
+`finish_line`. picks: (made,) INT64, the raw channel of each channel made; scale, shift: (made,) FP32.
+planes: FP32, one row of each channel of raw, padded to whole lanes; line: FP32, four lanes a pixel.
+"""
+
+# ruff: noqa: PLR0917  numba calls take positions only
+from typing import TypeAlias
+
+import numpy as np
+
+from appliance.tensors import Array
+from runtime.kernels.compiled import inlined
+from runtime.kernels.lanes import (
+    FRACTION_BITS,
+    LANES,
+    blend_lanes,
+    turn_lanes,
+    weigh_bytes,
+    weigh_lanes,
+)
+
+Frame: TypeAlias = tuple[int, int, int, int, int, int, int, int]
+Single: TypeAlias = np.float32
+Finish: TypeAlias = tuple[Single, Single, Single, Single, Single, Single]
+
+
+@inlined
+def finish_line(line: Array, into: Array, finish: Finish, scale: float, shift: float) -> None:
+    """Into = quantised(rounded(line) * scale + shift).
+
+    finish: 1 to round to UINT8 first, half to even and saturated; 1 to quantise; its scale, zero point,
+    lowest and highest value. Quantised: round(x / scale) + zero point, half to even, saturated; NaN
+    becomes the zero point.
+    """
+    rounds, quantises, step, zero, low, high = finish
+    if rounds == 0.0 and quantises == 0.0:
+        for x in range(into.size):
+            into[x] = line[x] * scale + shift
+        return
+    for x in range(into.size):
+        value = line[x]
+        if rounds != 0.0:
+            value = np.rint(value)
+            value = max(value, np.float32(0.0))
+            value = min(value, np.float32(255.0))
+        value = value * scale + shift
+        if quantises != 0.0:
+            level = np.rint(value / step) + zero
+            level = max(level, low)
+            level = min(level, high)
+            value = level if value == value else zero  # noqa: PLR0124  NaN alone differs from itself
+        into[x] = value
+
+
+@inlined
+def finish_row(
+    planes: Array,
+    row: Array,
+    y: int,
+    frame: Frame,
+    finish: Finish,
+    picks: Array,
+    scale: Array,
+    shift: Array,
+) -> None:
+    """Finish row `y` of the box into `row`, one picture of `out`."""
+    _, height, width, top, left, _, wide, chw = frame
+    padded = -(-wide // LANES) * LANES
+    for c in range(picks.size):
+        line = planes[picks[c] * padded : picks[c] * padded + wide]
+        if chw:
+            start = (c * height + top + y) * width + left
+            finish_line(line, row[start : start + wide], finish, scale[c], shift[c])
+        else:
+            start = ((top + y) * width + left) * picks.size + c
+            end = start + (wide - 1) * picks.size + 1
+            finish_line(line, row[start : end : picks.size], finish, scale[c], shift[c])
+
+
+@inlined
+def split_row(row: Array, channels: int, planes: Array, wide: int) -> None:
+    """Each channel of a row of `wide` pixels to its plane; the usual strides as constants, which vectorise."""
+    padded = -(-wide // LANES) * LANES
+    for c in range(channels):
+        plane, first = planes[c * padded : c * padded + wide], row[c:]
+        if channels == 3:
+            for x in range(wide):
+                plane[x] = first[3 * x]
+        elif channels == 1:
+            for x in range(wide):
+                plane[x] = first[x]
+        elif channels == 4:
+            for x in range(wide):
+                plane[x] = first[4 * x]
+        else:
+            for x in range(wide):
+                plane[x] = first[channels * x]
+
+
+@inlined
+def turn_line(line: Array, group: int, planes: Array, wide: int) -> None:
+    """The channels from `group` on, four lanes a pixel, to their planes."""
+    padded = -(-wide // LANES) * LANES
+    for x in range(0, padded, LANES):
+        turn_lanes(planes, group * padded + x, padded, line, x * LANES)
+
+
+def place_image(
+    raw: Array,
+    out: Array,
+    frame: Frame,
+    corner: tuple[int, int],
+    finish: Finish,
+    picks: Array,
+    scale: Array,
+    shift: Array,
+    planes: Array,
+) -> None:
+    """Pictures as large as they are; corner: top and left of the part of raw that fills the box."""
+    channels, tall, wide = frame[0], frame[5], frame[6]
+    for r in range(raw.shape[0]):
+        for y in range(tall):
+            start = corner[1] * channels
+            split_row(
+                raw[r, corner[0] + y, start : start + wide * channels], channels, planes, wide
+            )
+            finish_row(planes, out[r], y, frame, finish, picks, scale, shift)
+
+
+def blend_image(
+    raw: Array,
+    out: Array,
+    frame: Frame,
+    finish: Finish,
+    picks: Array,
+    scale: Array,
+    shift: Array,
+    planes: Array,
+    line: Array,
+    row: Array,
+    y_low: Array,
+    y_high: Array,
+    y_weight: Array,
+    x_low: Array,
+    x_high: Array,
+    x_weight: Array,
+) -> None:
+    """Resize by two taps a side: OpenCV's bilinear.
+
+    row: FP32, one row of raw and three values more. With the taps of y and x: v = p[y0] + wy * (p[y1] -
+    p[y0]), then h = v[x0] + wx * (v[x1] - v[x0]), then `finish_line`. With u = 2**-24 and M = max |raw|
+    the error is at most 20 u (|scale| M + |shift|), underflow aside, if no difference of two pixels
+    overflows.
+    """
+    channels, tall, wide = frame[0], frame[5], frame[6]
+    first, last = x_low[0], x_high[wide - 1] + np.uint64(channels)
+    for r in range(raw.shape[0]):
+        for y in range(tall):
+            upper, lower = raw[r, y_low[y], first:last], raw[r, y_high[y], first:last]
+            weight, part = y_weight[y], row[first:last]
+            for i in range(part.size):
+                above = np.float32(upper[i])
+                part[i] = above + weight * (np.float32(lower[i]) - above)
+            for group in range(0, channels, LANES):
+                pixels = row[group:]
+                for x in range(wide):
+                    blend_lanes(line, x * LANES, pixels, x_low[x], x_high[x], x_weight[x])
+                turn_line(line, group, planes, wide)
+            finish_row(planes, out[r], y, frame, finish, picks, scale, shift)
+
+
+@inlined
+def weigh_rows(raw: Array, rows: Array, weight: Array, into: Array, first: int, last: int) -> None:
+    """into[first:last] = the sum of weight[k] * raw[rows[k]], four taps at a time; FP32."""
+    part = into[first:last]
+    for k in range(0, rows.size, 4):
+        count = min(rows.size - k, 4)
+        a, b = raw[rows[k], first:last], raw[rows[k + min(1, count - 1)], first:last]
+        c = raw[rows[k + min(2, count - 1)], first:last]
+        d = raw[rows[k + min(3, count - 1)], first:last]
+        wa, wb = weight[k], weight[k + 1] if count > 1 else np.float32(0.0)
+        wc = weight[k + 2] if count > 2 else np.float32(0.0)
+        wd = weight[k + 3] if count > 3 else np.float32(0.0)
+        if k == 0 and count == 1:
+            for i in range(part.size):
+                part[i] = wa * np.float32(a[i])
+        elif k == 0:
+            for i in range(part.size):
+                part[i] = (wa * np.float32(a[i]) + wb * np.float32(b[i])) + (
+                    wc * np.float32(c[i]) + wd * np.float32(d[i])
+                )
+        else:
+            for i in range(part.size):
+                part[i] += (wa * np.float32(a[i]) + wb * np.float32(b[i])) + (
+                    wc * np.float32(c[i]) + wd * np.float32(d[i])
+                )
+
+
+def weigh_image(
+    raw: Array,
+    out: Array,
+    frame: Frame,
+    finish: Finish,
+    picks: Array,
+    scale: Array,
+    shift: Array,
+    planes: Array,
+    line: Array,
+    row: Array,
+    y_index: Array,
+    y_weight: Array,
+    x_index: Array,
+    x_weight: Array,
+    span: tuple[int, int],
+) -> None:
+    """Resize by any number of taps a side, down and then across.
+
+    row: as `blend_image`; indices: (new, taps); span: the first value of a raw row that a tap points to
+    and the one after the last. With g = the largest sum of |weight| of a side, u = 2**-24 and M = max |raw| the error
+    is at most (4 taps + 16) u (|scale| g**2 M + |shift|), taps those of both sides.
+    """
+    channels, tall, wide = frame[0], frame[5], frame[6]
+    for r in range(raw.shape[0]):
+        for y in range(tall):
+            weigh_rows(raw[r], y_index[y], y_weight[y], row, span[0], span[1])
+            for group in range(0, channels, LANES):
+                pixels = row[group:]
+                for x in range(wide):
+                    weigh_lanes(line, x * LANES, pixels, x_index[x], x_weight[x])
+                turn_line(line, group, planes, wide)
+            finish_row(planes, out[r], y, frame, finish, picks, scale, shift)
+
+
+def convolve_image(
+    raw: Array,
+    out: Array,
+    frame: Frame,
+    finish: Finish,
+    picks: Array,
+    scale: Array,
+    shift: Array,
+    planes: Array,
+    line: Array,
+    row: Array,
+    y_index: Array,
+    y_weight: Array,
+    x_index: Array,
+    x_weight: Array,
+    span: tuple[int, int],
+    across: Array,
+    sums: Array,
+) -> None:
+    """Resize UINT8 as Pillow does, to the bit: across and then down, each rounded to UINT8.
+
+    row: UINT8, as `blend_image`; weights: INT32 with 22 bits of fraction; span: the first raw row that a
+    tap points to and the one after the last. across: UINT8, for each four channels the rows of the span,
+    four lanes a new pixel; sums: INT32, one such row.
+    """
+    channels, tall, wide = frame[0], frame[5], frame[6]
+    rows, size = span[1] - span[0], wide * LANES
+    for r in range(raw.shape[0]):
+        for y in range(rows):
+            row[: raw.shape[2]] = raw[r, span[0] + y]
+            for group in range(0, channels, LANES):
+                start = (group // LANES * rows + y) * size
+                made, pixels = across[start : start + size], row[group:]
+                for x in range(wide):
+                    weigh_bytes(made, x * LANES, pixels, x_index[x], x_weight[x])
+        for y in range(tall):
+            for group in range(0, channels, LANES):
+                sums[:size] = 1 << (FRACTION_BITS - 1)
+                for k in range(y_index.shape[1]):
+                    if y_weight[y, k] != 0:
+                        at = group // LANES * rows + np.int64(y_index[y, k]) - span[0]
+                        add_bytes(sums, across[at * size : at * size + size], y_weight[y, k])
+                for i in range(size):
+                    line[i] = min(max(sums[i] >> FRACTION_BITS, 0), 255)
+                turn_line(line, group, planes, wide)
+            finish_row(planes, out[r], y, frame, finish, picks, scale, shift)
+
+
+@inlined
+def add_bytes(sums: Array, row: Array, weight: int) -> None:
+    """Sums += weight * row, INT32."""
+    for i in range(row.size):
+        sums[i] += weight * row[i]
+
+
+def grey_bytes(
+    raw: Array, out: Array, channels: int, weights: tuple[int, int, int], bits: int
+) -> None:
+    """Grey of colour: (weights . the first three channels + half) >> bits, UINT8.
+
+    raw: (pixels * channels,), out: (pixels,).
+    """
+    first, second, third = weights
+    half = 1 << (bits - 1)
+    if channels == 3:
+        for p in range(out.size):
+            total = raw[3 * p] * first + raw[3 * p + 1] * second + raw[3 * p + 2] * third
+            out[p] = (total + half) >> bits
+    else:
+        for p in range(out.size):
+            at = channels * p
+            total = raw[at] * first + raw[at + 1] * second + raw[at + 2] * third
+            out[p] = (total + half) >> bits
+
+
+def grey_floats(raw: Array, out: Array, channels: int, weights: tuple[float, float, float]) -> None:
+    """Grey of colour: (first * w0 + second * w1) + third * w2, FP32.
+
+    raw: (pixels * channels,), out: (pixels,).
+    """
+    first, second, third = weights
+    for p in range(out.size):
+        at = channels * p
+        out[p] = raw[at] * first + raw[at + 1] * second + raw[at + 2] * third

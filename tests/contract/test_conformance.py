@@ -1,0 +1,71 @@
+"""What docs/conformance.md says is so: its counts, its names, and a case of every operator run again."""
+
+from importlib.metadata import version
+
+import page
+import pytest
+from cases import all_cases, one_an_operator
+from house import ALONE, CLOSE, PASSED, WAYS, outcome_of
+from verdicts import NEEDS, VERDICTS, verdict
+
+SERVED = (PASSED, CLOSE)
+
+
+def verdicts_told() -> dict[str, str]:
+    """The word of every case in the report."""
+    whole = page.merged([*page.read_report().house.values()])
+    return {
+        name: word
+        for word, reasons in whole.items()
+        for names in reasons.values()
+        for name in names
+    }
+
+
+def same_libraries() -> bool:
+    told = page.read_report().versions
+    return all(told[name] == version(name) for name in ("onnx", "onnxruntime", "openvino"))
+
+
+def test_the_document_is_that_of_its_json() -> None:
+    assert page.page(page.read_report()) == page.PAGE.read_text("utf-8")
+
+
+def test_the_counts_are_those_of_the_names() -> None:
+    """The table's line of all kinds, counted again from the lists in the document."""
+    text = page.PAGE.read_text("utf-8")
+    (line,) = [line for line in text.splitlines() if line.startswith("| all |")]
+    total, *by_word = (int(cell) for cell in line.split("|")[2:-1])
+    told = verdicts_told()
+    assert total == len(told) == sum(by_word)
+    assert by_word == [sum(word == each for each in told.values()) for word in VERDICTS]
+    for words in page.read_report().ways.values():
+        assert sum(count for reasons in words.values() for count in reasons.values()) == total
+
+
+def test_nothing_is_wrong_or_crashed() -> None:
+    assert {name: word for name, word in verdicts_told().items() if word in NEEDS} == {}
+
+
+def test_every_refusal_has_a_reason() -> None:
+    for groups in page.read_report().house.values():
+        for word, reasons in groups.items():
+            assert word == PASSED or all(reasons), word
+
+
+def test_every_case_of_the_package_is_told() -> None:
+    if not same_libraries():
+        pytest.skip("the report is of other versions of the libraries")
+    assert set(verdicts_told()) == {case.name for case in all_cases()}
+
+
+def test_one_case_of_every_operator_is_served_or_refused() -> None:
+    """And what the report calls served is still served."""
+    told, bad = verdicts_told() if same_libraries() else {}, []
+    for case in one_an_operator(all_cases()):
+        outcomes = {way: outcome_of(case, way) for way in WAYS}
+        found = verdict(outcomes)
+        lost = told.get(case.name) in SERVED and found.what not in SERVED
+        if found.what in NEEDS or lost:
+            bad.append((case.name, found, outcomes[ALONE].what))
+    assert bad == []
