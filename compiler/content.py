@@ -8,7 +8,7 @@ of; every refusal is BundleContent. Leaves to others: digests (`intake`), proof 
 from collections.abc import Mapping
 from pathlib import Path
 
-from appliance.errors import ApplianceError, BundleContent
+from appliance.errors import ApplianceError, BundleContent, StoreError
 from appliance.fitting import served_interface
 from appliance.golden import Golden, rows_fit
 from appliance.manifest import GOLDEN_FILE, HELD_OUT_FILE, MODEL_FILE, PROFILE_FILE, Manifest
@@ -35,11 +35,12 @@ def check_content(directory: Path, manifest: Manifest) -> Source:
         _check_golden(Golden.load(directory / GOLDEN_FILE), manifest)
         _check_held_out(HeldOut.load(directory / HELD_OUT_FILE), manifest)
         profile = (directory / PROFILE_FILE).read_bytes()
-        from_json(profile, Profile, BundleContent, where=PROFILE_FILE)
-    except BundleContent:
-        raise
+        from_json(profile, Profile, StoreError, where=PROFILE_FILE)
     except ApplianceError as error:
-        raise _misfit(f"{error}") from error
+        if isinstance(error, BundleContent) and error.remedy == _PACK_AGAIN:
+            raise
+        # Its remedy is for who made the file; where it is staged is of no use to anyone.
+        raise _misfit(str(error).replace(f"{directory}/", "")) from error
     return source
 
 

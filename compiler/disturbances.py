@@ -113,7 +113,7 @@ def changed(
         return _missing(array, disturbance.level, rng)
     assert found is not None, "texts are only left out"
     if array.dtype == np.uint8:
-        found = replace(found, low=np.float64(0), high=np.float64(255))
+        found = replace(found, low=np.zeros(()), high=np.full((), 255.0))
     with np.errstate(over="ignore", invalid="ignore"):  # what was not finite stays so
         values = _values(array.astype(np.float64), disturbance, found, rng, first)
         return _as(values, array.dtype)

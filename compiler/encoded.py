@@ -55,6 +55,7 @@ def changed_pictures(
     disturbance: Disturbance,
     found: Spread,
     rng: np.random.Generator,
+    *,
     first: int,
 ) -> Array:
     """The pictures `rows` (rows, 1) disturbed, as PNG files; `first` is the number of their first row."""
@@ -69,7 +70,9 @@ def png(pixels: Array) -> bytes:
     """A PNG file of UINT8 `pixels` (height, width, 1, 3 or 4 channels)."""
     height, width, channels = pixels.shape
     header = struct.pack(">IIBBBBB", width, height, 8, _COLOUR_TYPES[channels], 0, 0, 0)
-    lines = np.zeros((height, 1 + width * channels), np.uint8)  # each begins with its filter, 0: none
+    lines = np.zeros(
+        (height, 1 + width * channels), np.uint8
+    )  # each begins with its filter, 0: none
     lines[:, 1:] = pixels.reshape(height, -1)
     body = zlib.compress(lines.tobytes(), 1)
     chunks = ((b"IHDR", header), (b"IDAT", body), (b"IEND", b""))

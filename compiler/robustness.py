@@ -19,6 +19,12 @@ from appliance.recipe import Recipe
 from appliance.tensors import Array, Interface
 from compiler.acceptance import computed, value_text
 from compiler.disturbances import LEVEL_MAX, Form, Spread, changed, disturbs, forms, spread
+from compiler.encoded import (
+    changed_pictures,
+    decode_steps,
+    spread_of_pictures,
+    values_a_row,
+)
 from compiler.held_out import HeldOut
 from compiler.metrics import CLASSIFYING, faults
 from compiler.progress import Progress, Silent
@@ -207,26 +213,36 @@ class _Passes:
         self, chosen: _Chosen, item: Disturbance, rng: np.random.Generator
     ) -> Iterator[dict[str, Array]]:
         """The rows as requests, each disturbed when its turn comes."""
-        for start in range(0, chosen.rows.rows, self._batch or 1):
-            request = {
-                name: self._changed(
-                    name, array[start : start + (self._batch or 1)], chosen, item, rng
-                )
-                for name, array in chosen.rows.inputs.items()
-            }
+        step = self._batch or 1
+        for start in range(0, chosen.rows.rows, step):
+            request = {}
+            for name, array in chosen.rows.inputs.items():
+                rows = array[start : start + step]
+                found = chosen.spreads.get(name)
+                if disturbs(item.kind, self._forms[name]):
+                    rows = self._changed(name, rows, item, found, rng, first=start)
+                request[name] = rows
             yield request if self._batch else {n: array[0, ...] for n, array in request.items()}
 
     def _changed(
         self,
         name: str,
-        array: Array,
-        chosen: _Chosen,
+        rows: Array,
         item: Disturbance,
+        found: Spread | None,
         rng: np.random.Generator,
+        *,
+        first: int,
     ) -> Array:
-        if not disturbs(item.kind, self._forms[name]):
-            return array
-        return changed(array, item, chosen.spreads.get(name), rng)
+        if name not in self._decode:
+            return changed(rows, item, found, rng, first=first)
+        assert found is not None, "an encoded picture has a spread"
+        return changed_pictures(rows, self._decode[name], item, found, rng, first=first)
+
+    def _spread(self, name: str, rows: Array) -> Spread:
+        if name in self._decode:
+            return spread_of_pictures(rows, self._decode[name])
+        return spread(rows, self._forms[name])
 
 
 def _worse(threshold: Acceptance, one: Array, other: Array, truth: Truth) -> Array:

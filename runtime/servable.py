@@ -15,7 +15,7 @@ import numpy as np
 
 from appliance.errors import ApplianceError, EngineError, RecipeError
 from appliance.golden import Golden, check_golden, rows_fit
-from appliance.manifest import GOLDEN_FILE, PROFILE_FILE, Manifest, Precision, Tolerance
+from appliance.manifest import GOLDEN_FILE, PROFILE_FILE, Manifest, Precision
 from appliance.profiles import Profile
 from appliance.store import EngineEntry, StoredVersion
 from appliance.tables import from_json

@@ -35,6 +35,7 @@ def image_step(step: ImageStep, before: Prepared) -> Prepared:
     if len(before.spec.shape) != 3 or before.order != "HWC" or before.columns:
         raise misfit(step, before, "needs an image of 3 axes, height x width x channels")
     height, width, channels = before.spec.shape
+    _check(step, before, channels > 0, "needs a fixed number of channels, 1 or more")
     match step:
         case Layout(order="CHW"):
             return replaced(before, shape=(channels, height, width), order="CHW")
@@ -134,7 +135,6 @@ def _check_method(step: Resize, before: Prepared) -> None:
 def _check_pixels(step: ImageStep, before: Prepared) -> None:
     if before.spec.datatype not in (DataType.UINT8, DataType.FP32):
         raise misfit(step, before, "needs UINT8 or FP32: put a cast first")
-    _check(step, before, before.spec.shape[2] != 0, "needs channels")
 
 
 def _check_fill(step: Crop | Pad | Resize, before: Prepared) -> None:

@@ -94,6 +94,6 @@ def error_kinds() -> dict[str, type[ApplianceError]]:
     kinds: dict[str, type[ApplianceError]] = {}
     level: list[type[ApplianceError]] = [ApplianceError]
     while level:
-        kinds |= {kind.code: kind for kind in level}
+        kinds = {kind.code: kind for kind in level} | kinds
         level = [below for kind in level for below in kind.__subclasses__()]
     return kinds

@@ -42,14 +42,13 @@ def pixels(stage: Stage) -> Pixels | None:
 
 def _image(array: Array, order: str) -> Pixels | None:
     if array.ndim == 3:
-        if (
-            order == "CHW" or array.shape[2] not in CHANNELS
-        ):  # without a recipe the order is a guess
+        # Without a recipe the order is a guess: the last axis is the channels' where it can be.
+        if order == "CHW" or array.shape[2] not in CHANNELS:
             array = np.moveaxis(array, 0, 2)
         if array.shape[2] not in CHANNELS:
             return None
         return _grey(array[..., 0]) if array.shape[2] < 3 else _scaled(array[..., :3])
-    if array.ndim == 2 and min(array.shape) > 1:
+    if array.ndim == 2 and (order == "HW" or min(array.shape) > 1):
         return _grey(array)
     return _curve(array) if array.ndim == 1 and array.size >= SIGNAL_SAMPLES_MIN else None
 

@@ -57,7 +57,7 @@ def range_text(stage: Stage) -> str:
     """The least and the largest value, and the share of NaN where there are any."""
     numbers = stage.numbers
     if numbers is None:
-        return "texts" if stage.array.dtype == np.object_ else "no number"
+        return "no numbers"
     told = f"{numbers.min():.4g} .. {numbers.max():.4g}, mean {mean_of(numbers):.4g}"
     return f"{told}, NaN {stage.nan_share:.2%}" if stage.nan_share else told
 

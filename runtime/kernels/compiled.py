@@ -28,6 +28,7 @@ INTEGER: NumbaType = numba.types.int64
 SINGLE: NumbaType = numba.types.float32
 DOUBLE: NumbaType = numba.types.float64
 FLAG: NumbaType = numba.types.boolean
+NONE: NumbaType = numba.types.none
 
 
 def reads(dtype: DTypeLike, axes: int) -> NumbaType:

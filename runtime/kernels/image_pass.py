@@ -12,10 +12,10 @@ import numpy as np
 from appliance.errors import RecipeError
 from appliance.recipe import Colour, Quantise
 from appliance.tensors import Array, DataType
-from runtime.kernels.compiled import INTEGER, compiled, integers, reads, singles, writes
+from runtime.kernels.compiled import INTEGER, NONE, compiled, integers, reads, singles, writes
 from runtime.kernels.image_plan import Plan
 from runtime.kernels.image_resize import resizing
-from runtime.kernels.image_steps import Finish, grey_bytes, grey_floats, place_image
+from runtime.kernels.image_steps import Levels, grey_bytes, grey_floats, place_image
 from runtime.kernels.lanes import LANES
 from runtime.kernels.placement import Placement
 from runtime.kernels.scratch import Workspace
@@ -42,56 +42,66 @@ class PicturePass:
     """Resize or place, normalise, quantise and lay out."""
 
     def __init__(self, plan: Plan) -> None:
-        self._chw, self._picks = plan.chw, plan.picks
-        self._scale, self._shift = _rounded(plan.scale), _rounded(plan.shift)
-        self._finish = _finish(plan.quantise, rounds=plan.resizes_bytes)
+        self._chw = plan.chw
+        self._picks = np.array(plan.picks or range(plan.channels), np.int64)
+        self._scale, self._shift = (
+            np.ascontiguousarray(np.broadcast_to(_rounded(constants), self._picks.shape))
+            for constants in (plan.scale, plan.shift)
+        )
+        self._levels = None if plan.quantise is None else _levels(plan.quantise)
+        self._rounds = 1 if plan.resizes_bytes else None
         border = _rounded(plan.border)
-        self._border = border if plan.quantise is None else _quantised(border, self._finish)
-        raw, out = reads(plan.takes.numpy, 3), writes(plan.gives.numpy, 2)
-        numbers = reads(F, 1)
-        shared = (singles(6), reads(np.int64, 1), numbers, numbers, writes(F, 1))
-        self._place = compiled(place_image, raw, out, integers(8), integers(2), *shared)
-        types = (raw, out, integers(8), *shared)
+        self._border = border if self._levels is None else _quantised(border, self._levels)
+        types = (
+            reads(plan.takes.numpy, 3),
+            writes(plan.gives.numpy, 2),
+            integers(plan.channels),
+            integers(6),
+            INTEGER if plan.chw else NONE,
+            NONE if self._rounds is None else INTEGER,
+            NONE if self._levels is None else singles(4),
+            reads(np.int64, 1),
+            *[reads(F, 1)] * 2,
+            writes(F, 1),
+        )
+        self._place = compiled(place_image, *types, integers(2))
         self._resizing = (
             None
             if plan.resize is None
             else resizing(plan.resize, of_bytes=plan.resizes_bytes, types=types)
         )
-        self._constants: dict[int, tuple[Array, Array, Array]] = {}
+        self._pixel = tuple(range(plan.channels))
         self._work = Workspace()
 
     def run(self, raw: Array, into: Array, placed: Placement) -> None:
         """See `Pass`."""
         raw = np.require(raw, requirements=("C", "A"))
         rows, height, width, channels = raw.shape
-        top, left, tall, wide = placed.box
+        box = placed.box
+        _, _, tall, wide = box
         if (tall, wide) != placed.canvas:
             self._fill_border(into if self._chw else np.moveaxis(into, 3, 1), placed)
         if tall == 0 or wide == 0:
             return
-        lines, out = (
-            raw.reshape(rows, height, width * channels),
+        raw = raw.reshape(rows, height, width * channels)
+        shared = (
+            raw,
             into.reshape((rows, -1), copy=False),
+            self._pixel,
+            (*placed.canvas, *box),
+            1 if self._chw else None,
+            self._rounds,
+            self._levels,
+            self._picks,
+            self._scale,
+            self._shift,
+            self._work.take("planes", F, (channels + LANES) * (wide + LANES)),
         )
-        frame = (channels, *placed.canvas, top, left, tall, wide, int(self._chw))
-        planes = self._work.take("planes", F, (channels + LANES) * (wide + LANES))
-        constants = (self._finish, *self._per_channel(channels), planes)
         if placed.size != placed.part and self._resizing is not None:
-            self._resizing.run(lines, out, frame, constants, placed)
+            self._resizing.run(shared, raw, channels, placed)
             return
         corner = tuple(a + b for a, b in zip(placed.corner, placed.first, strict=True))
-        self._place(lines, out, frame, corner, *constants)
-
-    def _per_channel(self, channels: int) -> tuple[Array, Array, Array]:
-        """Which channels are made of `channels`, their scale and their shift."""
-        if channels not in self._constants:
-            picks = np.array(self._picks or range(channels), np.int64)
-            self._constants[channels] = (
-                picks,
-                np.ascontiguousarray(np.broadcast_to(self._scale, picks.shape)),
-                np.ascontiguousarray(np.broadcast_to(self._shift, picks.shape)),
-            )
-        return self._constants[channels]
+        self._place(*shared, corner)
 
     def _fill_border(self, canvas: Array, placed: Placement) -> None:
         """Fill what lies around the box of `canvas` (rows, channels, height, width)."""
@@ -127,16 +137,14 @@ class GreyPass:
         self._kernel(raw.reshape(-1), out, raw.shape[3], *self._constants)
 
 
-def _finish(step: Quantise | None, *, rounds: bool) -> Finish:
+def _levels(step: Quantise) -> Levels:
     """What `image_steps.finish_line` takes."""
-    if step is None:
-        return (F(rounds), F(0), F(1), F(0), F(0), F(0))
     low, high = BOUNDS[step.datatype]
-    return (F(rounds), F(1), F(step.scale), F(step.zero_point), F(low), F(high))
+    return (F(step.scale), F(step.zero_point), F(low), F(high))
 
 
-def _quantised(values: Array, finish: Finish) -> Array:
-    _, _, step, zero, low, high = finish
+def _quantised(values: Array, levels: Levels) -> Array:
+    step, zero, low, high = levels
     quantised: Array = np.clip(np.rint(values / step) + zero, low, high)
     return quantised
 

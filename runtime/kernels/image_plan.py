@@ -33,13 +33,14 @@ from runtime.kernels.placement import Placement, whole
 class Plan:
     """The steps of one pass: out = quantised(rounded(resized(x)) * scale + shift); constants in FP64.
 
-    `takes` and `gives` are datatypes of pixels. `picks` says which of the channels before each channel
+    `takes` and `gives` are datatypes of pixels, `channels` those that it reads. `picks` says which of the channels before each channel
     made is. `border` is what lies where no image does, after scale and shift. What a pass `resizes_bytes`
     is UINT8 again before the rest. A pass to `grey` does nothing else.
     """
 
     takes: DataType
     gives: DataType
+    channels: int
     geometry: list[Crop | Pad | Resize] = field(default_factory=list)
     picks: tuple[int, ...] | None = None
     scale: Array = field(default_factory=lambda: np.ones(1))
@@ -102,7 +103,7 @@ class Plan:
     def shape(self, image: tuple[int, ...]) -> tuple[int, ...]:
         """What becomes of an image of shape (height, width, channels). Raises RequestError as above."""
         height, width = self.placement(image[0], image[1]).canvas
-        channels = 1 if self.grey else len(self.picks or range(image[2]))
+        channels = 1 if self.grey else len(self.picks or range(self.channels))
         return (channels, height, width) if self.chw else (height, width, channels)
 
     def _normalise(self, step: Normalise) -> None:
@@ -151,4 +152,4 @@ def _fresh(before: Prepared) -> Plan:
     """A pass that reads `before`: UINT8 as it is, all else as FP32."""
     datatype = before.spec.datatype
     takes = DataType.UINT8 if datatype is DataType.UINT8 else DataType.FP32
-    return Plan(takes=takes, gives=takes)
+    return Plan(takes=takes, gives=takes, channels=before.spec.shape[2])

@@ -12,7 +12,6 @@ import numpy as np
 from appliance.recipe import Resize
 from appliance.tensors import Array
 from runtime.kernels.compiled import (
-    DOUBLE,
     INTEGER,
     Kernel,
     NumbaType,
@@ -21,8 +20,8 @@ from runtime.kernels.compiled import (
     reads,
     writes,
 )
-from runtime.kernels.image_steps import Frame, blend_image, convolve_image, weigh_image
-from runtime.kernels.image_taps import SUPPORT, blend_taps, method_of, taps_most, weigh_taps
+from runtime.kernels.image_steps import blend_image, convolve_image, weigh_image
+from runtime.kernels.image_taps import SUPPORT, TAPS, Axis, blend_taps, method_of, taps_most
 from runtime.kernels.lanes import LANES
 from runtime.kernels.placement import Placement
 from runtime.kernels.scratch import Workspace
@@ -33,14 +32,15 @@ F, BYTE, WORD, INDEX = np.float32, np.uint8, np.int32, np.uint64
 class Resizing(Protocol):
     """What fills a box with resized pixels."""
 
-    def run(
-        self, raw: Array, out: Array, frame: Frame, constants: tuple[Any, ...], placed: Placement
-    ) -> None:
-        """As `image_steps` says; `constants` are what all its kernels take after the frame."""
+    def run(self, shared: tuple[Any, ...], raw: Array, channels: int, placed: Placement) -> None:
+        """Run the kernel; `shared` are raw, out and what else all kernels of `image_steps` take.
+
+        raw: (rows, height, width * channels).
+        """
 
 
 def resizing(step: Resize, *, of_bytes: bool, types: tuple[NumbaType, ...]) -> Resizing:
-    """Compile what `step` needs; `types` are those of raw, out, frame and constants."""
+    """Compile what `step` needs; `types` are those of `Resizing.run`'s `shared`."""
     method = method_of(step)
     if method is None:
         return Blending(types)
@@ -68,21 +68,19 @@ class Blending:
         )
         self._work = Workspace()
 
-    def run(
-        self, raw: Array, out: Array, frame: Frame, constants: tuple[Any, ...], placed: Placement
-    ) -> None:
+    def run(self, shared: tuple[Any, ...], raw: Array, channels: int, placed: Placement) -> None:
         """See `Resizing`."""
         work = self._work
-        key = (raw.shape[1], raw.shape[2], frame[0])
+        key = (raw.shape[1], raw.shape[2], channels)
         if work.key != key:
             work.kept = (
-                work.take("line", F, line_floats(frame[6])),
+                work.take("line", F, line_floats(placed.box[3])),
                 work.take("row", F, raw.shape[2] + LANES),
                 *self._axis(placed, 0, 1),
-                *self._axis(placed, 1, frame[0]),
+                *self._axis(placed, 1, channels),
             )
             work.key = key
-        self._kernel(raw, out, frame, *constants, *work.kept)
+        self._kernel(*shared, *work.kept)
 
     def _axis(self, placed: Placement, axis: int, stride: int) -> tuple[Array, Array, Array]:
         count = placed.box[2 + axis]
@@ -107,23 +105,21 @@ class Weighing:
         )
         self._work = Workspace()
 
-    def run(
-        self, raw: Array, out: Array, frame: Frame, constants: tuple[Any, ...], placed: Placement
-    ) -> None:
+    def run(self, shared: tuple[Any, ...], raw: Array, channels: int, placed: Placement) -> None:
         """See `Resizing`."""
         work = self._work
-        key = (raw.shape[1], raw.shape[2], frame[0])
+        key = (raw.shape[1], raw.shape[2], channels)
         if work.key != key:
             y_index, y_weight, _ = self._taps.make(work, placed, 0, 1)
-            x_index, x_weight, _ = self._taps.make(work, placed, 1, frame[0])
+            x_index, x_weight, _ = self._taps.make(work, placed, 1, channels)
             work.kept = (
-                work.take("line", F, line_floats(frame[6])),
+                work.take("line", F, line_floats(placed.box[3])),
                 work.take("row", F, raw.shape[2] + LANES),
                 *(y_index, y_weight, x_index, x_weight),
-                (int(x_index.min()), int(x_index.max()) + frame[0]),
+                (int(x_index.min()), int(x_index.max()) + channels),
             )
             work.key = key
-        self._kernel(raw, out, frame, *constants, *work.kept)
+        self._kernel(*shared, *work.kept)
 
 
 class Convolving:
@@ -138,35 +134,33 @@ class Convolving:
         )
         self._work = Workspace()
 
-    def run(
-        self, raw: Array, out: Array, frame: Frame, constants: tuple[Any, ...], placed: Placement
-    ) -> None:
+    def run(self, shared: tuple[Any, ...], raw: Array, channels: int, placed: Placement) -> None:
         """See `Resizing`."""
         work = self._work
-        key = (raw.shape[1], raw.shape[2], frame[0])
+        key = (raw.shape[1], raw.shape[2], channels)
         if work.key != key:
             y_index, _, y_weight = self._taps.make(work, placed, 0, 1)
-            x_index, _, x_weight = self._taps.make(work, placed, 1, frame[0])
-            span, size = (int(y_index.min()), int(y_index.max()) + 1), frame[6] * LANES
-            groups = -(-frame[0] // LANES)
+            x_index, _, x_weight = self._taps.make(work, placed, 1, channels)
+            span, size = (int(y_index.min()), int(y_index.max()) + 1), placed.box[3] * LANES
+            groups = -(-channels // LANES)
             work.kept = (
-                work.take("line", F, line_floats(frame[6])),
+                work.take("line", F, line_floats(placed.box[3])),
                 work.take("row", BYTE, raw.shape[2] + LANES),
                 *(y_index, y_weight, x_index, x_weight, span),
                 work.take("across", BYTE, groups * (span[1] - span[0]) * size),
                 work.take("sums", WORD, size),
             )
             work.key = key
-        self._kernel(raw, out, frame, *constants, *work.kept)
+        self._kernel(*shared, *work.kept)
 
 
 class _Taps:
     """The taps of one method."""
 
     def __init__(self, method: int) -> None:
-        self._method, self._support = method, SUPPORT.get(method, 0.0)
+        self._method = method
         made = (writes(INDEX, 2), writes(F, 2), writes(WORD, 2), writes(np.float64, 1))
-        self._kernel: Kernel = compiled(weigh_taps, INTEGER, DOUBLE, integers(5), *made)
+        self._kernel: Kernel = compiled(TAPS[method], INTEGER, integers(5), *made)
 
     def make(
         self, work: Workspace, placed: Placement, axis: int, stride: int
@@ -180,11 +174,9 @@ class _Taps:
         weight = work.take(f"weight {axis}", F, count, most)
         fixed = work.take(f"fixed {axis}", WORD, count, most)
         exact = work.take("exact", np.float64, most)
-        self._kernel(
-            self._method, self._support, _axis_of(placed, axis, stride), index, weight, fixed, exact
-        )
+        self._kernel(self._method, _axis_of(placed, axis, stride), index, weight, fixed, exact)
         return index, weight, fixed
 
 
-def _axis_of(placed: Placement, axis: int, stride: int) -> tuple[int, int, int, int, int]:
+def _axis_of(placed: Placement, axis: int, stride: int) -> Axis:
     return (placed.corner[axis], placed.part[axis], placed.size[axis], placed.first[axis], stride)

@@ -6,10 +6,12 @@ operation rounded to nearest even, no fused multiply-add. Leaves to others: whic
 taps and its memory (`image_pass`), OpenCV's and Pillow's weights (`image_taps`).
 
 Arguments that kernels share. raw: (rows, height, width * channels) UINT8 or FP32. out: (rows, pixels *
-channels) of the result's datatype, each picture CHW or HWC. frame: channels of raw; height and width of
-the result; top, left, height and width of the box in it that is written; 1 when CHW. finish: see
-`finish_line`. picks: (made,) INT64, the raw channel of each channel made; scale, shift: (made,) FP32.
-planes: FP32, one row of each channel of raw, padded to whole lanes; line: FP32, four lanes a pixel.
+channels) of the result's datatype, each picture CHW or HWC. pixel: a tuple as long as raw has channels, so
+that their number is a constant to the compiler. chw: None for HWC. frame: height and width of the
+result; top, left, height and width of the box in it that is written. rounds, levels: see `finish_line`.
+picks: (made,) INT64, the raw channel of each channel made; scale, shift: (made,) FP32. planes: FP32, one row of each
+channel of raw, padded to whole lanes; line: FP32, four lanes a pixel. What is None costs nothing: numba
+leaves out the branches that would use it.
 """
 
 # ruff: noqa: PLR0917  numba calls take positions only
@@ -28,32 +30,36 @@ from runtime.kernels.lanes import (
     weigh_lanes,
 )
 
-Frame: TypeAlias = tuple[int, int, int, int, int, int, int, int]
+Frame: TypeAlias = tuple[int, int, int, int, int, int]
 Single: TypeAlias = np.float32
-Finish: TypeAlias = tuple[Single, Single, Single, Single, Single, Single]
+Levels: TypeAlias = tuple[Single, Single, Single, Single]
+Pixel: TypeAlias = tuple[int, ...]
 
 
 @inlined
-def finish_line(line: Array, into: Array, finish: Finish, scale: float, shift: float) -> None:
+def finish_line(
+    line: Array,
+    into: Array,
+    rounds: int | None,
+    levels: Levels | None,
+    scale: float,
+    shift: float,
+) -> None:
     """Into = quantised(rounded(line) * scale + shift).
 
-    finish: 1 to round to UINT8 first, half to even and saturated; 1 to quantise; its scale, zero point,
-    lowest and highest value. Quantised: round(x / scale) + zero point, half to even, saturated; NaN
-    becomes the zero point.
+    rounds: None, or 1 to round to UINT8 first, half to even and saturated. levels: None, or scale, zero
+    point, lowest and highest value to quantise: round(x / scale) + zero point, half to even, saturated;
+    NaN becomes the zero point.
     """
-    rounds, quantises, step, zero, low, high = finish
-    if rounds == 0.0 and quantises == 0.0:
-        for x in range(into.size):
-            into[x] = line[x] * scale + shift
-        return
     for x in range(into.size):
         value = line[x]
-        if rounds != 0.0:
+        if rounds is not None:
             value = np.rint(value)
             value = max(value, np.float32(0.0))
             value = min(value, np.float32(255.0))
         value = value * scale + shift
-        if quantises != 0.0:
+        if levels is not None:
+            step, zero, low, high = levels
             level = np.rint(value / step) + zero
             level = max(level, low)
             level = min(level, high)
@@ -67,43 +73,35 @@ def finish_row(
     row: Array,
     y: int,
     frame: Frame,
-    finish: Finish,
+    chw: int | None,
+    rounds: int | None,
+    levels: Levels | None,
     picks: Array,
     scale: Array,
     shift: Array,
 ) -> None:
     """Finish row `y` of the box into `row`, one picture of `out`."""
-    _, height, width, top, left, _, wide, chw = frame
+    height, width, top, left, _, wide = frame
     padded = -(-wide // LANES) * LANES
     for c in range(picks.size):
         line = planes[picks[c] * padded : picks[c] * padded + wide]
-        if chw:
-            start = (c * height + top + y) * width + left
-            finish_line(line, row[start : start + wide], finish, scale[c], shift[c])
-        else:
+        if chw is None:
             start = ((top + y) * width + left) * picks.size + c
             end = start + (wide - 1) * picks.size + 1
-            finish_line(line, row[start : end : picks.size], finish, scale[c], shift[c])
+            finish_line(line, row[start : end : picks.size], rounds, levels, scale[c], shift[c])
+        else:
+            start = (c * height + top + y) * width + left
+            finish_line(line, row[start : start + wide], rounds, levels, scale[c], shift[c])
 
 
 @inlined
-def split_row(row: Array, channels: int, planes: Array, wide: int) -> None:
-    """Each channel of a row of `wide` pixels to its plane; the usual strides as constants, which vectorise."""
+def split_row(row: Array, pixel: Pixel, planes: Array, wide: int) -> None:
+    """Each channel of a row of `wide` pixels to its plane."""
     padded = -(-wide // LANES) * LANES
-    for c in range(channels):
+    for c in range(len(pixel)):
         plane, first = planes[c * padded : c * padded + wide], row[c:]
-        if channels == 3:
-            for x in range(wide):
-                plane[x] = first[3 * x]
-        elif channels == 1:
-            for x in range(wide):
-                plane[x] = first[x]
-        elif channels == 4:
-            for x in range(wide):
-                plane[x] = first[4 * x]
-        else:
-            for x in range(wide):
-                plane[x] = first[channels * x]
+        for x in range(wide):
+            plane[x] = first[x * len(pixel)]
 
 
 @inlined
@@ -117,30 +115,34 @@ def turn_line(line: Array, group: int, planes: Array, wide: int) -> None:
 def place_image(
     raw: Array,
     out: Array,
+    pixel: Pixel,
     frame: Frame,
-    corner: tuple[int, int],
-    finish: Finish,
+    chw: int | None,
+    rounds: int | None,
+    levels: Levels | None,
     picks: Array,
     scale: Array,
     shift: Array,
     planes: Array,
+    corner: tuple[int, int],
 ) -> None:
     """Pictures as large as they are; corner: top and left of the part of raw that fills the box."""
-    channels, tall, wide = frame[0], frame[5], frame[6]
+    tall, wide = frame[4], frame[5]
+    first, last = corner[1] * len(pixel), (corner[1] + wide) * len(pixel)
     for r in range(raw.shape[0]):
         for y in range(tall):
-            start = corner[1] * channels
-            split_row(
-                raw[r, corner[0] + y, start : start + wide * channels], channels, planes, wide
-            )
-            finish_row(planes, out[r], y, frame, finish, picks, scale, shift)
+            split_row(raw[r, corner[0] + y, first:last], pixel, planes, wide)
+            finish_row(planes, out[r], y, frame, chw, rounds, levels, picks, scale, shift)
 
 
 def blend_image(
     raw: Array,
     out: Array,
+    pixel: Pixel,
     frame: Frame,
-    finish: Finish,
+    chw: int | None,
+    rounds: int | None,
+    levels: Levels | None,
     picks: Array,
     scale: Array,
     shift: Array,
@@ -161,7 +163,7 @@ def blend_image(
     the error is at most 20 u (|scale| M + |shift|), underflow aside, if no difference of two pixels
     overflows.
     """
-    channels, tall, wide = frame[0], frame[5], frame[6]
+    channels, tall, wide = len(pixel), frame[4], frame[5]
     first, last = x_low[0], x_high[wide - 1] + np.uint64(channels)
     for r in range(raw.shape[0]):
         for y in range(tall):
@@ -175,7 +177,7 @@ def blend_image(
                 for x in range(wide):
                     blend_lanes(line, x * LANES, pixels, x_low[x], x_high[x], x_weight[x])
                 turn_line(line, group, planes, wide)
-            finish_row(planes, out[r], y, frame, finish, picks, scale, shift)
+            finish_row(planes, out[r], y, frame, chw, rounds, levels, picks, scale, shift)
 
 
 @inlined
@@ -208,8 +210,11 @@ def weigh_rows(raw: Array, rows: Array, weight: Array, into: Array, first: int, 
 def weigh_image(
     raw: Array,
     out: Array,
+    pixel: Pixel,
     frame: Frame,
-    finish: Finish,
+    chw: int | None,
+    rounds: int | None,
+    levels: Levels | None,
     picks: Array,
     scale: Array,
     shift: Array,
@@ -228,7 +233,7 @@ def weigh_image(
     and the one after the last. With g = the largest sum of |weight| of a side, u = 2**-24 and M = max |raw| the error
     is at most (4 taps + 16) u (|scale| g**2 M + |shift|), taps those of both sides.
     """
-    channels, tall, wide = frame[0], frame[5], frame[6]
+    channels, tall, wide = len(pixel), frame[4], frame[5]
     for r in range(raw.shape[0]):
         for y in range(tall):
             weigh_rows(raw[r], y_index[y], y_weight[y], row, span[0], span[1])
@@ -237,14 +242,17 @@ def weigh_image(
                 for x in range(wide):
                     weigh_lanes(line, x * LANES, pixels, x_index[x], x_weight[x])
                 turn_line(line, group, planes, wide)
-            finish_row(planes, out[r], y, frame, finish, picks, scale, shift)
+            finish_row(planes, out[r], y, frame, chw, rounds, levels, picks, scale, shift)
 
 
 def convolve_image(
     raw: Array,
     out: Array,
+    pixel: Pixel,
     frame: Frame,
-    finish: Finish,
+    chw: int | None,
+    rounds: int | None,
+    levels: Levels | None,
     picks: Array,
     scale: Array,
     shift: Array,
@@ -265,11 +273,11 @@ def convolve_image(
     tap points to and the one after the last. across: UINT8, for each four channels the rows of the span,
     four lanes a new pixel; sums: INT32, one such row.
     """
-    channels, tall, wide = frame[0], frame[5], frame[6]
+    channels, tall, wide = len(pixel), frame[4], frame[5]
     rows, size = span[1] - span[0], wide * LANES
     for r in range(raw.shape[0]):
         for y in range(rows):
-            row[: raw.shape[2]] = raw[r, span[0] + y]
+            copy_row(raw[r, span[0] + y], row)
             for group in range(0, channels, LANES):
                 start = (group // LANES * rows + y) * size
                 made, pixels = across[start : start + size], row[group:]
@@ -277,15 +285,31 @@ def convolve_image(
                     weigh_bytes(made, x * LANES, pixels, x_index[x], x_weight[x])
         for y in range(tall):
             for group in range(0, channels, LANES):
-                sums[:size] = 1 << (FRACTION_BITS - 1)
+                for i in range(size):
+                    sums[i] = 1 << (FRACTION_BITS - 1)
                 for k in range(y_index.shape[1]):
                     if y_weight[y, k] != 0:
                         at = group // LANES * rows + np.int64(y_index[y, k]) - span[0]
                         add_bytes(sums, across[at * size : at * size + size], y_weight[y, k])
-                for i in range(size):
-                    line[i] = min(max(sums[i] >> FRACTION_BITS, 0), 255)
+                settle(sums, line, size)
                 turn_line(line, group, planes, wide)
-            finish_row(planes, out[r], y, frame, finish, picks, scale, shift)
+            finish_row(planes, out[r], y, frame, chw, rounds, levels, picks, scale, shift)
+
+
+@inlined
+def copy_row(row: Array, into: Array) -> None:
+    """The first values of `into` = row."""
+    for i in range(row.size):
+        into[i] = row[i]
+
+
+@inlined
+def settle(sums: Array, line: Array, size: int) -> None:
+    """Line = the whole part of the fixed-point sums, clipped to UINT8."""
+    for i in range(size):
+        value = sums[i] >> FRACTION_BITS
+        value = max(value, 0)
+        line[i] = min(value, 255)
 
 
 @inlined

@@ -11,7 +11,7 @@ Sources: OpenCV's resize.cpp; Pillow's Resample.c (precompute_coeffs, normalize_
 
 # ruff: noqa: PLR0917  numba calls take positions only
 import math
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 
@@ -33,6 +33,9 @@ METHODS: Final = {
 SUPPORT: Final = {TRIANGLE: 1.0, SOFT_CUBIC: 2.0, LANCZOS: 3.0}  # of Pillow's filters
 OPENCV_SLOPE, PILLOW_SLOPE = -0.75, -0.5  # the cubic's `a`
 FIXED_ONE = float(1 << FRACTION_BITS)
+SHARE_LEAST = 1e-9  # of a cell: less is the rounding of its edges
+
+Axis: TypeAlias = tuple[int, int, int, int, int]
 
 
 def method_of(step: Resize) -> int | None:
@@ -51,9 +54,7 @@ def taps_most(method: int, length: int, size: int) -> int:
     return math.ceil(SUPPORT[method] * max(length / size, 1.0)) * 2 + 1
 
 
-def blend_taps(
-    axis: tuple[int, int, int, int, int], low: Array, high: Array, weight: Array
-) -> None:
+def blend_taps(axis: Axis, low: Array, high: Array, weight: Array) -> None:
     """Between which two pixels each new one lies, as OpenCV's INTER_LINEAR.
 
     axis: pixels before the first, pixels, new pixels in all, the first new one wanted, stride. low, high:
@@ -70,107 +71,113 @@ def blend_taps(
         high[i] = (start + below + (0 if weight[i] == 0.0 else 1)) * stride
 
 
-def weigh_taps(
-    method: int,
-    support: float,
-    axis: tuple[int, int, int, int, int],
+def nearest_taps(
+    method: int, axis: Axis, index: Array, weight: Array, fixed: Array, exact: Array
+) -> None:
+    """One tap a pixel, like OpenCV or like Pillow. Arguments of this and the next three:
+
+    axis: as `blend_taps`. index: (wanted, taps) UINT64 from the beginning and times the stride. weight:
+    the same FP32; fixed: the same INT32 with 22 bits of fraction, rounded half away from 0. exact:
+    (taps,) FP64, scratch.
+    """
+    length, size, first = axis[1], axis[2], axis[3]
+    scale = length / size
+    walked = scale * 0.5  # Pillow adds the scale once a pixel
+    for i in range(first + index.shape[0]):
+        if i >= first:
+            at = walked if method == NEAREST_CENTRE else math.floor(i * (1.0 / (size / length)))
+            exact[0] = 1.0
+            keep(min(int(at), length - 1), exact, axis, index, weight, fixed, i - first)
+        walked += scale
+
+
+def cubic_taps(
+    method: int,  # noqa: ARG001
+    axis: Axis,
     index: Array,
     weight: Array,
     fixed: Array,
     exact: Array,
 ) -> None:
-    """The taps of each new pixel by any other method.
+    """Four taps a pixel, as OpenCV's interpolateCubic."""
+    a = OPENCV_SLOPE
+    for i in range(index.shape[0]):
+        at = (axis[3] + i + 0.5) * (axis[1] / axis[2]) - 0.5
+        below = math.floor(at)
+        x = at - below
+        exact[0] = ((a * (x + 1.0) - 5.0 * a) * (x + 1.0) + 8.0 * a) * (x + 1.0) - 4.0 * a
+        exact[1] = ((a + 2.0) * x - (a + 3.0)) * x * x + 1.0
+        exact[2] = ((a + 2.0) * (1.0 - x) - (a + 3.0)) * (1.0 - x) * (1.0 - x) + 1.0
+        exact[3] = 1.0 - exact[0] - exact[1] - exact[2]
+        keep(below - 1, exact, axis, index, weight, fixed, i)
 
-    axis: as `blend_taps`; support: the filter's half width, for Pillow's. index: (wanted, taps) UINT64
-    from the beginning and times the stride. weight: the same FP32; fixed: the same INT32 with 22 bits of
-    fraction, rounded half away from 0. exact: (taps,) FP64, scratch.
-    """
-    start, length, size, first, stride = axis
-    scale = length / size
-    walked = scale * 0.5  # Pillow adds the scale once a pixel
-    for i in range(first + index.shape[0]):
-        if i >= first:
-            exact[:] = 0.0
-            if method == NEAREST:
-                begin = min(math.floor(i * (1.0 / (size / length))), length - 1)
-                exact[0] = 1.0
-            elif method == NEAREST_CENTRE:
-                begin = min(int(walked), length - 1)
-                exact[0] = 1.0
-            elif method == CUBIC:
-                begin = cubic_weights((i + 0.5) * scale - 0.5, exact)
-            elif method == AREA:
-                begin = area_weights(i * scale, (i + 1) * scale, length, exact)
-            else:
-                begin = filter_weights(method, support, i, scale, length, exact)
-            spread(begin, exact, (start, length, stride), index[i - first])
-            for k in range(exact.size):
-                weight[i - first, k] = np.float32(exact[k])
-                half = -0.5 if exact[k] < 0.0 else 0.5
-                fixed[i - first, k] = int(half + exact[k] * FIXED_ONE)
-        walked += scale
+
+def area_taps(
+    method: int,  # noqa: ARG001
+    axis: Axis,
+    index: Array,
+    weight: Array,
+    fixed: Array,
+    exact: Array,
+) -> None:
+    """Each old pixel's share of a new one's cell."""
+    length, scale = axis[1], axis[1] / axis[2]
+    for i in range(index.shape[0]):
+        low, high = (axis[3] + i) * scale, (axis[3] + i + 1) * scale
+        begin = min(math.floor(low), length - 1)
+        for k in range(exact.size):
+            share = (min(high, begin + k + 1.0) - max(low, begin + k)) / scale
+            exact[k] = share if begin + k < length and share > SHARE_LEAST else 0.0
+        keep(begin, exact, axis, index, weight, fixed, i)
+
+
+def filter_taps(
+    method: int, axis: Axis, index: Array, weight: Array, fixed: Array, exact: Array
+) -> None:
+    """Pillow's filters, as its precompute_coeffs."""
+    length, scale = axis[1], axis[1] / axis[2]
+    widened = max(scale, 1.0)
+    reach = (3.0 if method == LANCZOS else 2.0 if method == SOFT_CUBIC else 1.0) * widened
+    for i in range(index.shape[0]):
+        centre = (axis[3] + i + 0.5) * scale
+        begin = max(int(centre - reach + 0.5), 0)
+        count = min(int(centre + reach + 0.5), length) - begin
+        total = 0.0
+        for k in range(exact.size):
+            exact[k] = 0.0
+            if k < count:
+                exact[k] = filtered(method, (k + begin - centre + 0.5) * (1.0 / widened))
+                total += exact[k]
+        for k in range(exact.size):
+            exact[k] = exact[k] / total if total != 0.0 else exact[k]
+        keep(begin, exact, axis, index, weight, fixed, i)
 
 
 @inlined
-def spread(begin: int, exact: Array, axis: tuple[int, int, int], index: Array) -> None:
-    """Where the taps from `begin` on point, repeated at the borders; axis: start, length, stride."""
-    start, length, stride = axis
+def keep(
+    begin: int, exact: Array, axis: Axis, index: Array, weight: Array, fixed: Array, i: int
+) -> None:
+    """Write new pixel `i`'s taps, whose first is the old pixel `begin`, repeated at the borders."""
+    start, length, stride = axis[0], axis[1], axis[4]
     heaviest = 0
     for k in range(1, exact.size):
         if abs(exact[k]) > abs(exact[heaviest]):
             heaviest = k
     for k in range(exact.size):
         used = heaviest if exact[k] == 0.0 else k
-        index[k] = (start + min(max(begin + used, 0), length - 1)) * stride
-
-
-@inlined
-def cubic_weights(at: float, exact: Array) -> int:
-    """OpenCV's interpolateCubic; returns the first tap's pixel."""
-    below = math.floor(at)
-    x, a = at - below, OPENCV_SLOPE
-    exact[0] = ((a * (x + 1.0) - 5.0 * a) * (x + 1.0) + 8.0 * a) * (x + 1.0) - 4.0 * a
-    exact[1] = ((a + 2.0) * x - (a + 3.0)) * x * x + 1.0
-    exact[2] = ((a + 2.0) * (1.0 - x) - (a + 3.0)) * (1.0 - x) * (1.0 - x) + 1.0
-    exact[3] = 1.0 - exact[0] - exact[1] - exact[2]
-    return int(below) - 1
-
-
-@inlined
-def area_weights(low: float, high: float, length: int, exact: Array) -> int:
-    """Each pixel's share of the cell from `low` to `high`; returns the first tap's pixel."""
-    begin = min(math.floor(low), length - 1)
-    for k in range(exact.size):
-        share = min(high, begin + k + 1.0) - max(low, begin + k)
-        if begin + k < length and share > 1e-9 * (high - low):
-            exact[k] = share / (high - low)
-    return begin
-
-
-@inlined
-def filter_weights(
-    method: int, support: float, i: int, scale: float, length: int, exact: Array
-) -> int:
-    """Pillow's precompute_coeffs for pixel `i`; returns the first tap's pixel."""
-    widened = max(scale, 1.0)
-    reach, centre = support * widened, (i + 0.5) * scale
-    begin = max(int(centre - reach + 0.5), 0)
-    count = min(int(centre + reach + 0.5), length) - begin
-    total = 0.0
-    for k in range(count):
-        exact[k] = filtered(method, (k + begin - centre + 0.5) * (1.0 / widened))
-        total += exact[k]
-    if total != 0.0:
-        for k in range(count):
-            exact[k] /= total
-    return begin
+        index[i, k] = (start + min(max(begin + used, 0), length - 1)) * stride
+        weight[i, k] = np.float32(exact[k])
+        fixed[i, k] = int((-0.5 if exact[k] < 0.0 else 0.5) + exact[k] * FIXED_ONE)
 
 
 @inlined
 def filtered(method: int, x: float) -> float:
     """Pillow's bilinear_filter, bicubic_filter and lanczos_filter."""
     if method == LANCZOS:
-        return sinc(x) * sinc(x / 3.0) if -3.0 <= x < 3.0 else 0.0
+        if x == 0.0 or not -3.0 <= x < 3.0:
+            return 1.0 if x == 0.0 else 0.0
+        whole, third = x * math.pi, x / 3.0 * math.pi
+        return math.sin(whole) / whole * (math.sin(third) / third)
     x = abs(x)
     if method == TRIANGLE:
         return 1.0 - x if x < 1.0 else 0.0
@@ -181,9 +188,12 @@ def filtered(method: int, x: float) -> float:
     return 0.0
 
 
-@inlined
-def sinc(x: float) -> float:
-    """sin(pi x) / (pi x)."""
-    if x == 0.0:
-        return 1.0
-    return math.sin(x * math.pi) / (x * math.pi)
+TAPS: Final = {
+    NEAREST: nearest_taps,
+    NEAREST_CENTRE: nearest_taps,
+    CUBIC: cubic_taps,
+    AREA: area_taps,
+    TRIANGLE: filter_taps,
+    SOFT_CUBIC: filter_taps,
+    LANCZOS: filter_taps,
+}

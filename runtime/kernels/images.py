@@ -8,6 +8,7 @@ is done in which (`image_plan`).
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 
 import numpy as np
 
@@ -19,6 +20,8 @@ from runtime.kernels.image_pass import pass_of
 from runtime.kernels.image_plan import plans_of
 from runtime.kernels.placement import Placement
 from runtime.kernels.scratch import Workspace, cast_into
+
+SIZES_KEPT = 32  # of which geometry is not computed again
 
 
 class ImagePasses:
@@ -35,6 +38,8 @@ class ImagePasses:
         self._steps = steps
         self._plans = plans_of(raw, steps)
         self._passes = [pass_of(plan) for plan in self._plans]
+        self._placements = [lru_cache(SIZES_KEPT)(plan.placement) for plan in self._plans]
+        self._shapes = lru_cache(SIZES_KEPT)(self._image_shape)
         self._work = Workspace()
         if self._decode is not None:
             from runtime.kernels import decoding  # noqa: PLC0415  Pillow, for these recipes only
@@ -49,7 +54,7 @@ class ImagePasses:
         """
         raw = sent[0]
         if self._decode is None:
-            return (len(raw), *self._image_shape(raw.shape[1:]))
+            return (len(raw), *self._shapes(raw.shape[1:]))
         if -1 not in self._made.shape:
             return (len(raw), *self._made.shape)
         shapes = {self._file_shape(raw, row, self._decode) for row in range(len(raw))}
@@ -92,15 +97,15 @@ class ImagePasses:
     def _run_rows(self, images: Array, into: Array) -> list[Placement]:
         """Images of one size through all passes; returns where each pass placed them."""
         where = []
-        for at, (plan, step) in enumerate(zip(self._plans, self._passes, strict=True)):
+        for at, plan in enumerate(self._plans):
             if images.dtype != plan.takes.numpy:
                 images = cast_into(images, self._work.take(f"cast {at}", np.float32, *images.shape))
-            placed = plan.placement(images.shape[1], images.shape[2])
+            placed = self._placements[at](images.shape[1], images.shape[2])
             made = into
             if at < len(self._passes) - 1:
                 shape = (len(images), *plan.shape(images.shape[1:]))
                 made = self._work.take(f"made {at}", plan.gives.numpy, *shape)
-            step.run(images, made, placed)
+            self._passes[at].run(images, made, placed)
             where.append(placed)
             images = made
         return where

@@ -128,31 +128,23 @@ def made(
     engines: dict[str, Engine] = {}
     refused: dict[str, str] = {}
     for precision in PRECISIONS:
+        unable = {target.kind: target.unable(precision) for target in TARGETS}
+        graph = source if all(unable.values()) else lowered(source, precision, ranges)
         for target in TARGETS:
-            name = f"{target.kind} {precision}"
+            name, reason = f"{target.kind} {precision}", unable[target.kind]
             try:
-                engines[name] = engine_of(
-                    target, source, interface, precision=precision, ranges=ranges, root=root
-                )
+                if reason is not None:
+                    raise EngineBuild(reason, remedy="none")
+                engines[name] = engine_of(target, graph, interface, precision, root)
             except EngineBuild as error:
                 refused[name] = str(error)
     return engines, refused
 
 
 def engine_of(
-    target: Target,
-    source: Source,
-    interface: Interface,
-    *,
-    precision: Precision,
-    ranges: Ranges | None,
-    root: Path,
+    target: Target, graph: Source, interface: Interface, precision: Precision, root: Path
 ) -> Engine:
-    """Compile and load one engine. Raises EngineBuild."""
-    reason = target.unable(precision)
-    if reason is not None:
-        raise EngineBuild(reason, remedy="none")
-    graph = lowered(source, precision, ranges)
+    """Compile and load one engine of a lowered graph. Raises EngineBuild."""
     entry = target.compile(graph, root, interface, 1, precision)
     return load_engine(
         entry.kind, root / entry.file, interface=interface, threads=1, precision=precision

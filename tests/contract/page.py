@@ -72,7 +72,7 @@ def read_report() -> Report:
 
 def write_report(report: Report) -> None:
     """Write the JSON and the document."""
-    body = msgspec.json.format(msgspec.json.encode(report, order="sorted"), indent=1)
+    body = msgspec.json.format(msgspec.json.encode(report), indent=1)
     JSON.write_bytes(body + b"\n")
     PAGE.write_text(page(report), "utf-8")
 

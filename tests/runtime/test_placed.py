@@ -6,6 +6,7 @@ import pytest
 from appliance.fitting import served_interface
 from appliance.recipe import (
     Cast,
+    Crop,
     Drop,
     InputRecipe,
     Layout,
@@ -43,9 +44,10 @@ class Finding:
 
 def servable(fit, batch_max=4):
     photo = TensorSpec(name="photo", datatype=DataType.UINT8, shape=(-1, -1, 1))
+    crop = Crop(height=16, width=16, top=2, left=4)
     steps = (
         Cast(),
-        Resize(height=16, width=16, fit=fit),
+        crop if fit == "crop" else Resize(height=16, width=16, fit=fit),
         Normalise(mean=(0.0,), std=(255.0,)),
         Layout(),
     )
@@ -86,6 +88,11 @@ def test_requests_of_one_batch_keep_their_own_image():
 def test_a_stretched_image_has_two_scales():
     (answer,) = servable("stretch").run([photos(1, 32, 8)])
     np.testing.assert_allclose(answer.outputs["boxes"], [[[0, 0, 8, 32], [2, 8, 4, 24]]])
+
+
+def test_a_crop_lies_where_it_was_cut():
+    (answer,) = servable("crop").run([photos(1, 18, 30)])
+    np.testing.assert_allclose(answer.outputs["boxes"], [[[4, 2, 20, 18], [8, 6, 12, 14]]])
 
 
 def test_an_unbatched_model_knows_its_image_too():

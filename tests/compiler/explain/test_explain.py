@@ -1,14 +1,19 @@
 """What becomes of a row: each stage against numpy, how it is told, and where rows come from."""
 
+import io
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from appliance.errors import ConfigError
+from appliance.errors import ConfigError, RequestError
 from appliance.recipe import (
     Accepts,
     Cast,
+    Colour,
+    Crop,
+    Decode,
     Impute,
     InputRecipe,
     Layout,
@@ -75,6 +80,36 @@ def test_an_image_from_step_to_step() -> None:
     np.testing.assert_array_equal(laid_out[0], normalised[..., 0])
     assert item.stages[2].parameters["height"] == 2
     assert item.stages[-1].prepared.order == "CHW"
+
+
+def test_an_encoded_image_from_its_file_on() -> None:
+    photo = np.random.default_rng(3).integers(0, 255, (9, 12, 3), np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(photo).save(file, "PNG")
+    item = InputRecipe(
+        feeds="pixels",
+        raw=tensor("file", BYTES, 1),
+        steps=(
+            Decode(),
+            Crop(height=8, width=8),
+            Colour(to="swapped"),
+            Cast(),
+            Normalise(mean=(127.5,), std=(127.5,)),
+            Layout(),
+        ),
+    )
+    rows = {"file": np.array([[b"no picture"], [file.getvalue()]], np.object_)}
+    explanation = explained(item, tensor("pixels", FP32, 3, 8, 8), rows, 1)
+    sent, decoded, cropped, swapped, cast, *_, last = explanation.inputs[0].stages
+    assert sent.array.tolist() == [file.getvalue()]
+    np.testing.assert_array_equal(decoded.array, photo)
+    np.testing.assert_array_equal(cropped.array, photo[:8, 2:10])
+    np.testing.assert_array_equal(swapped.array, photo[:8, 2:10, ::-1])
+    assert (swapped.array.dtype, cast.array.dtype) == (np.uint8, np.float32)
+    np.testing.assert_allclose(last.array, np.moveaxis(cast.array, 2, 0) / 127.5 - 1, atol=1e-6)
+    assert f"{len(file.getvalue())} bytes" in dict(explained_lines(explanation))[SENT]
+    with pytest.raises(RequestError):
+        explained(item, tensor("pixels", FP32, 3, 8, 8), rows, 0)
 
 
 def test_a_table_is_told_column_by_column() -> None:

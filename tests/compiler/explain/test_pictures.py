@@ -72,6 +72,11 @@ def test_what_is_no_number_is_magenta(spoilt: float) -> None:
     assert drawn(np.full((2, 2, 1), spoilt, np.float32)).reshape(-1, 3).tolist() == [[*MAGENTA]] * 4
 
 
+def test_a_flat_image_keeps_its_axes() -> None:
+    np.testing.assert_allclose(drawn(RAMP, "HW")[..., 0], [[0, 128], [255, 64]], atol=1)
+    assert drawn(np.zeros((1, 5), np.uint8), "HW").shape == (1, 5, 3)
+
+
 def test_one_value_throughout_is_grey() -> None:
     assert (drawn(np.full((3, 3, 1), 7.0, np.float32)) == 128).all()
 
