@@ -8,7 +8,6 @@ import msgspec
 
 from appliance.manifest import Acceptance, Disturbance, Precision
 
-
 KEPT = "kept"  # the verdict of the engine that a version has
 
 

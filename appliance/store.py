@@ -38,7 +38,7 @@ Stamps: TypeAlias = Mapping[str, Mapping[str, str]]  # what engines are stamped 
 class EngineEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The compiled engine: its kind and precision, file, digest, the stamp of what it was built with.
 
-    `key` is of everything that the file depends on (`compiler.cache`), None where it is not known.
+    `key` is of everything that the file depends on (`compiler.compiling.cache`), None where it is not known.
     """
 
     kind: Literal["onnxruntime", "openvino"]

@@ -54,7 +54,7 @@ class Compile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     def perform(self, progress: Progress) -> Compiled:
         """See `compiling.compile_staged`."""
-        from compiler.compiling import compile_staged
+        from compiler.compiling.compiling import compile_staged
 
         return compile_staged(
             Path(self.directory),

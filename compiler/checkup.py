@@ -15,13 +15,13 @@ import msgspec
 from appliance.errors import SourceUnsupported
 from appliance.manifest import Precision
 from appliance.tensors import DataType
-from compiler.batching import can_open, closed_edges, why_closed
-from compiler.edges import Edge, axis_table
-from compiler.graph import Edges, edges, interface_of
+from compiler.opening.batching import can_open, closed_edges, why_closed
+from compiler.opening.edges import Edge, axis_table
+from compiler.opening.graph import Edges, edges, interface_of
+from compiler.opening.source import Source, open_source, opset_of
+from compiler.opening.walking import bodies_within
 from compiler.reference import check_runs
-from compiler.source import Source, open_source, opset_of
 from compiler.targets import TARGETS, Target
-from compiler.walking import bodies_within
 
 _PRECISIONS = (Precision.FP32, Precision.FP16, Precision.BF16, Precision.INT8)
 _DEPTH_MAX = 1 << 10  # the source's own limit was kept when it was opened

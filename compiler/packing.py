@@ -21,14 +21,14 @@ from appliance.manifest import (
 from appliance.recipe import Recipe
 from appliance.tables import canonical_json
 from appliance.tensors import Interface
-from compiler.acceptance import check_acceptance
 from compiler.found import Sealed
-from compiler.graph import graph_notes, interface_of
-from compiler.opening import received_source
+from compiler.opening.graph import graph_notes, interface_of
+from compiler.opening.received import received_source
 from compiler.progress import Progress
+from compiler.proving.acceptance import check_acceptance
+from compiler.proving.robustness import check_disturbances
 from compiler.reference import Reference
-from compiler.robustness import check_disturbances
-from compiler.samples import Rows, raw_specs, read_rows
+from compiler.rows.samples import Rows, raw_specs, read_rows
 from compiler.sealing import Sealing
 from compiler.spec import Spec
 

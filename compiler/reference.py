@@ -23,10 +23,10 @@ from appliance.golden import Golden, check_golden, rows_fit
 from appliance.manifest import Tolerance
 from appliance.recipe import Recipe
 from appliance.tensors import Array, Interface, blank, shapes_to_try
-from compiler.batching import NAMED_MAX
-from compiler.graph import edges
-from compiler.samples import Rows
-from compiler.source import Source
+from compiler.opening.batching import NAMED_MAX
+from compiler.opening.graph import edges
+from compiler.opening.source import Source
+from compiler.rows.samples import Rows
 from runtime.engines.libraries import onnxruntime
 from runtime.engines.loading import library_text
 from runtime.engines.onnxruntime_cpu import OnnxRuntimeEngine, session_options

@@ -18,13 +18,13 @@ from appliance.profiles import Profile, profile_from_vectors
 from appliance.proof import Reached
 from appliance.recipe import Accepts, Recipe
 from appliance.tensors import Array, Interface
-from compiler.acceptance import reached
-from compiler.held_out import HeldOut
+from compiler.opening.source import Source
 from compiler.precision.calibration import Ranges, calibrate
 from compiler.progress import Progress
+from compiler.proving.acceptance import reached
 from compiler.reference import Call, Reference
-from compiler.samples import Rows
-from compiler.source import Source
+from compiler.rows.held_out import HeldOut
+from compiler.rows.samples import Rows
 from compiler.spec import CalibrationTable
 from runtime.kernels.vector import DriftVector
 from runtime.kernels.vector_fit import fit_layout

@@ -22,8 +22,8 @@ from appliance.proof import Proof, Trial
 from appliance.store import MANIFEST_NAME, EngineEntry, Stamps, VersionRecord
 from appliance.tables import canonical_json
 from compiler.acts import Compile
-from compiler.cache import engine_key
 from compiler.child import Confined, Doer, Here, Places, kernel_cache
+from compiler.compiling.cache import engine_key
 from compiler.found import SHEET_FILE, Compiled
 from compiler.progress import Progress
 from compiler.report.writing import write_report
@@ -101,7 +101,7 @@ def with_report(
 
 
 def _with(targets: "Sequence[Target]", act: Compile, progress: Progress) -> Compiled:
-    from compiler.compiling import compile_staged  # noqa: PLC0415 - it imports what compiles
+    from compiler.compiling.compiling import compile_staged  # noqa: PLC0415 - it imports what compiles
 
     return compile_staged(
         Path(act.directory),

@@ -91,7 +91,7 @@ class Servable:
         """Return the largest error on the golden vectors; GoldenMissed beyond `precision`'s tolerance.
 
         The rows run one at a time and, over again until they fill it, in the largest batch, since
-        both are served. What else a build compares stands in `compiler.proof`.
+        both are served. What else a build compares stands in `compiler.proving.proof`.
         """
         check = partial(
             check_golden,
@@ -289,9 +289,7 @@ def _over_again(golden: Golden, rows: int) -> Golden:
     )
 
 
-def _of_lengths(
-    served: Interface, shapes: Mapping[str, tuple[int, ...]], golden: Golden
-) -> Inputs:
+def _of_lengths(served: Interface, shapes: Mapping[str, tuple[int, ...]], golden: Golden) -> Inputs:
     """One row of zeros of `shapes`; inputs without a range are those of the first golden row."""
     rows = (1,) if served.batch_max else ()
     blanks = {

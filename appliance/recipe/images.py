@@ -81,11 +81,15 @@ class Resize(Step, frozen=True, kw_only=True, tag="resize"):
 
     `like` = "opencv": half-pixel centres, no antialias. `nearest` takes pixel floor(i * length / count);
     `bilinear` is INTER_LINEAR; `bicubic` is INTER_CUBIC (a = -0.75, borders repeated); `area` is
-    INTER_AREA, the mean over the pixel's cell on both axes. `like` = "pillow": `nearest` takes the pixel at
-    the centre; `bilinear`, `bicubic` (a = -0.5) and `lanczos` (3 lobes) are Pillow's filters, which
-    widen when an image shrinks (antialias). FP32: weights are rounded to FP32 once, sums in FP32. UINT8 like
-    pillow: to the bit as Pillow, across and then down, each rounded with 22 bits of fraction. UINT8 like
-    opencv: computed in FP32 and rounded half to even, within 1 of OpenCV.
+    INTER_AREA, the mean over the new pixel's cell (OpenCV's is another where one side shrinks and the
+    other grows). `like` = "pillow": `nearest` takes the pixel at the centre; `bilinear`, `bicubic`
+    (a = -0.5) and `lanczos` (3 lobes) are Pillow's filters, which widen where an image shrinks
+    (antialias).
+
+    FP32: weights are rounded to FP32 once, sums are FP32, within (4 taps + 20) 2**-24 times the largest
+    value times 1.6. UINT8 like pillow: to the bit as Pillow with 22 bits of fraction, across and then
+    down, each rounded (Pillow 13 goes down first where the height shrinks much more than the width).
+    UINT8 like opencv: computed in FP32 and rounded half to even, within 1 of OpenCV.
 
     `stretch` ignores the aspect ratio, the others keep it. `letterbox` fills the border with `fill`, the
     image centred (odd pixels go right and below): its longer side fits exactly, the other is rounded

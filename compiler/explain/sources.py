@@ -21,9 +21,9 @@ from appliance.store import StoredVersion
 from appliance.tensors import Interface, TensorSpec, datatype_of
 from compiler.explain import Rows
 from compiler.intake import take_in
-from compiler.samples import read_rows
+from compiler.rows.samples import read_rows
+from compiler.rows.truth import is_truth
 from compiler.spec import read_spec
-from compiler.truth import is_truth
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,18 +3,18 @@
 Knows: which rewrite makes which precision. Rules: fp32 is the source as it is; every other graph begins
 with the folded source and ends with strict type inference; a model with nothing to compute in fewer bits
 is refused, never passed on unchanged. Leaves to others: whether the graph is near enough
-(`compiler.proof`), and whether an engine really computes so (`compiler.targets`).
+(`compiler.proving.proof`), and whether an engine really computes so (`compiler.targets`).
 """
 
 from appliance.errors import EngineBuild
 from appliance.manifest import Precision
+from compiler.opening.source import Source
 from compiler.precision.calibration import Ranges
 from compiler.precision.checked import checked
 from compiler.precision.folded import folded
 from compiler.precision.operators import check_plain, heavy_in, heavy_nodes, tensor_types
 from compiler.precision.quantised import quantised
 from compiler.precision.typed import typed
-from compiler.source import Source
 
 __all__ = ["Ranges", "lowered"]
 

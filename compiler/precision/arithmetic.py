@@ -15,8 +15,8 @@ from onnx import TensorProto
 
 from appliance.errors import EngineBuild
 from appliance.manifest import Precision
+from compiler.opening.source import Source, inner_graphs
 from compiler.precision.operators import HEAVY, is_standard, tensor_types
-from compiler.source import Source, inner_graphs
 
 _NAMED_MAX = 3  # operators that a message names
 _HIDING = frozenset({"Attention", "Einsum"})  # each holds up to two heavy operators

@@ -28,9 +28,9 @@ from appliance.golden import arrays_to_bytes
 from appliance.manifest import Calibration, CalibrationMethod, Precision
 from appliance.tables import canonical_json, from_json
 from appliance.tensors import Array
+from compiler.opening.source import Source
 from compiler.precision.folded import folded
 from compiler.precision.operators import heavy_nodes, tensor_types
-from compiler.source import Source
 from runtime.engines.libraries import onnxruntime
 from runtime.engines.onnxruntime_cpu import session_options
 

@@ -2,14 +2,14 @@
 
 Knows: the checker of `onnx`. Rules: `full_check` infers and compares every type and shape; the plain
 check lets a graph through whose types do not fit. Leaves to others: whether it computes the same
-(`compiler.proof`).
+(`compiler.proving.proof`).
 """
 
 import onnx
 
 from appliance.errors import EngineBuild
 from appliance.manifest import Precision
-from compiler.source import Source
+from compiler.opening.source import Source
 from runtime.engines.loading import library_text
 
 

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 import onnx
 
 from appliance.errors import EngineBuild
-from compiler.source import DOMAINS, Limits, Source
+from compiler.opening.source import DOMAINS, Limits, Source
 from runtime.engines.libraries import onnxruntime
 from runtime.engines.loading import library_text
 from runtime.engines.onnxruntime_cpu import session_options

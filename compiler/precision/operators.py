@@ -13,8 +13,8 @@ from onnx import TensorProto
 
 from appliance.errors import EngineBuild
 from appliance.manifest import Precision
+from compiler.opening.source import inner_graphs
 from compiler.precision.opsets import STANDARD
-from compiler.source import inner_graphs
 
 ELEMENT = {Precision.FP16: TensorProto.FLOAT16, Precision.BF16: TensorProto.BFLOAT16}
 HEAVY = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from appliance.proof import Disturbed, Proof, Reached, Trial
-from compiler.metrics import CLASSIFYING
+from compiler.proving.metrics import CLASSIFYING
 from compiler.report.svg import Axis, Bar, Line, bars, lines, number
 from compiler.report.text import threshold_text, trial_name
 

@@ -16,7 +16,7 @@ from appliance.commands import printable
 from appliance.manifest import Manifest
 from appliance.proof import Timing, Trial
 from appliance.store import VersionRecord
-from compiler.acceptance import threshold_text, value_text
+from compiler.proving.acceptance import threshold_text, value_text
 from compiler.report import charts
 from compiler.report.svg import number
 from compiler.report.text import GATED, REPORTED, bytes_text, sizes_text, tolerance_text

@@ -12,7 +12,7 @@ import msgspec
 from appliance.manifest import Manifest
 from appliance.proof import Disturbed, OutputErrors, Proof, Reached, Trial
 from appliance.store import EngineEntry, VersionRecord
-from compiler.acceptance import rows_text, threshold_text, value_text
+from compiler.proving.acceptance import rows_text, threshold_text, value_text
 
 __all__ = [
     "bytes_text",

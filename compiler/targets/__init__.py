@@ -1,7 +1,7 @@
 """What a model can be compiled for on this box.
 
 Knows: the table of targets. Rules: every target in it is tried at a build. Leaves to others: proving
-(`compiler.proof`) and choosing (`compiler.choice`).
+(`compiler.proving.proof`) and choosing (`compiler.compiling.choice`).
 """
 
 from compiler.targets.onnxruntime_cpu import OnnxRuntimeTarget

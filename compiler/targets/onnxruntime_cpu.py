@@ -19,7 +19,7 @@ from runtime.engines.libraries import onnxruntime, onnxruntime_kernels
 from runtime.engines.onnxruntime_cpu import session_options
 
 if TYPE_CHECKING:
-    from compiler.source import Source
+    from compiler.opening.source import Source
 
 _LIBRARY = "ONNX Runtime"
 _TYPES = {Precision.FP16: "tensor(float16)", Precision.BF16: "tensor(bfloat16)"}

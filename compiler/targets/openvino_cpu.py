@@ -18,8 +18,8 @@ from runtime.engines import stamp_of
 from runtime.engines.openvino_cpu import compile_options, core
 
 if TYPE_CHECKING:
+    from compiler.opening.source import Source
     from compiler.precision.arithmetic import Computed
-    from compiler.source import Source
 
 _LIBRARY = "OpenVINO"
 _NARROWED = frozenset({"INT64", "UINT64", "UINT32", "FP64", "DOUBLE"})
@@ -68,7 +68,7 @@ class OpenVinoTarget:
     ) -> tuple[Refusal, ...]:
         """See `Target.refusals`: texts, and numbers of more bits than the plugin computes in."""
         # onnx is imported where something is compiled, not where the targets are only listed.
-        from compiler.graph import computed_tensors  # noqa: PLC0415
+        from compiler.opening.graph import computed_tensors  # noqa: PLC0415
 
         served = [
             Refusal(node=spec.name, op=what, reason=_reason(spec.datatype))

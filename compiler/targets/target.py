@@ -20,7 +20,7 @@ from runtime.engines import stamp_of
 from runtime.engines.loading import library_text
 
 if TYPE_CHECKING:  # onnx is imported where something is compiled, not where targets are only listed
-    from compiler.source import Source
+    from compiler.opening.source import Source
 
 _NAMED_MAX = 5  # refusals that a message names
 

@@ -23,10 +23,10 @@ from rich.table import Table
 from appliance.errors import EngineBuild
 from appliance.manifest import CalibrationMethod, Precision
 from appliance.tensors import Array, Interface
-from compiler.graph import interface_of
+from compiler.opening.graph import interface_of
+from compiler.opening.source import Source, open_source
 from compiler.precision import Ranges, lowered
 from compiler.precision.calibration import calibrate
-from compiler.source import Source, open_source
 from compiler.targets import TARGETS, Target
 from runtime.engines import Engine, load_engine
 

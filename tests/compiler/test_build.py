@@ -22,7 +22,7 @@ from appliance.signing import SigningKey
 from appliance.store import Store
 from appliance.version import release
 from compiler.build import build
-from compiler.source import Source
+from compiler.opening.source import Source
 from compiler.targets.onnxruntime_cpu import OnnxRuntimeTarget
 from compiler.targets.openvino_cpu import OpenVinoTarget
 from runtime.servable import assemble

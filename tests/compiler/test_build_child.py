@@ -195,7 +195,7 @@ def test_a_success_clears_the_mark(packed, monkeypatch):
     def broken(*_args, **_options):
         raise errors.EngineBuild("not today", remedy="tomorrow")
 
-    monkeypatch.setattr("compiler.compiling.check_content", broken)
+    monkeypatch.setattr("compiler.compiling.compiling.check_content", broken)
     with pytest.raises(errors.EngineBuild):
         packed.build()
     marks = Store(packed.config.state.store).marks
@@ -207,7 +207,7 @@ def test_a_success_clears_the_mark(packed, monkeypatch):
 
 
 def test_a_child_that_changes_the_bundles_own_files_is_found_out(packed, monkeypatch):
-    from compiler import compiling
+    from compiler.compiling import compiling
 
     real = compiling.compile_staged
 
@@ -224,7 +224,7 @@ def test_a_child_that_changes_the_bundles_own_files_is_found_out(packed, monkeyp
 
 @pytest.mark.parametrize("name", ["../engine.ort", "model.onnx", "engine.none"])
 def test_a_child_that_lies_about_its_engine_is_found_out(packed, monkeypatch, name):
-    from compiler import compiling
+    from compiler.compiling import compiling
 
     real = compiling.compile_staged
 
@@ -240,7 +240,7 @@ def test_a_child_that_lies_about_its_engine_is_found_out(packed, monkeypatch, na
 
 
 def test_what_libraries_leave_is_removed(packed, monkeypatch):
-    from compiler import compiling
+    from compiler.compiling import compiling
 
     real = compiling.compile_staged
 

@@ -10,7 +10,7 @@ from appliance.bundle import check_files, extract, unverified_manifest, verified
 from appliance.golden import Golden
 from appliance.profiles import Profile
 from appliance.tables import from_json
-from compiler.held_out import HeldOut
+from compiler.rows.held_out import HeldOut
 
 
 def contents(workshop, directory):
@@ -133,7 +133,7 @@ def test_a_data_file_that_is_missing_or_damaged_is_refused(workshop):
 
 
 def test_a_data_file_over_the_limit_is_refused(workshop, monkeypatch):
-    monkeypatch.setattr("compiler.samples.FILE_BYTES_MAX", 100)
+    monkeypatch.setattr("compiler.rows.samples.FILE_BYTES_MAX", 100)
     assert "more than 100 bytes" in str(refused(workshop, errors.SpecError))
 
 

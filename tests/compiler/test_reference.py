@@ -10,12 +10,12 @@ from onnx import TensorProto, helper
 from appliance.errors import SourceUnsupported, SpecError
 from appliance.manifest import Tolerance
 from appliance.recipe import Recipe
-from compiler.graph import interface_of
+from compiler.opening.graph import interface_of
+from compiler.opening.source import Source
 from compiler.progress import Silent
 from compiler.reference import Reference
-from compiler.samples import Rows
+from compiler.rows.samples import Rows
 from compiler.sealing import Sealing
-from compiler.source import Source
 
 
 def sealing_of(model: onnx.ModelProto, batch_max: int) -> Sealing:

@@ -122,7 +122,7 @@ def test_what_failed_is_not_tried_at_every_start(box, store, monkeypatch):
     def broken(*_args, **_options):
         raise EngineBuild("no such operator any more", remedy="another model")
 
-    monkeypatch.setattr("compiler.compiling.check_content", broken)
+    monkeypatch.setattr("compiler.compiling.compiling.check_content", broken)
     (done,) = refresh(box.config, in_process=True)
     assert isinstance(done.error, EngineBuild)
     monkeypatch.undo()

@@ -13,9 +13,9 @@ from appliance.signing import SigningKey
 from appliance.store import Store
 from appliance.tensors import AxisRange, DataType, TensorSpec
 from compiler.build import build
-from compiler.graph import axes_of, interface_of
+from compiler.opening.graph import axes_of, interface_of
+from compiler.opening.source import Source
 from compiler.pack import pack
-from compiler.source import Source
 from runtime.kernels.chain import Chain
 from runtime.servable import load_proven
 

@@ -12,12 +12,12 @@ from appliance.files import sha256_file
 from appliance.manifest import CalibrationMethod, Precision
 from appliance.recipe import Recipe
 from appliance.tensors import DataType, Interface, TensorSpec
-from compiler.graph import interface_of
+from compiler.opening.graph import interface_of
+from compiler.opening.source import Source, open_source
 from compiler.precision import lowered
 from compiler.precision.calibration import calibrate
 from compiler.reference import Reference
-from compiler.samples import Rows
-from compiler.source import Source, open_source
+from compiler.rows.samples import Rows
 from compiler.targets import TARGETS
 from compiler.targets.onnxruntime_cpu import OnnxRuntimeTarget
 from compiler.targets.openvino_cpu import OpenVinoTarget

@@ -20,7 +20,7 @@ from house import CRASHED, REFUSED, Outcome
 from model_mutants import model_mutant
 from mutants import bytes_mutant, spec_mutant
 
-from appliance.config import Config, EngineConfig, StateConfig
+from appliance.config import BuildConfig, Config, EngineConfig, StateConfig
 from appliance.errors import ApplianceError
 from appliance.signing import SigningKey
 from appliance.store import Store
@@ -36,6 +36,8 @@ KEY = SigningKey(
     Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 )  # no secret: for mutants only
 SERVED = "served"
+MEMORY_BYTES_MAX = 4 << 30
+SECONDS_MAX = 20.0
 DATA = ("sample.npz", "held_out.npz")
 
 
@@ -112,8 +114,17 @@ def _bundle(mutant: Mutant, directory: Path, *, in_process: bool) -> Path:
     for name in DATA:
         shutil.copy(source.parent / name, work / name)
     _CHANGE[mutant.kind](mutant, rng, work)
-    pack(model, spec, path, key=KEY, in_process=in_process)
+    pack(model, spec, path, key=KEY, config=_config(directory), in_process=in_process)
     return path
+
+
+def _config(directory: Path) -> Config:
+    """A box with little to give, so that a hungry mutant comes to its end soon."""
+    return Config(
+        state=StateConfig(directory=str(directory / "state")),
+        engine=EngineConfig(threads=1),
+        build=BuildConfig(memory_bytes_max=MEMORY_BYTES_MAX, seconds_max=SECONDS_MAX),
+    )
 
 
 def _change_model(mutant: Mutant, _: random.Random, work: Path) -> None:
@@ -140,9 +151,7 @@ KINDS = (*_CHANGE, "bundle bytes", "forged bundle")
 
 
 def _build_and_serve(bundle: Path, directory: Path, *, in_process: bool) -> None:
-    config = Config(
-        state=StateConfig(directory=str(directory / "state")), engine=EngineConfig(threads=1)
-    )
+    config = _config(directory)
     KEY.public.save(config.state.trust / "engineer.pub")
     version = build(bundle, config, in_process=in_process).version
     stored = Store(config.state.store).open(version.record.model, version.number)

@@ -2,10 +2,11 @@
 
     python tests/contract/fuzz.py [--cases N] [--seed S] [--kind KIND] [--in-process] [--write]
 
-Mutants are S, S+1 and so on of every kind in turn. Each runs in a worker process that may take
-SECONDS_MAX; with --in-process it is packed and built in the worker itself, under its memory limit, in
-place of the house's own child process. What must not happen is printed with the mutant's name; --write
-puts the counts into docs/conformance.md. Exit code 1 when a mutant crashed the worker or hung.
+Mutants are S, S+1 and so on of every kind in turn, each in a worker process. With --in-process they are
+packed and built in the worker itself, which is faster; one that comes to the limit of time or memory
+there is tried again through the house's own child process, and what that makes of it counts. What must
+not happen is printed with the mutant's name; --write puts the counts into docs/conformance.md. Exit code
+1 when a mutant crashed or outlived its limits.
 """
 
 import argparse
@@ -15,23 +16,27 @@ import resource
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(Path(__file__).resolve().parent)]
 os.environ.setdefault("NUMBA_CACHE_DIR", str(ROOT / "build" / "numba"))
 
 import msgspec  # noqa: E402
-from attack import KINDS, SERVED, Mutant, fate  # noqa: E402
+from attack import KINDS, MEMORY_BYTES_MAX, SECONDS_MAX, SERVED, Mutant, fate  # noqa: E402
 from house import REFUSED, Outcome  # noqa: E402
 from page import Fuzzing, read_report, write_report  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.progress import track  # noqa: E402
 from workers import Ended, each_result  # noqa: E402
 
-SECONDS_MAX = 120.0
-MEMORY_BYTES_MAX = 6 << 30  # of addresses, in a worker that packs and builds itself
+ADDRESSES_MAX = MEMORY_BYTES_MAX + (2 << 30)  # bytes of a worker: the libraries' own come on top
+PATIENCE = 4  # times a child's limit that a worker may take: pack and build, each begun and ended
 Counts = dict[str, dict[str, int]]
+Name = tuple[str, int]  # kind and seed
+BAR = Console(stderr=True)
 
 
 def main() -> int:
@@ -49,7 +54,7 @@ def main() -> int:
         (kinds[at % len(kinds)], options.seed + at // len(kinds)) for at in range(options.cases)
     ]
     began = time.monotonic()
-    counts, bad = run([(*name, options.in_process) for name in names], options.workers)
+    counts, bad = run(names, options.workers, in_process=options.in_process)
     minutes = (time.monotonic() - began) / 60
     if options.write:
         write(counts, minutes, in_process=options.in_process)
@@ -73,21 +78,19 @@ def write(counts: Counts, minutes: float, *, in_process: bool) -> None:
     write_report(msgspec.structs.replace(report, fuzzing=tuple(runs)))
 
 
-def run(tasks: list[tuple[str, int, bool]], workers: int) -> tuple[Counts, int]:
+def run(names: list[Name], workers: int, *, in_process: bool) -> tuple[Counts, int]:
     """Counts by kind and fate, and how many fates were bad."""
-    counts: dict[str, Counter[str]] = {}
-    bad, bar = 0, Console(stderr=True)
-    results = each_result(perform, tasks, workers=workers, seconds_max=SECONDS_MAX)
-    for (kind, seed, _), result in track(results, "mutants", total=len(tasks), console=bar):
-        word = result.what
-        if isinstance(result, Ended):
-            bar.print(f"{kind} {seed}: {word} {result.how}", markup=False)
-        elif word == REFUSED:
-            word = f"refused {result.code}"
-        elif word != SERVED:
-            bar.print(f"{kind} {seed}: {word} {result.code} {result.text[:500]}", markup=False)
-        bad += isinstance(result, Ended) or result.what not in (SERVED, REFUSED)
-        counts.setdefault(kind, Counter())[word] += 1
+    counts: dict[str, Counter[str]] = {kind: Counter() for kind, _ in names}
+    bad, again = 0, []
+    for (kind, seed, _), result in _fates(names, workers, in_process=in_process):
+        if isinstance(result, Ended) and in_process:
+            again.append((kind, seed))
+            continue
+        bad += _is_bad(kind, seed, result)
+        counts[kind][_word(result)] += 1
+    for (kind, seed, _), result in _fates(again, workers, in_process=False):
+        bad += _is_bad(kind, seed, result)
+        counts[kind][_word(result)] += 1
     return {kind: dict(sorted(row.items())) for kind, row in counts.items()}, bad
 
 
@@ -95,8 +98,29 @@ def perform(task: tuple[str, int, bool]) -> Outcome:
     """What a worker does: one mutant."""
     kind, seed, in_process = task
     if in_process:
-        resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES_MAX, MEMORY_BYTES_MAX))
+        resource.setrlimit(resource.RLIMIT_AS, (ADDRESSES_MAX, ADDRESSES_MAX))
     return fate(Mutant(kind, seed), in_process=in_process)
+
+
+def _fates(names: list[Name], workers: int, *, in_process: bool) -> Iterator[tuple[Any, Any]]:
+    """What becomes of every mutant, with a bar on standard error."""
+    tasks = [(*name, in_process) for name in names]
+    seconds = SECONDS_MAX if in_process else PATIENCE * SECONDS_MAX
+    results = each_result(perform, tasks, workers=workers, seconds_max=seconds)
+    return iter(track(results, "mutants", total=len(tasks), console=BAR))
+
+
+def _word(result: Outcome | Ended) -> str:
+    refused = isinstance(result, Outcome) and result.what == REFUSED
+    return f"refused {result.code}" if refused else result.what
+
+
+def _is_bad(kind: str, seed: int, result: Outcome | Ended) -> bool:
+    """True, and the mutant is named, when it was neither served nor refused."""
+    if result.what in (SERVED, REFUSED):
+        return False
+    BAR.print(f"{kind} {seed}: {result}", markup=False)
+    return True
 
 
 if __name__ == "__main__":

@@ -63,15 +63,14 @@ def nesting(model: ModelProto, rng: random.Random) -> None:
 
 
 def width(model: ModelProto, rng: random.Random) -> None:
-    """Many nodes behind the last output, or many tensors."""
-    if not model.graph.output:
-        return
-    count, last = rng.choice((10, 1000, 20000)), model.graph.output[0].name
-    if rng.random() < 0.5:
-        names = [last, *(f"{last}-{at}" for at in range(count))]
-        pairs = itertools.pairwise(names)
-        model.graph.node.extend(helper.make_node("Identity", [a], [b]) for a, b in pairs)
-        model.graph.output[0].name = names[-1]
+    """Many nodes behind the first output, or many tensors."""
+    count = rng.choice((10, 1000, 20000))
+    if rng.random() < 0.5 and model.graph.output:
+        last = _inner(model, "wide")
+        names = [last, *(f"{last}-{at}" for at in range(count)), model.graph.output[0].name]
+        model.graph.node.extend(
+            helper.make_node("Identity", [a], [b]) for a, b in itertools.pairwise(names)
+        )
     else:
         model.graph.initializer.extend(
             helper.make_tensor(f"t{at}", TensorProto.FLOAT, [1], [0.0]) for at in range(count)
@@ -79,58 +78,68 @@ def width(model: ModelProto, rng: random.Random) -> None:
 
 
 def hunger(model: ModelProto, rng: random.Random) -> None:
-    """A node that asks for more memory or time than there is, added to the first output."""
+    """The first output asks for more memory or time than there is."""
     if not model.graph.output:
         return
-    last = model.graph.output[0].name
+    last, out = _inner(model, "hungry"), model.graph.output[0].name
     many = rng.choice((1 << 20, 1 << 28, 1 << 33, 1 << 40))
-    shape = helper.make_tensor("many", TensorProto.INT64, [1], [many])
-    model.graph.initializer.append(shape)
-    model.graph.node.append(helper.make_node("ConstantOfShape", ["many"], ["wide"]))
+    nodes, constants = model.graph.node, model.graph.initializer
     if rng.random() < 0.5:
-        model.graph.node.append(helper.make_node("ReduceSum", ["wide"], ["sum"], keepdims=0))
-        model.graph.node.append(helper.make_node("Add", [last, "sum"], ["hungry"]))
+        constants.append(helper.make_tensor("many", TensorProto.INT64, [1], [many]))
+        nodes.append(helper.make_node("ConstantOfShape", ["many"], ["wide"]))
+        nodes.append(helper.make_node("ReduceSum", ["wide"], ["sum"], keepdims=0))
+        nodes.append(helper.make_node("Add", [last, "sum"], [out]))
     else:
-        body = helper.make_graph(
-            [
-                helper.make_node("Identity", ["on"], ["still"]),
-                helper.make_node("Sin", ["before"], ["after"]),
-            ],
-            "body",
-            [
-                helper.make_tensor_value_info("at", TensorProto.INT64, []),
-                helper.make_tensor_value_info("on", TensorProto.BOOL, []),
-                helper.make_tensor_value_info("before", TensorProto.FLOAT, None),
-            ],
-            [
-                helper.make_tensor_value_info("still", TensorProto.BOOL, []),
-                helper.make_tensor_value_info("after", TensorProto.FLOAT, None),
-            ],
-        )
-        model.graph.initializer.append(helper.make_tensor("truth", TensorProto.BOOL, [], [True]))
-        scalar = helper.make_tensor("trips", TensorProto.INT64, [], [many])
-        model.graph.initializer.append(scalar)
-        model.graph.node.append(
-            helper.make_node("Loop", ["trips", "truth", last], ["hungry"], body=body)
-        )
-    model.graph.output[0].name = "hungry"
+        constants.append(helper.make_tensor("truth", TensorProto.BOOL, [], [True]))
+        constants.append(helper.make_tensor("trips", TensorProto.INT64, [], [many]))
+        nodes.append(helper.make_node("Loop", ["trips", "truth", last], [out], body=_body()))
 
 
 def behind(model: ModelProto, rng: random.Random) -> None:
-    """One to three operators more behind the first output, perhaps of a type that nobody declared."""
+    """One to three operators more before the first output, perhaps of a type that nobody declared."""
     for at in range(rng.randint(1, 3)):
         if not model.graph.output:
             return
         output = model.graph.output[0]
-        name = f"{output.name}-{at}"
+        inner = _inner(model, f"inner{at}")
         kind = rng.choice((TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.INT64, 1))
         if rng.random() < 0.3:
-            node = helper.make_node("Cast", [output.name], [name], to=kind)
+            node = helper.make_node("Cast", [inner], [output.name], to=kind)
             output.type.tensor_type.elem_type = kind
         else:
-            node = helper.make_node(rng.choice(UNARY), [output.name], [name])
+            node = helper.make_node(rng.choice(UNARY), [inner], [output.name])
         model.graph.node.append(node)
-        output.name = name
+
+
+def _inner(model: ModelProto, name: str) -> str:
+    """Call what the first output is made from `name`, so that its own name is free for another node."""
+    old = model.graph.output[0].name
+    for node in model.graph.node:
+        for names in (node.input, node.output):
+            for at, each in enumerate(names):
+                if each == old:
+                    names[at] = name
+    return name
+
+
+def _body() -> GraphProto:
+    """A loop's body: the sine of the state, and on it goes."""
+    return helper.make_graph(
+        [
+            helper.make_node("Identity", ["on"], ["still"]),
+            helper.make_node("Sin", ["before"], ["after"]),
+        ],
+        "body",
+        [
+            helper.make_tensor_value_info("at", TensorProto.INT64, []),
+            helper.make_tensor_value_info("on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("before", TensorProto.FLOAT, None),
+        ],
+        [
+            helper.make_tensor_value_info("still", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("after", TensorProto.FLOAT, None),
+        ],
+    )
 
 
 GROWTH = (nesting, width, hunger, behind, behind)

@@ -39,7 +39,7 @@ def bytes_mutant(data: bytes, rng: random.Random) -> bytes:
                 mutant[at:at] = piece * rng.choice((1, 10))
             case _:
                 del mutant[at:]
-    return bytes(mutant)
+    return bytes(mutant) if mutant != data else bytes_mutant(data, rng)
 
 
 def spec_mutant(text: str, rng: random.Random) -> str:

@@ -15,12 +15,12 @@ from appliance.errors import EngineBuild
 from appliance.manifest import CalibrationMethod, Precision
 from appliance.recipe import Recipe
 from appliance.tensors import Array, Interface
-from compiler.graph import interface_of
+from compiler.opening.graph import interface_of
+from compiler.opening.source import Source, open_source
 from compiler.precision import Ranges, lowered
 from compiler.precision.calibration import calibrate
 from compiler.reference import Reference
-from compiler.samples import Rows, read_rows
-from compiler.source import Source, open_source
+from compiler.rows.samples import Rows, read_rows
 from compiler.spec import read_spec
 from compiler.targets import TARGETS
 from runtime.engines import load_engine

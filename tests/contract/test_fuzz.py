@@ -22,10 +22,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from appliance.errors import ApplianceError
-from compiler.content import check_content
-from compiler.graph import interface_of
+from compiler.compiling.content import check_content
 from compiler.intake import take_in
-from compiler.source import open_source
+from compiler.opening.graph import interface_of
+from compiler.opening.source import open_source
 from compiler.spec import read_spec
 
 SEEDS = st.integers(0, 2**32)

@@ -14,9 +14,9 @@ from cases import Case, all_cases
 from appliance.errors import EngineBuild
 from appliance.manifest import CalibrationMethod, Precision
 from appliance.tensors import Array
+from compiler.opening.source import Source
 from compiler.precision import lowered
 from compiler.precision.calibration import calibrate
-from compiler.source import Source
 from runtime.engines.libraries import onnxruntime
 
 BOUND = {Precision.FP16: 0.01, Precision.INT8: 0.05}

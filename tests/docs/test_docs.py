@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -17,6 +18,7 @@ import typer
 
 from appliance.config import Config, StateConfig, load_config
 from compiler import cli as compile_cli
+from compiler.spec import RecipeTable
 from tui import cli as operator_cli
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -147,6 +149,13 @@ def test_settings_shown_are_settings(path: Path, tmp_path: Path) -> None:
         file = tmp_path / f"{number}.toml"
         file.write_text(body)
         load_config(file)
+
+
+def test_recipes_shown_are_recipes() -> None:
+    (shown_recipe,) = blocks(ROOT / "docs" / "recipes.md", "toml recipe")
+    table = tomllib.loads(shown_recipe)["recipe"]
+    recipe = msgspec.convert(table, RecipeTable)
+    assert [step.__struct_config__.tag for step in recipe.inputs[0].steps][:2] == ["decode", "cast"]
 
 
 def test_the_shipped_settings_are_the_defaults() -> None:

@@ -9,9 +9,9 @@ import onnx
 import pytest
 
 from appliance.manifest import CalibrationMethod
+from compiler.opening.source import Source, open_source
 from compiler.precision import Ranges
 from compiler.precision.calibration import calibrate
-from compiler.source import Source, open_source
 from runtime.engines.libraries import onnxruntime
 
 

@@ -9,9 +9,9 @@ from onnx.reference import ReferenceEvaluator
 
 from appliance.errors import EngineBuild
 from appliance.manifest import Calibration, CalibrationMethod, Precision
+from compiler.opening.source import Source
 from compiler.precision import Ranges, lowered
 from compiler.precision.operators import tensor_types
-from compiler.source import Source
 
 RNG = np.random.default_rng(4)
 SIXTEEN = (Precision.FP16, Precision.BF16)

@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from appliance.manifest import Precision
 from appliance.tensors import DataType, Interface, TensorSpec
-from compiler.source import open_source
+from compiler.opening.source import open_source
 from compiler.targets import TARGETS
 from runtime.engines import ENGINES, Engine, load_engine
 

@@ -43,7 +43,7 @@ from appliance.manifest import CalibrationMethod, Precision
 from appliance.tensors import DataType, Interface, TensorSpec
 from compiler.precision import lowered
 from compiler.precision.calibration import calibrate
-from compiler.source import open_source
+from compiler.opening.source import open_source
 from compiler.targets import TARGETS
 from runtime.engines import load_engine
 

@@ -1,0 +1,56 @@
+"""An extracted bundle compiled and proven: the part of a build that touches the model.
+
+Knows: what is done between taking a bundle in and filing a version. Rules: everything here parses or runs
+the model, so it is done in a child; it writes into the staged directory and nowhere else. Leaves to
+others: signatures, digests and the store (`build`).
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from appliance.clock import Clock, SystemClock
+from appliance.files import write_file
+from appliance.manifest import Manifest
+from appliance.store import Store
+from compiler.compiling.cache import CachedTarget, EngineCache
+from compiler.compiling.candidates import Candidates
+from compiler.compiling.content import check_content
+from compiler.explain.pictures import engine_view
+from compiler.found import SHEET_FILE, Compiled
+from compiler.progress import Progress
+from compiler.targets import TARGETS, Target
+from runtime.servable import golden_of
+
+
+def compile_staged(
+    directory: Path,
+    manifest: Manifest,
+    *,
+    threads: int,
+    progress: Progress,
+    store: Path | None = None,
+    targets: Sequence[Target] = TARGETS,
+    clock: Clock | None = None,
+) -> Compiled:
+    """Check, compile and prove the extracted bundle in `directory`; only what is kept is left there.
+
+    Raises BundleContent, EngineBuild, ProofError and its kinds, or StateError.
+    """
+    source = check_content(directory, manifest)
+    if store is not None:
+        cache = EngineCache(store=Store(store), manifest=manifest, threads=threads)
+        targets = [CachedTarget(target=target, cache=cache) for target in targets]
+    candidates = Candidates(
+        targets=targets, threads=threads, clock=clock or SystemClock(), progress=progress
+    )
+    kept = candidates.best(directory, manifest, source)
+    sheet = engine_view(manifest.recipe, manifest.engine, golden_of(directory).inputs)
+    if sheet is not None:
+        write_file(directory / SHEET_FILE, sheet)
+    return Compiled(
+        entry=kept.entry,
+        fallback=kept.fallback,
+        proof=kept.proof,
+        trials=kept.trials,
+        sheet=sheet is not None,
+    )
