@@ -117,9 +117,9 @@ def _crop_corner(step: Crop, canvas: Size) -> Size:
     if beyond and step.small == "refuse":
         wanted = (step.height + (step.top or 0), step.width + (step.left or 0))
         raise RequestError(
-            f"the image has {canvas[0]} x {canvas[1]} pixels where the model cuts out "
+            f"has {canvas[0]} x {canvas[1]} pixels where the model cuts out "
             f"{step.height} x {step.width}",
-            remedy=f"send an image of at least {wanted[0]} x {wanted[1]} pixels there",
+            remedy=f"send an image of at least {wanted[0]} x {wanted[1]} pixels",
         )
     return (top, left)
 
@@ -141,7 +141,7 @@ def _padded(step: Pad, canvas: Size) -> Size:
     size = (step.height or canvas[0], step.width or canvas[1])
     if canvas[0] > size[0] or canvas[1] > size[1]:
         raise RequestError(
-            f"the image has {canvas[0]} x {canvas[1]} pixels where the model takes up to "
+            f"has {canvas[0]} x {canvas[1]} pixels where the model takes up to "
             f"{size[0]} x {size[1]}",
             remedy="send a smaller image",
         )

@@ -102,7 +102,7 @@ class TestTrace:
 
 REFUSED_STEPS = {
     "resize needs 3 axes": image(Cast(), Resize(height=8, width=8), shape=(48, 64)),
-    "resize needs FP32": image(Resize(height=8, width=8)),
+    "normalise needs FP32": image(Normalise(mean=(0.0,), std=(1.0,))),
     "resize after layout": image(Cast(), Layout(), Resize(height=8, width=8)),
     "normalise after layout": image(Cast(), Layout(), Normalise(mean=(0.0,), std=(1.0,))),
     "layout twice": image(Cast(), Layout(), Layout()),
