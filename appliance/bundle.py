@@ -201,7 +201,10 @@ def _check_signature(header: Header, body: bytes, trusted: Mapping[bytes, Public
 
 
 def _parse(body: bytes) -> Manifest:
-    manifest = from_json(body, Manifest, BundleError, where="manifest")
+    try:
+        manifest = from_json(body, Manifest, BundleError, where="manifest")
+    except BundleError as error:  # its remedy is for who writes a manifest by hand; nobody does
+        raise BundleError(str(error), remedy=_ASK_AGAIN) from error
     names = [item.name for item in manifest.files]
     if len(set(names)) != len(names) or not all(is_safe_name(name) for name in names):
         raise BundleContent("the manifest names a file twice or outside it", remedy=_ASK_AGAIN)

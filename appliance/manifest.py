@@ -135,7 +135,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class DisturbanceKind(StrEnum):
-    """What is done to the held-out rows in a robustness pass, as `compiler.proving.robustness` tells."""
+    """What is done to the held-out rows in a robustness pass, by the formulas in `compiler.proving.disturbances`."""
 
     NOISE = "noise"
     BLUR = "blur"

@@ -4,11 +4,19 @@ Knows: the figures that version.json keeps. Rules: plain data; a figure that cou
 Leaves to others: measuring (`compiler`), showing (`compiler.report`, the console).
 """
 
+from typing import Annotated, TypeAlias
+
 import msgspec
 
 from appliance.manifest import Acceptance, Disturbance, Precision
 
 KEPT = "kept"  # the verdict of the engine that a version has
+
+
+Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
+Rows: TypeAlias = Annotated[int, msgspec.Meta(ge=1)]
+AbsoluteError: TypeAlias = Annotated[float, msgspec.Meta(ge=0.0)]
+Milliseconds: TypeAlias = Annotated[float, msgspec.Meta(ge=0.0)]
 
 
 class Figures(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -27,8 +35,8 @@ class OutputErrors(Figures, frozen=True, kw_only=True):
 
     output: str
     gated: bool
-    largest: float | None = None
-    p99: float | None = None
+    largest: AbsoluteError | None = None
+    p99: AbsoluteError | None = None
     cosine: float | None = None
     argmax_agreement: float | None = None
     agreement: float | None = None
@@ -41,8 +49,8 @@ class BucketErrors(Figures, frozen=True, kw_only=True):
     rows' own, else it is "".
     """
 
-    rows: int
-    largest: float
+    rows: Rows
+    largest: AbsoluteError
     lengths: str = ""
 
 
@@ -51,7 +59,7 @@ class Reached(Figures, frozen=True, kw_only=True):
 
     threshold: Acceptance
     value: float
-    rows: int
+    rows: Rows
     segment: str | None = None
 
 
@@ -65,7 +73,7 @@ class Disturbed(Figures, frozen=True, kw_only=True):
     threshold: Acceptance
     value: float | None
     undisturbed: float
-    rows: int
+    rows: Rows
 
 
 class Proof(Figures, frozen=True, kw_only=True):
@@ -76,22 +84,26 @@ class Proof(Figures, frozen=True, kw_only=True):
     where the system does not tell.
     """
 
-    golden_rows: int
-    error_max: float
-    error_p99: float
+    golden_rows: Rows
+    error_max: AbsoluteError
+    error_p99: AbsoluteError
     outputs: tuple[OutputErrors, ...]
     buckets: tuple[BucketErrors, ...]
     reached: tuple[Reached, ...]
     disturbed: tuple[Disturbed, ...]
-    memory_bytes: int | None
+    memory_bytes: Count | None
 
 
 class Timing(Figures, frozen=True, kw_only=True):
-    """Milliseconds of answering a request of `rows` rows: median and 99th percentile."""
+    """Milliseconds of answering a request of `rows` rows: median and 99th percentile.
 
-    rows: int
-    median_ms: float
-    p99_ms: float
+    Recipe, engine and after-steps as they serve, measured by `build` in its own process; the network, the
+    queue and the audit record come on top.
+    """
+
+    rows: Rows
+    median_ms: Milliseconds
+    p99_ms: Milliseconds
 
 
 class Trial(Figures, frozen=True, kw_only=True):
@@ -104,10 +116,10 @@ class Trial(Figures, frozen=True, kw_only=True):
     engine: str
     precision: Precision
     timings: tuple[Timing, ...] = ()
-    error_max: float | None = None
-    error_p99: float | None = None
+    error_max: AbsoluteError | None = None
+    error_p99: AbsoluteError | None = None
     metric: float | None = None
-    bytes: int | None = None
+    bytes: Count | None = None
     verdict: str
 
     @property

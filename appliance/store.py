@@ -1,8 +1,8 @@
 """Versions at rest.
 
 Knows: `<root>/<model>/<number>/` with what was built and how it was proven. Rules: a version appears by
-one rename and never changes, but for an engine made anew; numbers only grow; digests are checked before anything is used. Leaves to
-others: building (`compiler`) and serving (`runtime`).
+one rename and never changes, but for an engine made anew; numbers only grow; digests are checked before
+anything is used. Leaves to others: building (`compiler`) and serving (`runtime`).
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -38,7 +38,8 @@ Stamps: TypeAlias = Mapping[str, Mapping[str, str]]  # what engines are stamped 
 class EngineEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The compiled engine: its kind and precision, file, digest, the stamp of what it was built with.
 
-    `key` is of everything that the file depends on (`compiler.compiling.cache`), None where it is not known.
+    `bounds`: lowest and highest value that the engine takes, by integer input, for others it would answer
+    wrongly. `key` is of everything that the file depends on (`compiler.compiling.cache`), None where it is not known.
     """
 
     kind: Literal["onnxruntime", "openvino"]
@@ -46,6 +47,7 @@ class EngineEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     file: str
     sha256: Digest
     stamp: dict[str, str]
+    bounds: dict[str, tuple[int, int]] = {}
     key: Digest | None = None
 
 

@@ -1,8 +1,8 @@
-"""The acts on a stranger's model: sealing it, compiling it.
+"""The acts on a stranger's model: looking at it, sealing it, compiling it.
 
 Knows: what each is told, as data that travels to a child. Rules: importing this room loads no parser and
-no engine; an act does nothing but call the room that does it. Leaves to others: the work (`packing`,
-`compiling`), what comes of it (`found`), the child (`compiler.child`).
+no engine; an act does nothing but call the room that does it. Leaves to others: the work (`checkup`,
+`packing`, `compiling`), what comes of it (`seen`, `found`), the child (`compiler.child`).
 """
 
 # ruff: noqa: PLC0415  the rooms that parse and compile are imported where the act is done
@@ -13,7 +13,26 @@ import msgspec
 from appliance.manifest import Manifest
 from compiler.found import Compiled, Sealed
 from compiler.progress import Progress
+from compiler.seen import CheckUp
 from compiler.spec import Spec
+
+
+class Look(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Look at the ONNX file `model` before it is packed."""
+
+    model: str
+
+    @classmethod
+    def result(cls) -> type[CheckUp]:
+        """See Act."""
+        return CheckUp
+
+    def perform(self, progress: Progress) -> CheckUp:
+        """See `checkup.check_up`."""
+        from compiler.checkup import check_up
+
+        progress.stage("looking at the model")
+        return check_up(Path(self.model))
 
 
 class Seal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -124,7 +124,12 @@ class Trying:
 
     def __init__(self, store: Store, config: Config, stamps: Stamps, clock: Clock) -> None:
         self._store, self._config, self._stamps, self._clock = store, config, stamps, clock
-        self._conditions = {"stamps": stamps, "release": release(), "bounds": config.build}
+        self._conditions = {
+            "stamps": stamps,
+            "release": release(),
+            "bounds": config.build,
+            "engine": config.engine,
+        }
 
     def proven(
         self,

@@ -15,7 +15,14 @@ import typer
 from appliance.commands import reporting
 from appliance.exits import exit_code
 from compiler import cli_looking
-from compiler.options import ConfigOption, JsonOption, StateOption, configure, show
+from compiler.options import (
+    AgainOption,
+    ConfigOption,
+    JsonOption,
+    StateOption,
+    configure,
+    show,
+)
 
 app = typer.Typer(
     name="holdfast-compile",
@@ -112,9 +119,7 @@ def pack_command(
 def build_command(
     bundle: Annotated[Path, typer.Argument(help="The bundle, made by pack.")],
     *,
-    again: Annotated[
-        bool, typer.Option("--again", help="Try a bundle again that failed here before.")
-    ] = False,
+    again: AgainOption = False,
     config: ConfigOption = None,
     state: StateOption = None,
     json: JsonOption = False,
@@ -134,6 +139,7 @@ def build_command(
 @reporting
 def refresh_command(
     *,
+    again: AgainOption = False,
     config: ConfigOption = None,
     state: StateOption = None,
     json: JsonOption = False,
@@ -145,7 +151,7 @@ def refresh_command(
     from compiler.refresh import refresh
 
     with progress_bars() as progress:
-        refreshed = refresh(settings, progress=progress)
+        refreshed = refresh(settings, progress=progress, again=again)
     show(wording.refreshed_values(refreshed) if json else wording.refreshed_lines(refreshed))
     failed = [item.error for item in refreshed if item.error is not None]
     if failed:

@@ -18,6 +18,7 @@ from compiler.options import (
     configure,
     show,
     stored_version,
+    version_unless_file,
 )
 
 
@@ -28,9 +29,21 @@ def check(
     json: JsonOption = False,
 ) -> None:
     """Say what an ONNX file takes and gives, how it treats rows, and what a target could not do."""
-    from compiler.checkup import check_up, checkup_lines, checkup_values
+    from appliance.config import BuildConfig
+    from compiler.acts import Look
+    from compiler.child import Confined, Places
+    from compiler.pack import beside, workplace
+    from compiler.progress import Silent
+    from compiler.seen import checkup_lines, checkup_values
 
-    seen = check_up(model)
+    with workplace(None) as scratch:
+        places = Places(
+            scratch=scratch,
+            readable=tuple(beside(model)),
+            listable=(model.absolute().parent,),
+        )
+        ended = Confined(bounds=BuildConfig()).do(Look(model=str(model)), places, Silent())
+    seen = ended.result
     show(checkup_values(seen) if json else checkup_lines(seen))
 
 
@@ -47,7 +60,7 @@ def inspect(
     from compiler import wording
     from compiler.inspection import inspect_bundle
 
-    version = stored_version(what, settings)
+    version = version_unless_file(what, settings)
     if version is not None:
         show(wording.version_values(version) if json else wording.version_lines(version))
         return
@@ -78,7 +91,7 @@ def explain(
     from compiler.explain.sources import bundle_sample, spec_sample, version_sample
     from compiler.explain.words import explained_lines, explained_values
 
-    version = stored_version(what, settings)
+    version = version_unless_file(what, settings)
     if version is not None:
         sample = version_sample(version)
     elif what.endswith(".toml"):

@@ -92,8 +92,8 @@ def _tensors(what: str, was: Sequence[TensorSpec], is_now: Sequence[TensorSpec])
     # An output more breaks no client; an input more does, for nobody sends it.
     if what == "input":
         yield from (f"{what} '{spec.name}' is new" for spec in added)
-    for name in before.keys() & after.keys():
-        old, new = before[name], after[name]
+    for name, new in after.items():
+        old = before.get(name, new)
         if old.datatype is not new.datatype:
             yield f"{what} '{name}' is {new.datatype}, not {old.datatype}"
         if old.shape != new.shape:

@@ -25,7 +25,10 @@ StateOption = Annotated[
     typer.Option("--state", metavar="DIR", help="The state directory; overrides the file's."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
-_VERSION = re.compile(r"([A-Za-z0-9._-]{1,128})/([^/]{1,20})")  # else it is a path
+AgainOption = Annotated[
+    bool, typer.Option("--again", help="Try a bundle again that failed here before.")
+]
+_VERSION = re.compile(r"([A-Za-z0-9._-]{1,128})/([^/]{1,20})")
 
 
 def configure(config: Path | None, state: Path | None) -> Config:
@@ -36,14 +39,20 @@ def configure(config: Path | None, state: Path | None) -> Config:
 
 
 def stored_version(what: str, settings: Config) -> "StoredVersion | None":
-    """The version that `what` names as MODEL/NUMBER, None when it is a path. Raises StoreError."""
+    """The version that `what` names as MODEL/NUMBER, None when it is no such name. Raises StoreError."""
     from appliance.store import Store
     from appliance.version import parse_version
 
     named = _VERSION.fullmatch(what)
-    if named is None or Path(what).exists():
+    if named is None:
         return None
     return Store(settings.state.store).open(named[1], parse_version(named[2]))
+
+
+def version_unless_file(what: str, settings: Config) -> "StoredVersion | None":
+    """As `stored_version`, but None when `what` is the name of a file."""
+    named = _VERSION.fullmatch(what) is not None and not Path(what).exists()
+    return stored_version(what, settings) if named else None
 
 
 def show(result: "dict[str, Any] | Lines") -> None:

@@ -73,15 +73,15 @@ def pack(
 
     The model is touched by a child process within the bounds of `config`, and in its state directory's
     workplace; without one, in the system's temporary directory. `in_process` does without the child.
-    `precision` overrides the spec's. Raises ConfigError, SourceError, SpecError, RecipeError, ThresholdMissed, BuildError or StateError;
-    then nothing was written.
+    `precision` overrides the spec's. Raises ConfigError, SourceError, SpecError, RecipeError,
+    ThresholdMissed, BuildError or StateError; then nothing was written.
     """
     progress = progress or Silent()
     spec = _read_spec(spec_path, precision)
     data = [spec_path.parent / name for name in (spec.data.sample, spec.data.held_out)]
     refuse_overwriting(path, (model, spec_path, *data))
     doer = Here() if in_process else Confined(bounds=config.build if config else BuildConfig())
-    with _workplace(config) as directory:
+    with workplace(config) as directory:
         act = Seal(
             model=str(model),
             spec=spec,
@@ -90,7 +90,7 @@ def pack(
         )
         places = Places(
             scratch=directory,
-            readable=(*_beside(model), *data),
+            readable=(*beside(model), *data),
             listable=(model.absolute().parent,),
             writable=kernel_cache(),
         )
@@ -140,7 +140,7 @@ def _read_spec(path: Path, precision: str | None) -> Spec:
 
 
 @contextmanager
-def _workplace(config: Config | None) -> Iterator[Path]:
+def workplace(config: Config | None) -> Iterator[Path]:
     """A private directory, removed at the end."""
     if config is None:
         with tempfile.TemporaryDirectory(prefix="holdfast-pack-") as directory:
@@ -150,7 +150,7 @@ def _workplace(config: Config | None) -> Iterator[Path]:
             yield directory
 
 
-def _beside(model: Path) -> Iterator[Path]:
+def beside(model: Path) -> Iterator[Path]:
     """The model, and what lies beside it where its tensors may be kept; no hidden files and no keys."""
     yield model
     if not model.is_file():

@@ -18,7 +18,7 @@ from appliance.errors import (
     SourceUnsupported,
     SpecError,
 )
-from appliance.fitting import from_raw, served_interface
+from appliance.fitting import from_raw
 from appliance.golden import Golden, check_golden, rows_fit
 from appliance.manifest import Tolerance
 from appliance.recipe import Recipe
@@ -29,7 +29,7 @@ from compiler.opening.source import Source
 from compiler.rows.samples import Rows
 from runtime.engines.libraries import onnxruntime
 from runtime.engines.loading import library_text
-from runtime.engines.onnxruntime_cpu import OnnxRuntimeEngine, session_options
+from runtime.engines.onnxruntime_cpu import OnnxRuntimeEngine, plain_options
 from runtime.kernels.chain import Chain
 
 
@@ -47,8 +47,7 @@ class Reference:
     def __init__(self, source: Source, recipe: Recipe, engine: Interface) -> None:
         """Open the model. Raises SourceUnsupported when ONNX Runtime does not run it."""
         of_rows = from_raw(recipe)
-        served = served_interface(of_rows, engine)
-        self._chain = Chain(of_rows, served=served, engine=engine)
+        self._chain = Chain(of_rows, engine=engine)
         self._source = source
         self._engine = _open(source, engine)
 
@@ -204,11 +203,9 @@ def _open(source: Source, interface: Interface) -> OnnxRuntimeEngine:
 
 
 def _session(data: bytes) -> Any:
-    library, options = onnxruntime(), session_options(1)
-    options.graph_optimization_level = library.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.use_deterministic_compute = True
+    library = onnxruntime()
     try:
-        return library.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        return library.InferenceSession(data, plain_options(), providers=["CPUExecutionProvider"])
     except Exception as error:  # the library's errors share no base class
         raise SourceUnsupported(
             f"ONNX Runtime cannot run the model: {library_text(error)}",

@@ -1,8 +1,8 @@
 """The model spec: what an engineer writes beside the ONNX file.
 
 Knows: the TOML's tables, keys and defaults. Rules: unknown keys are refused; file names are relative to
-the spec. Leaves to others: whether it fits the model (`graph`, `appliance.recipe`) and the data
-(`samples`).
+the spec. Leaves to others: whether it fits the model (`opening`, `appliance.recipe`) and the data
+(`rows`).
 """
 
 from pathlib import Path
@@ -105,3 +105,9 @@ class Spec(Table, frozen=True, kw_only=True):
 def read_spec(path: Path) -> Spec:
     """Read the TOML file `path`. Raises SpecError naming the wrong key and the nearest right one."""
     return read_toml(path, Spec, SpecError)
+
+
+def axis_table(name: str) -> str:
+    """The table of a spec that gives the range of the axis `name`, quoted where TOML needs it."""
+    bare = name.isascii() and name.replace("_", "a").replace("-", "a").isalnum()
+    return f"[model.axes.{name}]" if bare else f'[model.axes."{name}"]'

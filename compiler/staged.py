@@ -1,12 +1,13 @@
 """A staged bundle given its engine, and what came of it checked.
 
 Knows: what may be in a version's directory. Rules: the child that compiles is not believed: the bundle's own
-files must be what they were, engines are digested here, stamped and keyed by what this box says, and
-nothing else stays. Leaves to others: the compiling (`compiling`), filing (`build`, `refresh`).
+files must be what they were, engines are what the manifest asks for, digested here, stamped and keyed by
+what this box says, the values told reach what was agreed, and nothing else stays. Leaves to others: the compiling (`compiling`), filing (`build`, `refresh`).
 """
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,9 +16,9 @@ import msgspec
 
 from appliance.bundle import entry
 from appliance.config import Config
-from appliance.errors import BuildCrashed
+from appliance.errors import BuildCrashed, BundleContent, EngineError, ProofError
 from appliance.files import open_regular, sha256_file
-from appliance.manifest import FileEntry, Manifest
+from appliance.manifest import FileEntry, Manifest, Precision
 from appliance.proof import Proof, Trial
 from appliance.store import MANIFEST_NAME, EngineEntry, Stamps, VersionRecord
 from appliance.tables import canonical_json
@@ -33,6 +34,7 @@ if TYPE_CHECKING:  # they import what compiles
 
 _SHEET_BYTES_MAX = 32 << 20
 _SCRATCH = ".scratch"
+FALLBACK = ("onnxruntime", Precision.FP32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +63,7 @@ def prove_staged(
 
     Raises BundleContent, EngineBuild, ProofError, BuildError and their kinds, or StateError.
     """
+    progress.stage("checking the bundle's content")
     scratch = staged / _SCRATCH
     scratch.mkdir()
     act = Compile(
@@ -75,12 +78,13 @@ def prove_staged(
         writable=(staged, *kernel_cache()),
     )
     missing: tuple[str, ...] = ()
-    if targets is not None:
-        compiled = _with(targets, act, progress)
-    else:
-        doer: Doer = Here() if in_process else Confined(bounds=config.build)
-        ended = doer.do(act, places, progress)
-        compiled, missing = ended.result, ended.missing
+    with _told_without(staged):
+        if targets is not None:
+            compiled = _with(targets, act, progress)
+        else:
+            doer: Doer = Here() if in_process else Confined(bounds=config.build)
+            ended = doer.do(act, places, progress)
+            compiled, missing = ended.result, ended.missing
     checking = _Checking(staged, manifest, stamps, config.engine.threads)
     return checking.proven(compiled, missing)
 
@@ -113,6 +117,16 @@ def _with(targets: "Sequence[Target]", act: Compile, progress: Progress) -> Comp
     )
 
 
+@contextmanager
+def _told_without(staged: Path) -> Iterator[None]:
+    """Let errors name files as the bundle does: where it is staged is of no use to anyone."""
+    try:
+        yield
+    except (BundleContent, EngineError, ProofError) as error:
+        text = str(error).replace(f"{staged}/", "")
+        raise type(error)(text, remedy=error.remedy) from error
+
+
 class _Checking:
     """What the child left in `staged`, against what it tells."""
 
@@ -122,6 +136,7 @@ class _Checking:
 
     def proven(self, compiled: Compiled, missing: tuple[str, ...]) -> Proven:
         """The record's part of it; everything else is removed. Raises BuildCrashed."""
+        self._check_agreed(compiled)
         for item in self._manifest.files:
             if _digest(self._staged / item.name) != item.sha256:
                 raise _untrue(f"left '{item.name}' changed")
@@ -134,10 +149,32 @@ class _Checking:
             engine=engine,
             fallback=fallback,
             proof=compiled.proof,
-            trials=compiled.trials,
+            trials=tuple(self._told(trial) for trial in compiled.trials),
             sheet=sheet,
             missing=missing,
         )
+
+    def _told(self, trial: Trial) -> Trial:
+        verdict = trial.verdict.replace(f"{self._staged}/", "")
+        return msgspec.structs.replace(trial, verdict=verdict)
+
+    def _check_agreed(self, compiled: Compiled) -> None:
+        """What is told of is what the manifest asks for, and reaches what was agreed."""
+        manifest, kept, spare = self._manifest, compiled.entry, compiled.fallback
+        if kept.precision is Precision.AUTO or manifest.precision not in (
+            Precision.AUTO,
+            kept.precision,
+        ):
+            raise _untrue(f"kept an engine in {kept.precision}, not {manifest.precision}")
+        if spare is not None and (
+            not manifest.fallback or (spare.kind, spare.precision) != FALLBACK
+        ):
+            raise _untrue(f"kept {spare.kind} {spare.precision} to fall back on")
+        reached = compiled.proof.reached
+        if {item.threshold for item in reached} != set(manifest.acceptance) or not all(
+            item.threshold.holds(item.value) for item in reached
+        ):
+            raise _untrue("kept an engine that misses what was agreed")
 
     def _engine(self, told: EngineEntry) -> EngineEntry:
         """What the record says of an engine: digest, stamp and key by our own look at it."""
@@ -166,7 +203,7 @@ def _sheet(path: Path) -> bytes | None:
 
 
 def _tidy(staged: Path, kept: set[str]) -> None:
-    """Remove whatever else libraries, or a hostile model, left in `staged`."""
+    """Remove whatever else libraries, or a hostile model, left in `staged`. Raises BuildCrashed."""
     for path in staged.iterdir():
         if path.name in kept:
             continue
@@ -174,6 +211,9 @@ def _tidy(staged: Path, kept: set[str]) -> None:
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink()
+    left = sorted(path.name for path in staged.iterdir() if path.name not in kept)
+    if left:
+        raise _untrue(f"left {left}, which cannot be removed")
 
 
 def _untrue(what: str) -> BuildCrashed:

@@ -16,6 +16,7 @@ from appliance.tensors import Interface, TensorSpec
 from compiler.report.text import (
     bytes_text,
     reached_text,
+    rebuilt_text,
     threshold_text,
     trial_name,
     trial_text,
@@ -74,6 +75,8 @@ def refreshed_lines(refreshed: "tuple[Refreshed, ...]") -> Lines:
     """What became of every version whose engine did not fit."""
     if not refreshed:
         yield "note", "the engine of every version in service fits this box; nothing was done"
+    if any(item.error is None for item in refreshed):
+        yield "note", "a runtime that is up goes on with what it loaded; restart it to serve these"
     for item in refreshed:
         error = item.error
         told = "has a new engine" if error is None else f"[{error.code}] {error}; {error.remedy}"
@@ -140,7 +143,7 @@ def _record_lines(version: StoredVersion) -> Lines:
     yield "signer", record.signer
     yield "built", f"{record.built} by release {record.release}"
     if record.rebuilt is not None:
-        yield "rebuilt", f"{record.rebuilt.at} by release {record.rebuilt.release}"
+        yield "rebuilt", rebuilt_text(record.rebuilt)
     yield "engine", f"{trial_name(record.engine)} ({record.engine.stamp['library']})"
     if record.fallback is not None:
         yield "fallback", f"{trial_name(record.fallback)} ({record.fallback.stamp['library']})"

@@ -26,7 +26,7 @@ from onnx.reference import ReferenceEvaluator
 from torch import nn
 
 from appliance.files import write_file
-from appliance.fitting import served_interface, trace
+from appliance.fitting import trace
 from appliance.golden import arrays_to_bytes
 from appliance.recipe import InputRecipe, Recipe
 from appliance.tensors import Array, DataType, Interface, TensorSpec
@@ -119,7 +119,7 @@ def prepared(item: InputRecipe, raw: Array) -> torch.Tensor:
     engine = Interface(inputs=(taken,), outputs=(), batch_max=len(raw))
     recipe = Recipe(inputs=(item,))
     into = np.empty((len(raw), *taken.shape), np.float32)
-    chain = Chain(recipe, served=served_interface(recipe, engine), engine=engine)
+    chain = Chain(recipe, engine=engine)
     chain.before({item.raw.name: raw}, {item.feeds: into})
     return torch.from_numpy(into)
 

@@ -48,18 +48,16 @@ class Batch:
 class Servable:
     """An engine between its recipe's kernels. `run` is called from one thread at a time."""
 
-    def __init__(
-        self, *, engine: Engine, chain: Chain, vector: DriftVector, served: Interface
-    ) -> None:
+    def __init__(self, *, engine: Engine, chain: Chain, vector: DriftVector) -> None:
         self._engine = engine
         self._chain = chain
         self._vector = vector
         self._buffers: dict[str, Array] = {}
         self._places = {
-            name: np.empty((max(served.batch_max, 1), PLACE_COLUMNS))
+            name: np.empty((max(chain.served.batch_max, 1), PLACE_COLUMNS))
             for name in chain.placed_inputs
         }
-        self.interface = served
+        self.interface = chain.served
 
     def run(self, requests: Sequence[Inputs]) -> list[Answer | ApplianceError]:
         """Answer `requests`, inputs by served name, in order; a failed one gets its error.
@@ -232,17 +230,23 @@ def assemble(directory: Path, manifest: Manifest, entry: EngineEntry, *, threads
         interface=manifest.engine,
         threads=threads,
         precision=entry.precision,
+        bounds=entry.bounds,
     )
     try:
         profile = from_json(
             (directory / PROFILE_FILE).read_bytes(), Profile, RecipeError, where=PROFILE_FILE
         )
-        chain = Chain(manifest.recipe, served=manifest.served, engine=manifest.engine)
+        chain = Chain(manifest.recipe, engine=manifest.engine)
+        if chain.served != manifest.served:
+            raise RecipeError(
+                "the recipe and the model make another interface than the manifest says",
+                remedy="pack the model again with this release",
+            )
         vector = DriftVector(profile.layout)
     except BaseException:
         engine.close()
         raise
-    return Servable(engine=engine, chain=chain, vector=vector, served=manifest.served)
+    return Servable(engine=engine, chain=chain, vector=vector)
 
 
 def golden_of(directory: Path) -> Golden:

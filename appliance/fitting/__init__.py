@@ -63,6 +63,7 @@ def trace(item: InputRecipe) -> list[Prepared]:
     stages = [Prepared(spec=item.raw, columns=item.columns, texts=texts)]
     for step in item.steps:
         stages.append(_after_step(step, stages[-1]))
+    _check_values(item)
     return stages
 
 
@@ -97,6 +98,15 @@ def _after_step(step: BeforeStep, before: Prepared) -> Prepared:
     if isinstance(step, SignalStep):
         return signal_step(step, before)
     return table_step(step, before)
+
+
+def _check_values(item: InputRecipe) -> None:
+    """Refuse steps that have nothing to work on; a cast alone needs nothing."""
+    if 0 in item.raw.shape and not all(isinstance(step, Cast) for step in item.steps):
+        raise RecipeError(
+            f"input '{item.raw.name}' of shape {list(item.raw.shape)} holds no values for its steps",
+            remedy="correct the raw shape; -1 is any length",
+        )
 
 
 def _check_unique(names: list[str], what: str) -> None:

@@ -65,6 +65,8 @@ def _quantised(step: Quantise, before: Prepared) -> Prepared:
     _check(step, before, before.order in ("HWC", "CHW", "HW"), "needs an image")
     _check(step, before, len(before.spec.shape) == len(before.order), "needs an image")
     _check(step, before, not before.columns, "needs an image")
+    if before.order == "HWC":
+        _check(step, before, before.spec.shape[2] > 0, "needs a fixed number of channels")
     if before.spec.datatype is not DataType.FP32:
         raise misfit(step, before, "needs FP32: put a cast first")
     low, high = BOUNDS[step.datatype]

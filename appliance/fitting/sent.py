@@ -20,8 +20,8 @@ def sent_specs(item: InputRecipe | None, spec: TensorSpec) -> tuple[TensorSpec, 
 def raw_specs(item: InputRecipe | None, spec: TensorSpec) -> tuple[TensorSpec, ...]:
     """What an engineer's raw row is made of for the engine input `spec`, whatever clients send.
 
-    Columns have shape [1], one spec a column under its name, when they are sent one by one or when some
-    of them hold texts.
+    Columns have shape [1], one spec a column under its name, when they are sent one by one or when texts
+    and numbers stand side by side.
     """
     if item is None:
         return (spec,)
@@ -53,4 +53,5 @@ def from_raw(recipe: Recipe) -> Recipe:
 
 
 def _by_column(item: InputRecipe) -> bool:
-    return item.accepts is Accepts.COLUMNS or bool(item.texts)
+    mixed = bool(item.texts) and item.raw.datatype is not DataType.BYTES
+    return item.accepts is Accepts.COLUMNS or mixed

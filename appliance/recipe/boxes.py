@@ -19,7 +19,7 @@ Form = Literal["xyxy", "cxcywh", "xywh", "yxyx"]
 
 
 class YoloBoxes(Step, frozen=True, kw_only=True, tag="yolo_boxes"):
-    """Split a YOLO head into `boxes` FP32 [anchors, 4] and `scores` FP32 [anchors, classes].
+    """Add outputs `boxes` FP32 [anchors, 4] and `scores` FP32 [anchors, classes], from a YOLO head.
 
     `tensor` is [values, anchors] when `order` is `values_first` (v8 and later), [anchors, values] when
     `anchors_first` (v5, v7). The values of an anchor are the four of a box in `form`, as `box_form` reads
@@ -51,10 +51,7 @@ class BoxForm(Step, frozen=True, kw_only=True, tag="box_form"):
 
 
 class AnchorGrid(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Anchors of one feature map, row by row, in each cell one of each size (width, height) in pixels.
-
-    The centre of the cell in row i and column j is ((j + offset) * stride, (i + offset) * stride).
-    """
+    """The anchors of one feature map; see `AnchorBoxes`."""
 
     rows: Annotated[int, msgspec.Meta(ge=1, le=2048)]
     columns: Annotated[int, msgspec.Meta(ge=1, le=2048)]
@@ -72,6 +69,12 @@ class AnchorBoxes(Step, frozen=True, kw_only=True, tag="anchor_boxes"):
     centre ax, ay and size aw, ah: centre x = ax + tx * centre_variance * aw, width = aw * exp(tw *
     size_variance), the same for y and height, then the edges. Computed in FP64, rounded to FP32 once;
     NaN stays NaN, what is too large becomes infinite.
+
+    A grid is a feature map: `rows`, `columns`, `stride` (pixels of the prepared image from cell to cell),
+    `offset` (0 to 1, of a cell, 0.5 when left out) and `sizes`, a list of [width, height] in pixels. Its
+    anchors go row by row, in each cell one of each size; the centre of the cell in row i and column j is
+    ((j + offset) * stride, (i + offset) * stride). For example { rows = 19, columns = 19, stride = 16, sizes
+    = [[60, 60], [85, 42]] } has 722 anchors; together the grids have as many as `tensor`.
     """
 
     tensor: TensorName

@@ -18,12 +18,14 @@ Offset = Annotated[int, msgspec.Meta(ge=0, le=65536)]
 class Decode(Step, frozen=True, kw_only=True, tag="decode"):
     """Decode the bytes of a JPEG or PNG file, BYTES [1], to UINT8 HWC of open height and width. The first step.
 
-    `channels` 3 is colour in `order`, 4 colour and alpha (255 where the file has none), 1 grey. Grey in
-    colour is repeated; colour in grey is weighted as `colour` does it like Pillow. Alpha is left out of 1 and 3
-    channels, not blended. Palettes are looked up. 16-bit samples keep their high byte. CMYK becomes colour by
-    R = (255 - K) (255 - C) / 255, rounded to nearest. Colour profiles and gamma are ignored; of an animation the default image is
-    taken. `orientation` = "apply" turns the picture as EXIF says, "ignore" leaves the pixels as stored. A
-    file whose header names more than `pixels_max` pixels, a truncated and a corrupt one is refused.
+    `channels` 3 is colour in `order`, 4 colour and alpha (255 where the file has none), 1 grey.
+    Grey in colour is repeated; colour in grey is weighted as `colour` does it like Pillow. Alpha is
+    left out of 1 and 3 channels, not blended. Palettes are looked up. 16-bit samples keep their
+    high byte. CMYK becomes colour by R = (255 - K) (255 - C) / 255, rounded to nearest. Colour
+    profiles and gamma are ignored; of an animation the default image is taken. `orientation` =
+    "apply" turns the picture as EXIF says, "ignore" leaves the pixels as stored. A file whose
+    header names more than `pixels_max` pixels, a JPEG of more than 256 scans, a truncated and a
+    corrupt one is refused.
     """
 
     channels: Literal[1, 3, 4] = 3
@@ -80,11 +82,10 @@ class Resize(Step, frozen=True, kw_only=True, tag="resize"):
     """Resize HWC to `height` x `width`, each channel by itself.
 
     `like` = "opencv": half-pixel centres, no antialias. `nearest` takes pixel floor(i * length / count);
-    `bilinear` is INTER_LINEAR; `bicubic` is INTER_CUBIC (a = -0.75, borders repeated); `area` is
-    INTER_AREA, the mean over the new pixel's cell (OpenCV's is another where one side shrinks and the
-    other grows). `like` = "pillow": `nearest` takes the pixel at the centre; `bilinear`, `bicubic`
-    (a = -0.5) and `lanczos` (3 lobes) are Pillow's filters, which widen where an image shrinks
-    (antialias).
+    `bilinear` is INTER_LINEAR; `bicubic` is INTER_CUBIC (a = -0.75, borders repeated); `area` is the
+    mean over the new pixel's cell, which is INTER_AREA where no side grows. `like` = "pillow":
+    `nearest` takes the pixel at the centre; `bilinear`, `bicubic` (a = -0.5) and `lanczos` (3 lobes) are
+    Pillow's filters, which widen where an image shrinks (antialias).
 
     FP32: weights are rounded to FP32 once, sums are FP32, within (4 taps + 20) 2**-24 times the largest
     value times 1.6. UINT8 like pillow: to the bit as Pillow with 22 bits of fraction, across and then
@@ -125,7 +126,10 @@ class Quantise(Step, frozen=True, kw_only=True, tag="quantise"):
 
 
 class Layout(Step, frozen=True, kw_only=True, tag="layout"):
-    """Reorder the axes of an image: HWC to CHW, or of one channel to HW. Of any datatype; the last but a quantise."""
+    """Reorder the axes of an image of any datatype: HWC to CHW, or of one channel to HW.
+
+    The last of the image steps, but a quantise may follow.
+    """
 
     order: Literal["CHW", "HW"] = "CHW"
 

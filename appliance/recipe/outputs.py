@@ -18,7 +18,8 @@ TopCount = Annotated[int, msgspec.Meta(ge=1, le=1024)]
 class Softmax(Step, frozen=True, kw_only=True, tag="softmax"):
     """Add output `output` = exp(x - max x) / sum over the last axis of `tensor`, FP32.
 
-    Computed in FP64 and rounded to FP32 once. A row that holds NaN or +infinity becomes NaN.
+    The shape stays. Computed in FP64 and rounded to FP32 once. A row that holds NaN or +infinity, or nothing
+    but -infinity, becomes NaN.
     """
 
     tensor: TensorName
@@ -36,10 +37,11 @@ class Sigmoid(Step, frozen=True, kw_only=True, tag="sigmoid"):
 
 
 class ArgMax(Step, frozen=True, kw_only=True, tag="argmax"):
-    """Add output `output` = index of the largest value on the last axis (first wins), INT64 [1].
+    """Add output `output` = index of the largest value on the last axis of `tensor`, INT64.
 
-    NaN is smaller than every number. `labels` names an output with the label's text, BYTES [1]; it
-    needs one label a class in the model spec.
+    The last axis becomes 1: [classes] makes [1]. The first of equal values wins; NaN is smaller than every
+    number. `labels` names one more output with the label's text, BYTES of the same shape; it needs one label
+    a class in the model spec.
     """
 
     tensor: TensorName
@@ -48,10 +50,11 @@ class ArgMax(Step, frozen=True, kw_only=True, tag="argmax"):
 
 
 class TopK(Step, frozen=True, kw_only=True, tag="top_k"):
-    """Add the `k` best classes of `tensor`, best first: `output` INT64 [k], `labels` BYTES [k].
+    """Add output `output` = indices of the `k` largest values on the last axis of `tensor`, INT64.
 
-    Equal scores are ordered by index; NaN is smaller than every number. `scores` names an output with
-    their values, FP32 [k]. `labels` names the output with label texts; it needs labels in the model spec.
+    The last axis becomes k: [classes] makes [k], best first. Equal values are ordered by index; NaN is
+    smaller than every number. `scores` names one more output with their values, FP32, `labels` one with
+    their labels' texts, BYTES, both of the same shape; labels need one a class in the model spec.
     """
 
     tensor: TensorName

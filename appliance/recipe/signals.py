@@ -22,7 +22,10 @@ MelCount = Annotated[int, msgspec.Meta(ge=1, le=1024)]
 
 
 class Scale(Step, frozen=True, kw_only=True, tag="scale"):
-    """y = x * factor + shift, anywhere in a signal's chain; INT16 samples need a factor of 1/32768."""
+    """y = x * factor + shift of every value, anywhere in a signal's chain but behind a transpose.
+
+    In FP64. Samples of INT16 become -1 to 1 by a cast and a factor of 1 / 32768 = 0.000030517578125.
+    """
 
     factor: Finite = 1.0
     shift: Finite = 0.0
@@ -30,6 +33,9 @@ class Scale(Step, frozen=True, kw_only=True, tag="scale"):
 
 class Frame(Step, frozen=True, kw_only=True, tag="frame"):
     """Cut a signal into windowed frames: y[t, i] = x[t * hop + i] * window[i], `length` samples each.
+
+    [samples] becomes [frames, length], [samples, channels] becomes [channels, frames, length]; there are
+    1 + (samples - length) // hop frames, samples counted with what `centre` adds.
 
     With N = `length`: hann 0.5 - 0.5 cos(2 pi i / N), hamming 0.54 - 0.46 cos(2 pi i / N), rectangular 1;
     `periodic = false` divides by N - 1 instead. `centre` puts N // 2 samples before and after the signal, so
@@ -68,7 +74,8 @@ class Spectrum(Step, frozen=True, kw_only=True, tag="spectrum"):
     """Per frame the |X[k]|**2 (`power`) or |X[k]| (`magnitude`) of its discrete Fourier transform.
 
     X[k] = sum over i of x[i] exp(-2 pi j i k / n) for k = 0 .. n // 2, without any scaling. n is `size`, the
-    frame filled up with zeros, or the frame's length when left out.
+    frame filled up with zeros, or the frame's length when left out. The last axis, of frames, becomes
+    n // 2 + 1 bins. In FP64.
     """
 
     kind: Literal["power", "magnitude"] = "power"
@@ -78,6 +85,7 @@ class Spectrum(Step, frozen=True, kw_only=True, tag="spectrum"):
 class Mel(Step, frozen=True, kw_only=True, tag="mel"):
     """Sum a spectrum's bins under `mels` triangles, evenly spaced on the mel scale from `low` to `high`.
 
+    y[t, m] = the sum over bins k of triangle m at bin k times x[t, k], in FP64; the last axis becomes `mels`.
     `rate` is the samples a second; `low` and `high` are Hz, `high` rate / 2 when left out. Bin k lies at
     k * rate / n Hz. With the edges f[0 .. mels + 1], triangle m rises from f[m] to f[m + 1] and falls to
     f[m + 2]: max(0, min((f - f[m]) / (f[m+1] - f[m]), (f[m+2] - f) / (f[m+2] - f[m+1]))). `slaney` norm times
@@ -96,7 +104,10 @@ class Mel(Step, frozen=True, kw_only=True, tag="mel"):
 
 
 class Log(Step, frozen=True, kw_only=True, tag="log"):
-    """y = log(max(x, floor) + offset): `natural`, `log10`, or `decibel` = 10 log10; NaN stays NaN."""
+    """y = log(max(x, floor) + offset) of a spectrum or of mels, in FP64; NaN stays NaN.
+
+    `base` is `natural`, `log10`, or `decibel` = 10 log10, which is meant for power.
+    """
 
     base: Literal["natural", "log10", "decibel"] = "natural"
     floor: Positive = 1e-10
@@ -106,14 +117,17 @@ class Log(Step, frozen=True, kw_only=True, tag="log"):
 class Range(Step, frozen=True, kw_only=True, tag="range"):
     """y = max(x, largest - below), `largest` the largest value of the whole row, NaN left aside.
 
-    x is rounded to FP32 before. What librosa calls top_db.
+    x is rounded to FP32 before and y behind. What librosa's power_to_db calls top_db.
     """
 
     below: Positive
 
 
 class Transpose(Step, frozen=True, kw_only=True, tag="transpose"):
-    """Swap the last two axes: [frames, mels] to [mels, frames]. The last of the signal steps."""
+    """Swap the last two axes: [frames, mels] to [mels, frames], or [samples, channels] to [channels, samples].
+
+    The last of the signal steps; only a cast may follow.
+    """
 
 
 SignalStep: TypeAlias = Scale | Frame | Spectrum | Mel | Log | Range | Transpose

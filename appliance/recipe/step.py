@@ -19,9 +19,10 @@ class Step(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class Cast(Step, frozen=True, kw_only=True, tag="cast"):
-    """Convert values to `datatype`: y = datatype(x), rounded to nearest even, exact from UINT8.
+    """Convert all numbers to FP32, rounded to nearest even; exact from integers up to 2**24.
 
-    Larger than FP32 becomes infinite; NaN stays NaN; BYTES cannot be cast.
+    Of images, tables and signals alike. What is too large becomes infinite, NaN stays NaN, false and true
+    become 0 and 1. Columns of texts beside the numbers stay texts; a tensor of texts alone is refused.
     """
 
     datatype: Literal["FP32"] = "FP32"

@@ -33,7 +33,8 @@ def close_paths(
 ) -> str | None:
     """Close every path but these to this thread and all it starts; None, or why that cannot be.
 
-    Of `listable` directories, and those in them, the names are seen. Paths that do not exist are left out. PR_SET_NO_NEW_PRIVS must be set. It cannot be undone.
+    Of `listable` directories, and those in them, the names are seen. Paths that do not exist are left out.
+    PR_SET_NO_NEW_PRIVS must be set. It cannot be undone.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     version = libc.syscall(_CREATE, None, 0, _VERSION)

@@ -62,8 +62,10 @@ class EngineCache:
     manifest: Manifest
     threads: int
 
-    def find(self, kind: str, precision: Precision, stamp: dict[str, str]) -> Path | None:
-        """An intact engine file with the key that such an engine has now, None when there is none."""
+    def find(
+        self, kind: str, precision: Precision, stamp: dict[str, str]
+    ) -> tuple[Path, EngineEntry] | None:
+        """An intact engine file with the key that such an engine has now, and what is said of it."""
         key = engine_key(self.manifest, kind, precision, stamp, self.threads)
         model = self.manifest.model
         if model not in self.store.models():
@@ -77,7 +79,7 @@ class EngineCache:
                 if entry is not None and entry.key == key:
                     path = stored.directory / entry.file
                     if _intact(path, entry.sha256):
-                        return path
+                        return path, entry
         return None
 
 
@@ -119,20 +121,14 @@ class CachedTarget:
         found = self.cache.find(self.kind, precision, self.stamp())
         if found is None:
             return self.target.compile(source, directory, interface, threads, precision)
-        path = directory / found.name
+        earlier, entry = found
+        path = directory / earlier.name
         try:
-            shutil.copyfile(found, path)
+            shutil.copyfile(earlier, path)
             digest = sha256_file(path)
         except OSError as error:
             raise unwritable(path, error) from error
-        fields = {
-            "kind": self.kind,
-            "precision": precision,
-            "file": path.name,
-            "sha256": digest,
-            "stamp": self.stamp(),
-        }
-        return msgspec.convert(fields, EngineEntry)
+        return msgspec.structs.replace(entry, sha256=digest, key=None)
 
 
 def _intact(path: Path, sha256: str) -> bool:

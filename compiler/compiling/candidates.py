@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from appliance.clock import Clock
-from appliance.errors import BundleContent, EngineBuild, EngineError, ProofError
+from appliance.errors import BundleContent, EngineBuild, EngineError, ProofError, RequestError
 from appliance.golden import Golden
 from appliance.manifest import CALIBRATION_FILE, Manifest, Precision
 from appliance.proof import Proof, Trial
@@ -34,6 +34,8 @@ from runtime.servable import Servable, assemble, golden_of
 
 FALLBACK = Attempt("onnxruntime", Precision.FP32)
 _AUTO = (Precision.FP32, Precision.FP16, Precision.BF16, Precision.INT8)
+# Of one engine; RequestError when it takes fewer values than the rows hold.
+_FAILURES = (EngineError, ProofError, RequestError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +133,7 @@ class _Trying:
             for attempt, target in targets.items():
                 try:
                     self.loaded[attempt] = self._load(attempt, target, graph, stack)
-                except EngineError as error:
+                except _FAILURES as error:
                     self.outcomes.failed[attempt] = error
 
     def measure(self) -> None:
@@ -172,7 +174,7 @@ class _Trying:
                     attempt.precision,
                     self.candidates.progress,
                 )
-            except (EngineError, ProofError) as error:
+            except _FAILURES as error:
                 self.outcomes.failed[attempt] = error
 
     def completed(self, kept: Attempt) -> Proof:
@@ -232,7 +234,7 @@ class _Trying:
                 self.candidates.progress,
                 memory_bytes=item.memory_bytes,
             )
-        except (EngineError, ProofError) as error:
+        except _FAILURES as error:
             self.outcomes.failed[attempt] = error
             return False
         return True

@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from appliance.errors import ConfigError
-from appliance.fitting import Prepared, sent_specs, served_interface, trace
+from appliance.fitting import Prepared, sent_specs, trace
 from appliance.recipe import Accepts, InputRecipe, Recipe
 from appliance.tensors import Array, DataType, Interface, TensorSpec
 from runtime.kernels.chain import Chain
@@ -130,7 +130,7 @@ def _stage(item: InputRecipe, steps: int, rows: Rows, row: int) -> Stage:
     prepared = trace(cut)[-1]
     made = msgspec.structs.replace(prepared.spec, name=item.feeds)
     recipe, engine = Recipe(inputs=(cut,)), Interface(inputs=(made,), outputs=(), batch_max=1)
-    chain = Chain(recipe, served=served_interface(recipe, engine), engine=engine)
+    chain = Chain(recipe, engine=engine)
     sent = {spec.name: rows[spec.name][row : row + 1] for spec in sent_specs(cut, made)}
     into = np.empty(chain.prepared_shape(sent)[item.feeds], made.datatype.numpy)
     chain.before(sent, {item.feeds: into})

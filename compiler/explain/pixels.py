@@ -83,9 +83,10 @@ def _curve(values: Array) -> Pixels:
     if not finite.any():
         image[...] = MAGENTA
         return image
-    low, high = samples[finite].min(), samples[finite].max()
-    spread = high - low if high > low else 1.0
-    rows = np.rint((high - np.where(finite, samples, low)) / spread * (height - 1)).astype(np.int64)
+    halves = np.where(finite, samples, 0.0) / 2  # a range of FP64 may be larger than FP64
+    low, high = halves[finite].min(), halves[finite].max()
+    below = high - np.where(finite, halves, low)
+    rows = np.rint(below / (high - low or 1.0) * (height - 1)).astype(np.int64)
     for x in range(width):
         first = x * samples.size // width
         last = min((x + 1) * samples.size // width, samples.size - 1)

@@ -3,7 +3,7 @@
 Knows: how a batch axis is recognised, and what commonly keeps a model from having one: a fixed first axis,
 tensors without it, nodes that write it down as a number. Rules: a batch axis is a first axis of open length
 on every input and output; nothing is guessed beyond that, and everything short of it is explained. Leaves
-to others: opening a fixed axis (`opening`), whether rows are really kept apart (`reference`, `proof`).
+to others: opening a fixed axis (`received`), whether rows are really kept apart (`reference`, `proof`).
 """
 
 from collections.abc import Callable, Mapping, Sequence

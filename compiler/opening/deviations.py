@@ -1,11 +1,13 @@
-"""What the reference would compute otherwise than ONNX says, or never twice the same.
+"""What the reference would compute otherwise than ONNX says, never twice the same, or not survive.
 
 Knows: the operators by which ONNX Runtime 1.31 departs from the standard's own results (found by running
-onnx.backend.test through it), and those that draw random numbers. Rules: the reference decides what is
+onnx.backend.test through it), those that draw random numbers, and the one division that ends a process.
+Rules: the reference decides what is
 right at every later proof, so a model on which it is wrong is refused by node, operator and reason. Leaves
 to others: everything that ONNX Runtime merely does not run, which it says itself (`reference`).
 """
 
+import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -14,6 +16,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from appliance.errors import SourceUnsupported
+from compiler.opening.edges import types_from_values
 from compiler.opening.inference import inferred
 from compiler.opening.walking import Body, bodies_within
 
@@ -26,22 +29,25 @@ _RANDOM = (
     "RandomUniformLike",
 )
 _SMALL = 64  # values of a constant that decides
+_TRAPPING = {"INT32", "INT64"}  # narrower ones are divided as INT32
 
 
 class _Graph:
-    """One body with what is known of its constants and shapes."""
+    """One body with what is known of its constants and shapes, and the types of what is no constant."""
 
-    def __init__(self, body: Body, shapes: Mapping[str, list[int | None]]) -> None:
-        self.shapes = shapes
+    def __init__(
+        self, body: Body, shapes: Mapping[str, list[int | None]], types: Mapping[str, str]
+    ) -> None:
+        self.shapes, self.types = shapes, types
         self._body = body
 
-    def constant(self, name: str) -> NDArray[np.generic] | None:
-        """The value of a small constant, None when `name` is none."""
+    def constant(self, name: str, most: float = _SMALL) -> NDArray[np.generic] | None:
+        """The value of a constant of at most `most` values, None when `name` is none."""
         tensors = [item for item in getattr(self._body, "initializer", ()) if item.name == name]
         for node in self._body.node:
             if node.op_type == "Constant" and name in node.output:
                 tensors += [item.t for item in node.attribute if item.name == "value"]
-        if tensors and np.prod(tensors[0].dims, dtype=float) <= _SMALL:
+        if tensors and np.prod(tensors[0].dims, dtype=float) <= most:
             return numpy_helper.to_array(tensors[0])
         return None
 
@@ -57,9 +63,10 @@ def check_deviations(model: onnx.ModelProto, depth_max: int) -> None:
     bodies = bodies_within(model.graph, depth_max)
     if not any(node.op_type in suspects for body in bodies for node in body.node):
         return
-    shapes = _shapes(inferred(model))
+    known = inferred(model)
+    shapes, types = _shapes(known), types_from_values(known)
     for body in bodies:
-        graph = _Graph(body, shapes)
+        graph = _Graph(body, shapes, types)
         for node in body.node:
             why = _judged(node, graph)
             if why:
@@ -136,8 +143,25 @@ def _attention(node: onnx.NodeProto, graph: _Graph) -> tuple[str, str] | None:
     )
 
 
+def _divide(node: onnx.NodeProto, graph: _Graph) -> tuple[str, str] | None:
+    dividend, divisor = node.input[0], node.input[1]
+    if not {graph.types.get(dividend), graph.types.get(divisor)} & _TRAPPING:
+        return None
+    constant = graph.constant(divisor, math.inf)
+    negative = constant is not None and bool((constant == -1).any())
+    if graph.types.get(dividend if negative else divisor) not in _TRAPPING:
+        return None
+    why = (
+        "divides integers by numbers that may be -1 or 0: the lowest integer by -1 has no result, and "
+        "ends the process that computes it"
+    )
+    return why, "cast both to FLOAT before the division, or divide by a constant above 0"
+
+
 _JUDGES: dict[str, Callable[[onnx.NodeProto, _Graph], tuple[str, str] | None]] = {
     "Attention": _attention,
+    "Div": _divide,
+    "Mod": _divide,
     "Dropout": _dropout,
     "MaxUnpool": _max_unpool,
     "Resize": _resize,

@@ -98,6 +98,17 @@ def computed(graph: onnx.GraphProto) -> Iterator[Computed]:
     yield from _computed(graph, {info.name for info in graph.input} - constants)
 
 
+def types_from_values(graph: onnx.GraphProto) -> dict[str, str]:
+    """ONNX's type name of every input, and of every tensor computed from their values."""
+    constants = {tensor.name for tensor in graph.initializer}
+    types = {
+        info.name: datatype_name(info.type.tensor_type.elem_type)
+        for info in graph.input
+        if info.name not in constants
+    }
+    return types | {item.tensor: item.type for item in computed(graph)}
+
+
 def _computed(graph: onnx.GraphProto, values: set[str]) -> Iterator[Computed]:
     """The tensors of `graph` that depend on `values`, to which they are added."""
     types = {
@@ -115,12 +126,6 @@ def _computed(graph: onnx.GraphProto, values: set[str]) -> Iterator[Computed]:
             for name in node.output:
                 if name:
                     yield Computed(node.name, node.op_type, name, types.get(name, ""))
-
-
-def axis_table(name: str) -> str:
-    """The table of a spec that gives the range of the axis `name`, quoted where TOML needs it."""
-    bare = name.isascii() and name.replace("_", "a").replace("-", "a").isalnum()
-    return f"[model.axes.{name}]" if bare else f'[model.axes."{name}"]'
 
 
 def axis_of(dimension: onnx.TensorShapeProto.Dimension) -> Axis:

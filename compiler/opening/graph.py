@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from appliance.errors import SpecError
 from appliance.tensors import AxisRange, Interface, TensorSpec
 from compiler.opening.batching import HardCoded, batch_note, hard_coded, rows_of
-from compiler.opening.edges import Computed, Edge, axis_table, computed, edges_of
+from compiler.opening.edges import Computed, Edge, computed, edges_of
 from compiler.opening.inference import inferred
 from compiler.opening.source import Source
+from compiler.spec import axis_table
 
 __all__ = [
     "Computed",

@@ -2,7 +2,7 @@
 
 Knows: which constants inference reads, small ones that are shapes, and that of all others it wants no more
 than type and dimensions. Rules: the model itself is never changed. Leaves to others: what is read from the
-shapes (`edges`, `batching`, `opening`, `deviations`).
+shapes (`edges`, `batching`, `received`, `deviations`, `integers`).
 """
 
 import onnx
@@ -31,6 +31,6 @@ def inferred(model: onnx.ModelProto) -> onnx.GraphProto:
 
 
 def _lightened(tensor: onnx.TensorProto) -> onnx.TensorProto:
-    if len(tensor.raw_data) <= _KEPT_BYTES_MAX:
+    if tensor.ByteSize() <= _KEPT_BYTES_MAX:
         return tensor
     return onnx.TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)

@@ -1,8 +1,8 @@
 """What arithmetic a graph asks for, and what an engine made of it really uses.
 
 Knows: the operators that count, in ONNX and as ONNX Runtime fuses them. Rules: an engine computes in what
-it was asked for when no more of its heavy operators compute otherwise than the graph itself leaves so.
-Leaves to others: reading the engine (`compiler.targets`).
+it was asked for when no more of its heavy operators compute otherwise than the graph itself leaves so;
+what the engineer quantised stays so in fp32, which is the model as it is. Leaves to others: reading the engine (`compiler.targets`).
 """
 
 from collections import Counter
@@ -16,7 +16,7 @@ from onnx import TensorProto
 from appliance.errors import EngineBuild
 from appliance.manifest import Precision
 from compiler.opening.source import Source, inner_graphs
-from compiler.precision.operators import HEAVY, is_standard, tensor_types
+from compiler.precision.operators import HEAVY, is_quantised, is_standard, tensor_types
 
 _NAMED_MAX = 3  # operators that a message names
 _HIDING = frozenset({"Attention", "Einsum"})  # each holds up to two heavy operators
@@ -51,7 +51,10 @@ def check_arithmetic(
 ) -> None:
     """Raise EngineBuild when an engine made of the lowered `source` does not compute in `precision`."""
     asked, hidden = _asked(source.model)
-    others = [item for item in found if item.precision is not precision]
+    own = {precision}
+    if precision is Precision.FP32 and is_quantised(source.model):
+        own.add(Precision.INT8)
+    others = [item for item in found if item.precision not in own]
     allowed = sum(count for kind, count in asked.items() if kind is not precision) + hidden
     missing = precision is not Precision.FP32 and len(others) == len(found)
     if len(others) <= allowed and not missing:

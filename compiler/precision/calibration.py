@@ -32,7 +32,7 @@ from compiler.opening.source import Source
 from compiler.precision.folded import folded
 from compiler.precision.operators import heavy_nodes, tensor_types
 from runtime.engines.libraries import onnxruntime
-from runtime.engines.onnxruntime_cpu import session_options
+from runtime.engines.onnxruntime_cpu import plain_options
 
 PERCENTILE = 99.99
 BINS, LEVELS, STRIDE = 2048, 128, 16
@@ -174,11 +174,8 @@ def _session(model: onnx.ModelProto, made: list[str]) -> Any:
         for name in made
         if name not in known
     )
-    library, options = onnxruntime(), session_options(1)
-    options.graph_optimization_level = library.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.use_deterministic_compute = True
-    return library.InferenceSession(
-        augmented.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    return onnxruntime().InferenceSession(
+        augmented.SerializeToString(), plain_options(), providers=["CPUExecutionProvider"]
     )
 
 

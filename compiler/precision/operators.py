@@ -83,12 +83,23 @@ def typed_nodes(model: onnx.ModelProto, precision: Precision) -> list[onnx.NodeP
     ]
 
 
+def is_quantised(model: onnx.ModelProto) -> bool:
+    """True when the model's engineer quantised it: by scales, or by operators on integers."""
+    return next(_quantising(model), None) is not None
+
+
 def check_plain(model: onnx.ModelProto, precision: Precision) -> None:
     """Refuse a model that somebody lowered before: its scales and types are meant as they are."""
+    node = next(_quantising(model), None)
+    if node is not None:
+        raise EngineBuild(
+            f"the model has quantised types of its own (node '{node.name}', {node.op_type}), "
+            f"so it is not rewritten for {precision}",
+            remedy="use precision fp32, which leaves every type of the model as it is",
+        )
+
+
+def _quantising(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
     for node in model.graph.node:
         if "Quantize" in node.op_type or "QLinear" in node.op_type or "Integer" in node.op_type:
-            raise EngineBuild(
-                f"the model has quantised types of its own (node '{node.name}', {node.op_type}), "
-                f"so it is not rewritten for {precision}",
-                remedy="use precision fp32, which leaves every type of the model as it is",
-            )
+            yield node

@@ -8,19 +8,15 @@ import onnx
 from onnx import version_converter
 
 from appliance.errors import EngineBuild
+from compiler.opening.source import opset_of
 from runtime.engines.loading import library_text
 
 STANDARD = ("", "ai.onnx")
 
 
-def opset_of(model: onnx.ModelProto) -> int:
-    """The version of the standard operators."""
-    return next((item.version for item in model.opset_import if item.domain in STANDARD), 1)
-
-
 def at_least(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
     """The model in `opset`, or itself when it is in that or a later one. Raises EngineBuild."""
-    if opset_of(model) >= opset:
+    if (opset_of(model) or 1) >= opset:
         return model
     try:
         return version_converter.convert_version(model, opset)

@@ -14,6 +14,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from appliance.manifest import Precision
+from compiler.opening.source import opset_of
 from compiler.precision.calibration import Ranges
 from compiler.precision.operators import (
     ELEMENT,
@@ -23,7 +24,7 @@ from compiler.precision.operators import (
     is_standard,
     tensor_types,
 )
-from compiler.precision.opsets import at_least, opset_of
+from compiler.precision.opsets import at_least
 
 _LARGEST = {Precision.FP16: 65504.0, Precision.BF16: 3.3895313892515355e38}
 _TYPE_NAME = {Precision.FP16: "tensor(float16)", Precision.BF16: "tensor(bfloat16)"}
@@ -68,7 +69,7 @@ class _Lowering:
     def __post_init__(self) -> None:
         self.types = tensor_types(self.model)
         self.weights = {tensor.name: tensor for tensor in self.model.graph.initializer}
-        self.opset = opset_of(self.model)
+        self.opset = opset_of(self.model) or 1
 
     def take(self, node: onnx.NodeProto) -> None:
         """Add the node, in 16 bits or as it is, behind the casts that it needs."""

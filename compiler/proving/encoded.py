@@ -11,7 +11,6 @@ import struct
 import zlib
 from collections.abc import Iterator
 
-import msgspec
 import numpy as np
 
 from appliance.fitting import sent_specs
@@ -86,6 +85,5 @@ def _chunk(name: bytes, data: bytes) -> bytes:
 
 def _pictures(rows: Array, step: Decode) -> Iterator[Array]:
     """Pixels in the order of a PNG file, UINT8 (height, width, channels)."""
-    in_order = msgspec.structs.replace(step, order="RGB")
     for row in rows:
-        yield decoded(bytes(row[0]), in_order)
+        yield decoded(bytes(row[0]), step)[..., : step.channels]

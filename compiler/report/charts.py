@@ -14,6 +14,7 @@ from compiler.proving.metrics import CLASSIFYING
 from compiler.report.svg import Axis, Bar, Line, bars, lines, number
 from compiler.report.text import threshold_text, trial_name
 
+_DECADES_MAX = 300  # FP64 has few powers of ten beyond, and none above 308
 SEGMENTS_MAX = 40  # values of a column in a plot: the worst ones; the table has all
 
 
@@ -155,14 +156,16 @@ def _metric_axis(share: bool, rows: list[Bar]) -> Axis:  # noqa: FBT001 - one of
 
 
 def _from_0(high: float) -> Axis:
-    return Axis(low=0.0, high=high if high > 0 else 1.0)
+    return Axis(low=0.0, high=high if high > 10.0**-_DECADES_MAX else 1.0)
 
 
 def _decades(positive: Iterable[float], unit: str = "") -> Axis:
     """A logarithmic axis of whole powers of ten around the values, which are above 0."""
     powers = [math.log10(value) for value in positive] or [0.0]
     low, high = math.floor(min(powers)), math.ceil(max(powers))
-    return Axis(low=10.0**low, high=10.0 ** max(high, low + 1), log=True, unit=unit)
+    low = min(max(low, -_DECADES_MAX), _DECADES_MAX - 1)
+    high = min(max(high, low + 1), _DECADES_MAX)
+    return Axis(low=10.0**low, high=10.0**high, log=True, unit=unit)
 
 
 def _told(rows: list[Bar]) -> str:

@@ -19,7 +19,15 @@ from appliance.store import VersionRecord
 from compiler.proving.acceptance import threshold_text, value_text
 from compiler.report import charts
 from compiler.report.svg import number
-from compiler.report.text import GATED, REPORTED, bytes_text, sizes_text, tolerance_text
+from compiler.report.text import (
+    GATED,
+    REPORTED,
+    bytes_text,
+    rebuilt_text,
+    sizes_text,
+    tolerance_text,
+    trial_name,
+)
 
 _TEMPLATE = Path(__file__).parent / "page.html"
 
@@ -93,6 +101,10 @@ def _throughput(trial: Trial) -> str:
 
 def _facts(manifest: Manifest, record: VersionRecord) -> Iterator[tuple[str, str]]:
     rows = manifest.served.batch_max
+    if record.rebuilt is not None:
+        yield "Rebuilt", rebuilt_text(record.rebuilt)
+    if record.fallback is not None:
+        yield "Fallback", f"{trial_name(record.fallback)}, while the engine does not fit the box"
     yield "Rows", f"at most {rows} a call" if rows else "one request at a time"
     steps = [(item.feeds, item.steps) for item in manifest.recipe.inputs]
     for feeds, before in steps:

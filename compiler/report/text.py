@@ -11,7 +11,7 @@ import msgspec
 
 from appliance.manifest import Manifest
 from appliance.proof import Disturbed, OutputErrors, Proof, Reached, Trial
-from appliance.store import EngineEntry, VersionRecord
+from appliance.store import EngineEntry, Rebuilt, VersionRecord
 from compiler.proving.acceptance import rows_text, threshold_text, value_text
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "disturbed_text",
     "errors_text",
     "reached_text",
+    "rebuilt_text",
     "report_lines",
     "report_values",
     "threshold_text",
@@ -55,6 +56,7 @@ def report_values(manifest: Manifest, record: VersionRecord) -> dict[str, Any]:
         "proof": msgspec.to_builtins(record.proof),
         "trials": msgspec.to_builtins(record.trials),
         "warnings": list(record.warnings),
+        "rebuilt": msgspec.to_builtins(record.rebuilt),
     }
 
 
@@ -63,6 +65,8 @@ def report_lines(manifest: Manifest, record: VersionRecord) -> Iterator[tuple[st
     proof = record.proof
     yield "model", record.model
     yield "built", f"{record.built} by release {record.release}"
+    if record.rebuilt is not None:
+        yield "rebuilt", rebuilt_text(record.rebuilt)
     yield "bundle", record.bundle_sha256
     yield "engine", f"{trial_name(record.engine)} ({record.engine.stamp['library']})"
     if record.fallback is not None:
@@ -81,6 +85,11 @@ def report_lines(manifest: Manifest, record: VersionRecord) -> Iterator[tuple[st
         yield "memory", f"{bytes_text(proof.memory_bytes)} added by loading and warming"
     for trial in record.trials:
         yield "tried", trial_text(trial)
+
+
+def rebuilt_text(item: Rebuilt) -> str:
+    """When a version's engine was made anew."""
+    return f"{item.at} by release {item.release}, for its engine no longer fitted the box"
 
 
 def sizes_text(proof: Proof) -> str:
@@ -150,7 +159,7 @@ def trial_text(item: Trial) -> str:
     if item.error_max is not None:
         parts.append(f"error {item.error_max:.2g}")
     if item.metric is not None:
-        parts.append(value_text(item.metric))
+        parts.append(f"metric {value_text(item.metric)}")
     if item.bytes is not None:
         parts.append(bytes_text(item.bytes))
     return f"{trial_name(item)}: {', '.join([*parts, item.verdict])}"

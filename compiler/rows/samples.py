@@ -2,7 +2,7 @@
 
 Knows: the form of the data files (.npz, one array an input, rows first; texts as numpy's `U` or `S`). Rules: names, types, shapes and
 row counts must be those of the spec, and every refusal says which array and what was expected. Leaves to
-others: what is made of the rows (`reference`, `pack`).
+others: what is made of the rows (`reference`, `packing`).
 """
 
 import hashlib

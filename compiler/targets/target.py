@@ -71,7 +71,10 @@ class Target(Protocol):
 
 
 def engine_entry(
-    kind: Literal["onnxruntime", "openvino"], path: Path, precision: Precision
+    kind: Literal["onnxruntime", "openvino"],
+    path: Path,
+    precision: Precision,
+    bounds: dict[str, tuple[int, int]] | None = None,
 ) -> EngineEntry:
     """What a version's record says of the engine file `path`, made here and now."""
     return EngineEntry(
@@ -80,6 +83,7 @@ def engine_entry(
         file=path.name,
         sha256=sha256_file(path),
         stamp=stamp_of(kind),
+        bounds=bounds or {},
     )
 
 

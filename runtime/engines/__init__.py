@@ -5,12 +5,13 @@ looking at its bytes. Leaves to others: digests (`appliance.store` checks them f
 (`compiler.targets`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from appliance.errors import EngineLoad
 from appliance.manifest import Precision
 from appliance.tensors import Interface
+from runtime.engines.bounded import Bounded
 from runtime.engines.engine import Engine
 from runtime.engines.onnxruntime_cpu import OnnxRuntimeEngine
 from runtime.engines.openvino_cpu import OpenVinoEngine
@@ -25,11 +26,17 @@ __all__ = ["ENGINES", "Engine", "load_engine", "stamp_of"]
 
 
 def load_engine(
-    kind: str, path: Path, *, interface: Interface, threads: int, precision: Precision
+    kind: str,
+    path: Path,
+    *,
+    interface: Interface,
+    threads: int,
+    precision: Precision,
+    bounds: Mapping[str, tuple[int, int]] | None = None,
 ) -> Engine:
     """Load the engine file at `path`, of `kind` and `precision`, to run on `threads` threads (0 = all).
 
-    Raises EngineLoad when the kind is unknown here, or the file is missing, damaged, made for another
+    `bounds` are those of integer inputs, lowest and highest value by name; others are refused. Raises EngineLoad when the kind is unknown here, or the file is missing, damaged, made for another
     machine or library version, or does not have `interface`.
     """
     load = ENGINES.get(kind)
@@ -38,4 +45,5 @@ def load_engine(
             f"this release has no engine of kind '{kind}'",
             remedy=f"build the bundle again for one of {sorted(ENGINES)}",
         )
-    return load(path, interface, threads, precision)
+    engine = load(path, interface, threads, precision)
+    return Bounded(engine, bounds) if bounds else engine

@@ -120,3 +120,11 @@ def session_options(threads: int) -> Any:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
     return options
+
+
+def plain_options() -> Any:
+    """Options of a session that gives equal bytes for equal rows: one thread, nothing optimised."""
+    options = session_options(1)
+    options.graph_optimization_level = onnxruntime().GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.use_deterministic_compute = True
+    return options

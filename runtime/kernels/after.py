@@ -113,12 +113,10 @@ class Compared:
         answers = {**outputs, self._step.output: made.reshape(outputs[self._step.tensor].shape)}
         if self._step.labels is None:
             return answers
-        texts = self._texts
-        if made.shape[-1] == 1 and len(texts) == 3:
-            named = np.where(made, texts[1], texts[0])
-        else:
-            named = np.where(made, texts[:-1], texts[-1])
-        return {**answers, self._step.labels: named}
+        empty = len(self._texts) - 1
+        is_of_two = made.shape[-1] == 1 and empty == 2
+        chosen = made.astype(np.int64) if is_of_two else np.where(made, np.arange(empty), empty)
+        return {**answers, self._step.labels: self._texts[chosen]}
 
 
 class Squashed:

@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from appliance.errors import EngineError
 from appliance.recipe import (
     AnchorBoxes,
     AnchorGrid,
@@ -135,7 +136,12 @@ class Suppressed:
         scores = floats_of(outputs[step.scores])
         scores = scores if self._with_classes else scores[..., None]
         lead = boxes.shape[:-2]
-        assert scores.shape[:-1] == boxes.shape[:-1], f"'{step.scores}' has {scores.shape}"
+        if scores.shape[:-1] != boxes.shape[:-1]:  # of an open number of boxes
+            raise EngineError(
+                f"the model gave boxes of shape {list(boxes.shape)} in '{step.boxes}' and scores of "
+                f"shape {list(scores.shape)} in '{step.scores}'",
+                remedy="correct the model: both outputs must tell of the same boxes",
+            )
         kept_boxes = np.empty((*lead, step.boxes_max, EDGES), np.float32)
         kept_scores = np.empty((*lead, step.boxes_max), np.float32)
         kept_classes = np.empty((*lead, step.boxes_max), np.int64)

@@ -12,10 +12,19 @@ from typing import Protocol
 import numpy as np
 
 from appliance.errors import RequestError
-from appliance.fitting import sent_specs
+from appliance.fitting import sent_specs, served_interface, trace
 from appliance.fitting.outputs import outputs_after
-from appliance.recipe import Accepts, Cast, InputRecipe, Recipe, RescaleBoxes, Select, SignalStep
-from appliance.tensors import Array, Interface, TensorSpec
+from appliance.recipe import (
+    Accepts,
+    Cast,
+    InputRecipe,
+    Layout,
+    Recipe,
+    RescaleBoxes,
+    Select,
+    SignalStep,
+)
+from appliance.tensors import Array, DataType, Interface, TensorSpec
 from runtime.kernels.after import Maker, maker
 from runtime.kernels.images import ImagePasses
 from runtime.kernels.scratch import cast_into
@@ -42,13 +51,15 @@ class Preparation(Protocol):
 
 
 class Chain:
-    """The kernels of `recipe` between the `served` interface and the `engine`'s.
+    """The kernels of `recipe` between the interface that is `served` and the `engine`'s.
 
-    `served` is `appliance.fitting.served_interface(recipe, engine)`. Arrays have a leading axis of rows when
-    the interface is batched, none when it is not (batch_max 0).
+    Arrays have a leading axis of rows when the interface is batched, none when it is not (batch_max 0).
+    Making a chain compiles its kernels.
     """
 
-    def __init__(self, recipe: Recipe, *, served: Interface, engine: Interface) -> None:
+    def __init__(self, recipe: Recipe, *, engine: Interface) -> None:
+        """Raises RecipeError when the recipe does not fit the engine's interface."""
+        self.served = served_interface(recipe, engine)
         self._batched = engine.batch_max > 0
         self._engine = engine
         self._ranged = [spec for spec in engine.inputs if spec.ranges]
@@ -59,8 +70,6 @@ class Chain:
             )
             for spec in engine.inputs
         }
-        sent = [spec for specs, _ in self._sources.values() for spec in specs]
-        assert sent == [*served.inputs], "`served` is what this recipe makes of `engine`"
         self._makers = _makers(recipe, engine)
         self.placed_inputs = frozenset(
             step.image for step in recipe.after if isinstance(step, RescaleBoxes)
@@ -156,6 +165,30 @@ class Copy:
         """Nothing is compiled here."""
 
 
+class Reordered:
+    """Images of a datatype that no kernel takes, whose axes a layout step reorders; values as they are."""
+
+    def __init__(self, step: Layout) -> None:
+        self._chw = step.order == "CHW"
+
+    def shape(self, sent: Sequence[Array]) -> tuple[int, ...]:
+        """The shape with the channels in front, or without the one there is."""
+        return self._reordered(sent[0]).shape
+
+    def run(self, sent: Sequence[Array], into: Array, placed: Array | None) -> None:
+        """Copy the images sent into `into`; each lies where it lay."""
+        np.copyto(into, self._reordered(sent[0]))
+        if placed is not None:
+            _, height, width, _ = sent[0].shape
+            placed[:] = (1.0, 0.0, 1.0, 0.0, width, height)
+
+    def warm(self) -> None:
+        """Nothing is compiled here."""
+
+    def _reordered(self, images: Array) -> Array:
+        return np.moveaxis(images, 3, 1) if self._chw else images[..., 0]
+
+
 def _out_of_range(spec: TensorSpec, made: tuple[int, ...]) -> RequestError:
     return RequestError(
         f"'{spec.name}' would be {list(made)}, and the model takes {spec.lengths()}",
@@ -172,8 +205,11 @@ def _preparation(item: InputRecipe | None) -> Preparation:
     if any(isinstance(step, SignalStep) for step in item.steps):
         return SignalChain(item.raw, item.steps)
     if not item.columns:
+        first, of_pixels = item.steps[0], item.raw.datatype in (DataType.UINT8, DataType.FP32)
+        if isinstance(first, Layout) and len(item.steps) == 1 and not of_pixels:
+            return Reordered(first)
         return ImagePasses(item.raw, item.steps)
-    if all(isinstance(step, Select) for step in item.steps):
+    if trace(item)[-1].texts or all(isinstance(step, Select) for step in item.steps):
         return Selection(item)
     return TableProgram(item)
 

@@ -7,6 +7,7 @@ that a formula means what it says; machine code is kept only where NUMBA_CACHE_D
 Leaves to others: the kernels (`*_steps`) and which of them a recipe needs.
 """
 
+import hashlib
 import os
 from collections.abc import Callable
 from functools import cache
@@ -15,7 +16,7 @@ from typing import Any, TypeAlias
 
 import numba
 import numpy as np
-from numba.core import config
+from numba.core import config as numba_config
 from numba.extending import register_jitable
 from numpy.typing import DTypeLike
 
@@ -23,6 +24,8 @@ from appliance import journal
 
 Kernel: TypeAlias = Callable[..., None]
 NumbaType: TypeAlias = Any  # numba ships no types for its types
+
+config: Any = numba_config  # its settings are made at run time
 
 INTEGER: NumbaType = numba.types.int64
 SINGLE: NumbaType = numba.types.float32
@@ -68,14 +71,27 @@ def compiled(kernel: Kernel, *arguments: NumbaType) -> Kernel:
     directory = os.environ.get("NUMBA_CACHE_DIR")
     if not directory:
         return _compile(kernel, signature, keep=False)
+    kept = Path(directory) / _edition()
+    config.CACHE_DIR = str(kept)
     try:
         return _compile(kernel, signature, keep=True)
     except Exception as cause:  # noqa: BLE001  unpickling torn bytes can raise anything
         # A power cut may tear a kept file and a full disk may refuse one: neither may stop a boot.
         # What is wrong with the kernel itself is raised again below.
         journal.failure("kernels.cache", cause, kernel=kernel.__name__)
-        _drop_kept(kernel, Path(directory))
+        _drop_kept(kernel, kept)
         return _compile(kernel, signature, keep=False)
+
+
+@cache
+def _edition() -> str:
+    """A digest of this room's sources.
+
+    numba asks only whether the file of a kernel changed, not those of the functions inlined into it: after an
+    upgrade that touched one of them, machine code of the last release would run.
+    """
+    files = sorted(Path(__file__).parent.glob("*.py"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
 
 
 def _compile(kernel: Kernel, signature: NumbaType, *, keep: bool) -> Kernel:

@@ -1,14 +1,16 @@
 """Encoded pictures: the bytes of a JPEG or PNG file to pixels (the door of Pillow).
 
-Knows: what `appliance.recipe.Decode` says. Rules: the bytes are a stranger's, so the header is read first
-and its size checked before a pixel is decoded; whatever Pillow raises at them becomes a RequestError; only the two formats'
-readers are used, never Pillow's search through all of them. Leaves to others: what becomes of the
-pixels (`images`).
+Knows: what `appliance.recipe.Decode` says. Rules: the bytes are a stranger's, so the header is read
+first and its size checked before a pixel is decoded; whatever Pillow raises at them becomes a
+RequestError; only the two formats' readers are used, never Pillow's search through all of them.
+Leaves to others: what becomes of the pixels (`images`), their order (`image_plan`).
 """
 
 import io
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from typing import Final
 
 import numpy as np
@@ -24,7 +26,7 @@ READERS: Final[dict[bytes, Callable[[io.BytesIO], ImageFile.ImageFile]]] = {
     b"\xff\xd8\xff": JpegImageFile,
     b"\x89PNG\r\n\x1a\n": PngImageFile,
 }
-MODES: Final = {1: "L", 3: "RGB", 4: "RGBA"}
+MODES: Final = {1: ("L", "L"), 3: ("RGB", "RGBX"), 4: ("RGBA", "RGBA")}  # Pillow's, and its bytes
 ORIENTATION_TAG = 0x0112
 TURNS: Final = {  # EXIF's orientations to what undoes them
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -36,7 +38,7 @@ TURNS: Final = {  # EXIF's orientations to what undoes them
     8: Image.Transpose.ROTATE_90,
 }
 SIDEWAYS = 5  # from this orientation on height and width change places
-SCAN_MARKER, SCANS_MAX = b"\xff\xda", 256  # a progressive JPEG decodes all its pixels once a scan
+SCAN, SCANS_MAX = re.compile(b"\xff\xda"), 256  # a JPEG may decode all its pixels once a scan
 MESSAGE_CHARACTERS_MAX = 120
 
 
@@ -49,20 +51,20 @@ def picture_size(data: bytes, step: Decode) -> tuple[int, int]:
 
 
 def decoded(data: bytes, step: Decode) -> Array:
-    """The pixels, UINT8 (height, width, step.channels), perhaps read-only.
+    """The pixels as Pillow keeps them, UINT8, perhaps read-only.
 
+    (height, width, 1) for one channel, else (height, width, 4): red, green, blue and alpha or anything.
     Raises RequestError for what is no JPEG or PNG, has too many pixels, is truncated or corrupt.
     """
     with _told():
         picture = _opened(data, step)
         turn = TURNS.get(_orientation(picture, step))
-        mode = MODES[step.channels]
+        mode, stored = MODES[step.channels]
         image = _in_mode(picture, mode)
         if turn is not None:
             image = image.transpose(turn)
-        order = mode if step.channels == 1 or step.order == "RGB" else mode.replace("RGB", "BGR")
-        pixels = np.frombuffer(image.tobytes("raw", order), np.uint8)
-        return pixels.reshape(image.height, image.width, step.channels)
+        pixels = np.frombuffer(image.tobytes("raw", stored), np.uint8)
+        return pixels.reshape(image.height, image.width, len(stored))
 
 
 def _opened(data: bytes, step: Decode) -> ImageFile.ImageFile:
@@ -73,7 +75,7 @@ def _opened(data: bytes, step: Decode) -> ImageFile.ImageFile:
             f"holds {len(data)} bytes that are no JPEG or PNG file",
             remedy="send the bytes of a JPEG or PNG file as they are, not as text or pixels",
         )
-    if reader is JpegImageFile and data.count(SCAN_MARKER) > SCANS_MAX:
+    if reader is JpegImageFile and _scans(data) > SCANS_MAX:
         raise RequestError(
             f"is a JPEG file of more than {SCANS_MAX} scans",
             remedy="save the picture again as an ordinary JPEG file",
@@ -86,6 +88,11 @@ def _opened(data: bytes, step: Decode) -> ImageFile.ImageFile:
             remedy="send a smaller picture, or raise pixels_max of the recipe's decode step",
         )
     return picture
+
+
+def _scans(data: bytes) -> int:
+    """How many scans a JPEG file may have, counted up to one over the limit."""
+    return sum(1 for _ in islice(SCAN.finditer(data), SCANS_MAX + 1))
 
 
 def _orientation(picture: ImageFile.ImageFile, step: Decode) -> int:

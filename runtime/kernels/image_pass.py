@@ -13,9 +13,10 @@ from appliance.errors import RecipeError
 from appliance.recipe import Colour, Quantise
 from appliance.tensors import Array, DataType
 from runtime.kernels.compiled import INTEGER, NONE, compiled, integers, reads, singles, writes
+from runtime.kernels.grey_steps import grey_bytes, grey_floats
 from runtime.kernels.image_plan import Plan
 from runtime.kernels.image_resize import resizing
-from runtime.kernels.image_steps import Levels, grey_bytes, grey_floats, place_image
+from runtime.kernels.image_steps import Levels, place_image
 from runtime.kernels.lanes import LANES
 from runtime.kernels.placement import Placement
 from runtime.kernels.scratch import Workspace

@@ -1,10 +1,11 @@
 """Image recipes as passes: which steps one kernel call can do together.
 
-Knows: what may be fused without changing what comes out beyond a stated rounding. Rules: normalising is
-linear and weights add up to 1, so that every normalise of a pass, before its resize or after, folds into one
-scale and shift a channel (computed in FP64, rounded to FP32 once); crops and borders are a matter of
-where a picture lies; a second resize, a border of another value, what follows a quantise and a grey start a new pass over
-an image in scratch. Leaves to others: kernels (`image_pass`), sizes (`placement`).
+Knows: what may be fused without changing what comes out beyond a stated rounding. Rules:
+normalising is linear and weights add up to 1, so that every normalise of a pass, before its resize
+or after, folds into one scale and shift a channel (computed in FP64, rounded to FP32 once); crops
+and borders are a matter of where a picture lies; a second resize, a border of another value, what
+follows a quantise and a grey start a new pass over an image in scratch. Leaves to others: kernels
+(`image_pass`), sizes (`placement`).
 """
 
 from dataclasses import dataclass, field
@@ -33,9 +34,10 @@ from runtime.kernels.placement import Placement, whole
 class Plan:
     """The steps of one pass: out = quantised(rounded(resized(x)) * scale + shift); constants in FP64.
 
-    `takes` and `gives` are datatypes of pixels, `channels` those that it reads. `picks` says which of the channels before each channel
-    made is. `border` is what lies where no image does, after scale and shift. What a pass `resizes_bytes`
-    is UINT8 again before the rest. A pass to `grey` does nothing else.
+    `takes` and `gives` are datatypes of pixels, `channels` those that it reads. `picks` says which
+    of the channels before each channel made is. `border` is what lies where no image does, after
+    scale and shift. What a pass `resizes_bytes` is UINT8 again before the rest. A pass to `grey`
+    does nothing else.
     """
 
     takes: DataType
@@ -139,13 +141,29 @@ def plans_of(raw: TensorSpec, steps: tuple[BeforeStep, ...]) -> list[Plan]:
     """The passes of `steps` over images `raw`, behind a decode where there is one."""
     stages = trace(InputRecipe(feeds=raw.name, raw=raw, steps=steps))
     if steps and isinstance(steps[0], Decode):
+        plans = [_of_file(steps[0])]
         steps, stages = steps[1:], stages[1:]
-    plans = [_fresh(stages[0])]
+    else:
+        plans = [_fresh(stages[0])]
     for step, before in zip(steps, stages, strict=False):
         if not plans[-1].takes_more(step):
             plans.append(_fresh(before))
         plans[-1].add(step, before)
     return plans
+
+
+def _of_file(step: Decode) -> Plan:
+    """A pass that reads what `decoding.decoded` gives: one channel, or red, green, blue and alpha."""
+    if step.channels == 1:
+        return Plan(takes=DataType.UINT8, gives=DataType.UINT8, channels=1)
+    order = (0, 1, 2, 3) if step.order == "RGB" else (2, 1, 0, 3)
+    return Plan(
+        takes=DataType.UINT8,
+        gives=DataType.UINT8,
+        channels=4,
+        picks=order[: step.channels],
+        begun=True,
+    )
 
 
 def _fresh(before: Prepared) -> Plan:

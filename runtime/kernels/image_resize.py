@@ -1,8 +1,8 @@
 """Resizing inside a pass: a method's kernel with its taps.
 
-Knows: which kernel serves which method. Rules: the taps of the last picture's size are kept, so that pictures of one
-size cost no tap and no memory. Leaves to others: what is done to the pixels (`image_steps`), which pixels and
-weights (`image_taps`).
+Knows: which kernel serves which method. Rules: the taps of the last picture's size are kept, so
+that pictures of one size cost no tap and no memory. Leaves to others: what is done to the pixels
+(`image_steps`), which pixels and weights (`image_taps`).
 """
 
 from typing import Any, Protocol
@@ -13,6 +13,7 @@ from appliance.recipe import Resize
 from appliance.tensors import Array
 from runtime.kernels.compiled import (
     INTEGER,
+    NONE,
     Kernel,
     NumbaType,
     compiled,
@@ -21,7 +22,15 @@ from runtime.kernels.compiled import (
     writes,
 )
 from runtime.kernels.image_steps import blend_image, convolve_image, weigh_image
-from runtime.kernels.image_taps import SUPPORT, TAPS, Axis, blend_taps, method_of, taps_most
+from runtime.kernels.image_taps import (
+    SUPPORT,
+    TAPS,
+    TAPS_FIXED,
+    Axis,
+    blend_taps,
+    method_of,
+    taps_most,
+)
 from runtime.kernels.lanes import LANES
 from runtime.kernels.placement import Placement
 from runtime.kernels.scratch import Workspace
@@ -95,13 +104,15 @@ class Weighing:
     """Any number of taps a side, in FP32."""
 
     def __init__(self, method: int, types: tuple[NumbaType, ...]) -> None:
-        self._taps = _Taps(method)
+        self._taps, fixed = _Taps(method), TAPS_FIXED.get(method)
+        self._fixed = tuple(range(fixed)) if fixed else None
         self._kernel = compiled(
             weigh_image,
             *types,
             *[writes(F, 1)] * 2,
             *[reads(INDEX, 2), reads(F, 2)] * 2,
             integers(2),
+            integers(fixed) if fixed else NONE,
         )
         self._work = Workspace()
 
@@ -119,7 +130,7 @@ class Weighing:
                 (int(x_index.min()), int(x_index.max()) + channels),
             )
             work.key = key
-        self._kernel(*shared, *work.kept)
+        self._kernel(*shared, *work.kept, self._fixed)
 
 
 class Convolving:

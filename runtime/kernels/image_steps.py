@@ -5,13 +5,13 @@ result. Rules: as `output_steps`: plain Python for numba, nothing allocated, not
 operation rounded to nearest even, no fused multiply-add. Leaves to others: which kernel a pass needs, its
 taps and its memory (`image_pass`), OpenCV's and Pillow's weights (`image_taps`).
 
-Arguments that kernels share. raw: (rows, height, width * channels) UINT8 or FP32. out: (rows, pixels *
-channels) of the result's datatype, each picture CHW or HWC. pixel: a tuple as long as raw has channels, so
-that their number is a constant to the compiler. chw: None for HWC. frame: height and width of the
-result; top, left, height and width of the box in it that is written. rounds, levels: see `finish_line`.
-picks: (made,) INT64, the raw channel of each channel made; scale, shift: (made,) FP32. planes: FP32, one row of each
-channel of raw, padded to whole lanes; line: FP32, four lanes a pixel. What is None costs nothing: numba
-leaves out the branches that would use it.
+Arguments that kernels share. raw: (rows, height, width * channels) UINT8 or FP32. out: (rows,
+pixels * channels) of the result's datatype, each picture CHW or HWC. pixel: a tuple as long as raw
+has channels, so that their number is a constant to the compiler. chw: None for HWC. frame: height
+and width of the result; top, left, height and width of the box in it that is written. rounds,
+levels: see `finish_line`. picks: (made,) INT64, the raw channel of each channel made; scale, shift:
+(made,) FP32. planes: FP32, one row of each channel of raw, padded to whole lanes; line: FP32, four
+lanes a pixel. What is None costs nothing: numba leaves out the branches that would use it.
 """
 
 # ruff: noqa: PLR0917  numba calls take positions only
@@ -226,12 +226,14 @@ def weigh_image(
     x_index: Array,
     x_weight: Array,
     span: tuple[int, int],
+    taps: tuple[int, ...] | None,
 ) -> None:
     """Resize by any number of taps a side, down and then across.
 
-    row: as `blend_image`; indices: (new, taps); span: the first value of a raw row that a tap points to
-    and the one after the last. With g = the largest sum of |weight| of a side, u = 2**-24 and M = max |raw| the error
-    is at most (4 taps + 16) u (|scale| g**2 M + |shift|), taps those of both sides.
+    row: as `blend_image`; indices: (new, taps); taps: as `weigh_lanes`; span: the first value of a
+    raw row that a tap points to and the one after the last. With g = the largest sum of |weight| of
+    a side, u = 2**-24 and M = max |raw| the error is at most (4 taps + 16) u (|scale| g**2 M +
+    |shift|), taps those of both sides.
     """
     channels, tall, wide = len(pixel), frame[4], frame[5]
     for r in range(raw.shape[0]):
@@ -240,7 +242,7 @@ def weigh_image(
             for group in range(0, channels, LANES):
                 pixels = row[group:]
                 for x in range(wide):
-                    weigh_lanes(line, x * LANES, pixels, x_index[x], x_weight[x])
+                    weigh_lanes(line, x * LANES, pixels, x_index, x_weight, x, taps)
                 turn_line(line, group, planes, wide)
             finish_row(planes, out[r], y, frame, chw, rounds, levels, picks, scale, shift)
 
@@ -282,7 +284,7 @@ def convolve_image(
                 start = (group // LANES * rows + y) * size
                 made, pixels = across[start : start + size], row[group:]
                 for x in range(wide):
-                    weigh_bytes(made, x * LANES, pixels, x_index[x], x_weight[x])
+                    weigh_bytes(made, x * LANES, pixels, x_index, x_weight, x)
         for y in range(tall):
             for group in range(0, channels, LANES):
                 for i in range(size):
@@ -317,34 +319,3 @@ def add_bytes(sums: Array, row: Array, weight: int) -> None:
     """Sums += weight * row, INT32."""
     for i in range(row.size):
         sums[i] += weight * row[i]
-
-
-def grey_bytes(
-    raw: Array, out: Array, channels: int, weights: tuple[int, int, int], bits: int
-) -> None:
-    """Grey of colour: (weights . the first three channels + half) >> bits, UINT8.
-
-    raw: (pixels * channels,), out: (pixels,).
-    """
-    first, second, third = weights
-    half = 1 << (bits - 1)
-    if channels == 3:
-        for p in range(out.size):
-            total = raw[3 * p] * first + raw[3 * p + 1] * second + raw[3 * p + 2] * third
-            out[p] = (total + half) >> bits
-    else:
-        for p in range(out.size):
-            at = channels * p
-            total = raw[at] * first + raw[at + 1] * second + raw[at + 2] * third
-            out[p] = (total + half) >> bits
-
-
-def grey_floats(raw: Array, out: Array, channels: int, weights: tuple[float, float, float]) -> None:
-    """Grey of colour: (first * w0 + second * w1) + third * w2, FP32.
-
-    raw: (pixels * channels,), out: (pixels,).
-    """
-    first, second, third = weights
-    for p in range(out.size):
-        at = channels * p
-        out[p] = raw[at] * first + raw[at + 1] * second + raw[at + 2] * third

@@ -30,6 +30,7 @@ METHODS: Final = {
     ("bicubic", "pillow"): SOFT_CUBIC,
     ("lanczos", "pillow"): LANCZOS,
 }
+TAPS_FIXED: Final = {NEAREST: 1, NEAREST_CENTRE: 1, CUBIC: 4}  # whatever the sizes
 SUPPORT: Final = {TRIANGLE: 1.0, SOFT_CUBIC: 2.0, LANCZOS: 3.0}  # of Pillow's filters
 OPENCV_SLOPE, PILLOW_SLOPE = -0.75, -0.5  # the cubic's `a`
 FIXED_ONE = float(1 << FRACTION_BITS)
@@ -45,10 +46,8 @@ def method_of(step: Resize) -> int | None:
 
 def taps_most(method: int, length: int, size: int) -> int:
     """The most taps that any of `size` pixels made of `length` has."""
-    if method in (NEAREST, NEAREST_CENTRE):
-        return 1
-    if method == CUBIC:
-        return 4
+    if method in TAPS_FIXED:
+        return TAPS_FIXED[method]
     if method == AREA:
         return length // size + 2
     return math.ceil(SUPPORT[method] * max(length / size, 1.0)) * 2 + 1
@@ -74,11 +73,11 @@ def blend_taps(axis: Axis, low: Array, high: Array, weight: Array) -> None:
 def nearest_taps(
     method: int, axis: Axis, index: Array, weight: Array, fixed: Array, exact: Array
 ) -> None:
-    """One tap a pixel, like OpenCV or like Pillow. Arguments of this and the next three:
+    """One tap a pixel, like OpenCV or like Pillow.
 
-    axis: as `blend_taps`. index: (wanted, taps) UINT64 from the beginning and times the stride. weight:
-    the same FP32; fixed: the same INT32 with 22 bits of fraction, rounded half away from 0. exact:
-    (taps,) FP64, scratch.
+    Arguments of this and of the next three. axis: as `blend_taps`. index: (wanted, taps) UINT64
+    from the beginning and times the stride. weight: the same FP32; fixed: the same INT32 with 22
+    bits of fraction, rounded half away from 0. exact: (taps,) FP64, scratch.
     """
     length, size, first = axis[1], axis[2], axis[3]
     scale = length / size

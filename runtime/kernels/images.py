@@ -88,7 +88,7 @@ class ImagePasses:
 
     def warm(self) -> None:
         """Run every kernel once, on zeros of the raw shape, open lengths as small as the steps allow."""
-        shape = (-1, -1, self._decode.channels) if self._decode else self._raw.shape
+        shape = (-1, -1, self._plans[0].channels) if self._decode else self._raw.shape
         dtype = np.dtype(np.uint8) if self._decode else self._raw.datatype.numpy
         image = np.zeros([1, *self._warm_shape(shape)], dtype)
         made = np.empty((1, *self._through(image.shape[1:])), self._made.datatype.numpy)
@@ -128,7 +128,7 @@ class ImagePasses:
     def _file_shape(self, files: Array, row: int, step: Decode) -> tuple[int, ...]:
         with self._of_row(row):
             size = self._decoding.picture_size(files[row, 0], step)
-            made = self._through((*size, step.channels))
+            made = self._through((*size, self._plans[0].channels))
         return made[:-1] if self._is_flat else made
 
     def _warm_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:

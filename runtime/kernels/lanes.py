@@ -1,12 +1,13 @@
 """Four values at once: the inner steps of resizing, as the vector instructions that they should become.
 
-Knows: a pixel's channels lie side by side, so that one load takes all of them. Rules: an index is that of
-the first of four values, of which a caller may need fewer: rows end in three more that may be anything; each operation
-is rounded as the plain Python beside it, which says what is computed; indices are UINT64 and are not
-checked. Leaves to others: where they point (`image_taps`) and the loops around them (`image_steps`).
+Knows: a pixel's channels lie side by side, so that one load takes all of them. Rules: an index is
+that of the first of four values, of which a caller may need fewer: rows end in three more that may
+be anything; each operation is rounded as the plain Python beside it, which says what is computed;
+indices are UINT64 and are not checked. Leaves to others: where they point (`image_taps`) and the
+loops around them (`image_steps`).
 """
 
-# ruff: noqa: PLR0917  numba calls take positions only
+# ruff: noqa: PLR0917, ARG001, PLW0108  numba calls take positions only, and asks for functions by their names
 from collections.abc import Callable
 from typing import Any
 
@@ -32,22 +33,33 @@ def blend_lanes(into: Array, at: int, row: Array, low: int, high: int, weight: f
     into[at : at + LANES] = first + weight * (second - first)
 
 
-def weigh_lanes(into: Array, at: int, row: Array, index: Array, weight: Array) -> None:
-    """into[at:+4] = the sum of weight[k] * row[index[k]:+4], from the first k to the last; FP32."""
+def weigh_lanes(
+    into: Array,
+    at: int,
+    row: Array,
+    index: Array,
+    weight: Array,
+    i: int,
+    taps: tuple[int, ...] | None,
+) -> None:
+    """into[at:+4] = the sum of weight[i, k] * row[index[i, k]:+4], from the first k to the last; FP32.
+
+    taps: None, or a tuple as long as index has taps, so that their number is a constant to the compiler.
+    """
     total = np.zeros(LANES, np.float32)
-    for k in range(index.size):
-        total += weight[k] * row[index[k] : index[k] + LANES]
+    for k in range(index.shape[1]):
+        total += weight[i, k] * row[index[i, k] : index[i, k] + LANES]
     into[at : at + LANES] = total
 
 
-def weigh_bytes(into: Array, at: int, row: Array, index: Array, weight: Array) -> None:
+def weigh_bytes(into: Array, at: int, row: Array, index: Array, weight: Array, i: int) -> None:
     """The same of UINT8 with fixed-point INT32 weights, as Pillow's ImagingResampleHorizontal_8bpc.
 
-    into[at:+4] = (2**21 + the sum of weight[k] * row[index[k]:+4]) >> 22, clipped to 0 .. 255.
+    into[at:+4] = (2**21 + the sum of weight[i, k] * row[index[i, k]:+4]) >> 22, clipped to 0 .. 255.
     """
     total = np.full(LANES, 1 << (FRACTION_BITS - 1), np.int32)
-    for k in range(index.size):
-        total += weight[k] * row[index[k] : index[k] + LANES].astype(np.int32)
+    for k in range(index.shape[1]):
+        total += weight[i, k] * row[index[i, k] : index[i, k] + LANES].astype(np.int32)
     into[at : at + LANES] = np.clip(total >> FRACTION_BITS, 0, 255)
 
 
@@ -58,7 +70,7 @@ def turn_lanes(planes: Array, at: int, step: int, line: Array, start: int) -> No
         planes[at + c * step : at + c * step + LANES] = block[:, c]
 
 
-def _blend_code(_: Any, into: Any, at: Any, row: Any, low: Any, high: Any, weight: Any) -> Any:  # noqa: ARG001
+def _blend_code(_: Any, into: Any, at: Any, row: Any, low: Any, high: Any, weight: Any) -> Any:
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Value:
         into, at, row, low, high, weight = args
         kinds = signature.args
@@ -72,9 +84,11 @@ def _blend_code(_: Any, into: Any, at: Any, row: Any, low: Any, high: Any, weigh
     return types.void(into, index, row, index, index, types.float32), code
 
 
-def _weigh_code(_: Any, into: Any, at: Any, row: Any, index: Any, weight: Any) -> Any:  # noqa: ARG001
+def _weigh_code(
+    _: Any, into: Any, at: Any, row: Any, index: Any, weight: Any, i: Any, taps: Any
+) -> Any:
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Value:
-        into, at, row, index, weight = args
+        into, at, row, index, weight, i, _ = args
         kinds = signature.args
 
         def term(k: Value) -> Value:
@@ -85,18 +99,23 @@ def _weigh_code(_: Any, into: Any, at: Any, row: Any, index: Any, weight: Any) -
             pixel = _load(context, builder, kinds[2], row, start, _FLOATS)
             return builder.fmul(_spread(builder, share, _FLOATS), pixel)
 
-        total = _summed(
-            context, builder, kinds[3], index, term, ir.Constant(_FLOATS, [0.0] * LANES)
-        )
+        nothing = ir.Constant(_FLOATS, [0.0] * LANES)
+        if taps == types.none:
+            total = _summed(context, builder, kinds[3], index, i, term, nothing)
+        else:
+            begin = builder.mul(i, ir.Constant(_INDEX, len(taps)))
+            total = nothing
+            for k in range(len(taps)):
+                total = builder.fadd(total, term(_plus(builder, begin, k)))
         _store(context, builder, kinds[0], into, at, total)
         return context.get_dummy_value()
 
-    return types.void(into, types.uint64, row, index, weight), code
+    return types.void(into, types.uint64, row, index, weight, types.uint64, taps), code
 
 
-def _weigh_bytes_code(_: Any, into: Any, at: Any, row: Any, index: Any, weight: Any) -> Any:  # noqa: ARG001
+def _weigh_bytes_code(_: Any, into: Any, at: Any, row: Any, index: Any, weight: Any, i: Any) -> Any:
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Value:
-        into, at, row, index, weight = args
+        into, at, row, index, weight, i = args
         kinds = signature.args
 
         def term(k: Value) -> Value:
@@ -106,7 +125,7 @@ def _weigh_bytes_code(_: Any, into: Any, at: Any, row: Any, index: Any, weight: 
             return builder.mul(_spread(builder, share, _WORDS), pixel)
 
         half = ir.Constant(_WORDS, [1 << (FRACTION_BITS - 1)] * LANES)
-        total = _summed(context, builder, kinds[3], index, term, half)
+        total = _summed(context, builder, kinds[3], index, i, term, half)
         value = builder.ashr(total, ir.Constant(_WORDS, [FRACTION_BITS] * LANES))
         low, high = ir.Constant(_WORDS, [0] * LANES), ir.Constant(_WORDS, [255] * LANES)
         value = builder.select(builder.icmp_signed("<", value, low), low, value)
@@ -114,10 +133,10 @@ def _weigh_bytes_code(_: Any, into: Any, at: Any, row: Any, index: Any, weight: 
         _store(context, builder, kinds[0], into, at, builder.trunc(value, _BYTES))
         return context.get_dummy_value()
 
-    return types.void(into, types.uint64, row, index, weight), code
+    return types.void(into, types.uint64, row, index, weight, types.uint64), code
 
 
-def _turn_code(_: Any, planes: Any, at: Any, step: Any, line: Any, start: Any) -> Any:  # noqa: ARG001
+def _turn_code(_: Any, planes: Any, at: Any, step: Any, line: Any, start: Any) -> Any:
     def code(context: Any, builder: Any, signature: Any, args: Any) -> Value:
         planes, at, step, line, start = args
         kinds = signature.args
@@ -143,15 +162,25 @@ def _summed(
     builder: Any,
     kind: Any,
     index: Value,
+    i: Value,
     term: Callable[[Value], Value],
     start: Value,
 ) -> Value:
-    """`start` plus the term of each k, in order."""
+    """`start` plus the terms of row `i` of `index`, each of its place in memory, in order, four a turn."""
     add = builder.fadd if start.type == _FLOATS else builder.add
-    count = builder.extract_value(context.make_array(kind)(context, builder, index).shape, 0)
+    count = builder.extract_value(context.make_array(kind)(context, builder, index).shape, 1)
+    begin = builder.mul(i, count)
+    four = ir.Constant(_INDEX, LANES)
+    turns = builder.udiv(count, four)
+    whole = builder.mul(turns, four)
     total = cgutils.alloca_once_value(builder, start)
-    with cgutils.for_range(builder, count) as loop:
-        builder.store(add(builder.load(total), term(loop.index)), total)
+    with cgutils.for_range(builder, turns) as loop:
+        first = builder.add(begin, builder.mul(loop.index, four))
+        for k in range(LANES):
+            builder.store(add(builder.load(total), term(_plus(builder, first, k))), total)
+    rest = builder.add(begin, whole)
+    with cgutils.for_range(builder, builder.sub(count, whole)) as loop:
+        builder.store(add(builder.load(total), term(builder.add(rest, loop.index))), total)
     return builder.load(total)
 
 
@@ -197,22 +226,26 @@ _WEIGH: Any = intrinsic(_weigh_code)
 _WEIGH_BYTES: Any = intrinsic(_weigh_bytes_code)
 _TURN: Any = intrinsic(_turn_code)
 
-
-@overload(blend_lanes, strict=False)
-def _compile_blend(into: Any, at: Any, row: Any, low: Any, high: Any, weight: Any) -> Any:  # noqa: ARG001
-    return lambda into, at, row, low, high, weight: _BLEND(into, at, row, low, high, weight)  # noqa: PLW0108
+# Inlined by force: a call a pixel would cost three times the pixel.
 
 
-@overload(weigh_lanes, strict=False)
-def _compile_weigh(into: Any, at: Any, row: Any, index: Any, weight: Any) -> Any:  # noqa: ARG001
-    return lambda into, at, row, index, weight: _WEIGH(into, at, row, index, weight)  # noqa: PLW0108
+@overload(blend_lanes, jit_options={"forceinline": True}, strict=False)
+def _compile_blend(into: Any, at: Any, row: Any, low: Any, high: Any, weight: Any) -> Any:
+    return lambda into, at, row, low, high, weight: _BLEND(into, at, row, low, high, weight)
 
 
-@overload(weigh_bytes, strict=False)
-def _compile_weigh_bytes(into: Any, at: Any, row: Any, index: Any, weight: Any) -> Any:  # noqa: ARG001
-    return lambda into, at, row, index, weight: _WEIGH_BYTES(into, at, row, index, weight)  # noqa: PLW0108
+@overload(weigh_lanes, jit_options={"forceinline": True}, strict=False)
+def _compile_weigh(into: Any, at: Any, row: Any, index: Any, weight: Any, i: Any, taps: Any) -> Any:
+    return lambda into, at, row, index, weight, i, taps: _WEIGH(
+        into, at, row, index, weight, i, taps
+    )
 
 
-@overload(turn_lanes, strict=False)
-def _compile_turn(planes: Any, at: Any, step: Any, line: Any, start: Any) -> Any:  # noqa: ARG001
-    return lambda planes, at, step, line, start: _TURN(planes, at, step, line, start)  # noqa: PLW0108
+@overload(weigh_bytes, jit_options={"forceinline": True}, strict=False)
+def _compile_weigh_bytes(into: Any, at: Any, row: Any, index: Any, weight: Any, i: Any) -> Any:
+    return lambda into, at, row, index, weight, i: _WEIGH_BYTES(into, at, row, index, weight, i)
+
+
+@overload(turn_lanes, jit_options={"forceinline": True}, strict=False)
+def _compile_turn(planes: Any, at: Any, step: Any, line: Any, start: Any) -> Any:
+    return lambda planes, at, step, line, start: _TURN(planes, at, step, line, start)

@@ -57,6 +57,12 @@ class Column:
         """The column with one more operation."""
         return replace(self, operations=(*self.operations, (kind, left, right)))
 
+    def imputed(self, value: float | str) -> "Column":
+        """The column with `value` where one is missing; of texts the first that is not empty counts."""
+        if isinstance(value, str):
+            return replace(self, missing=self.missing or value)
+        return self.then(FILL, value)
+
 
 @dataclass(slots=True)
 class Programs:
@@ -83,11 +89,7 @@ class Programs:
                 named[name] = named[name].then(*operation)
         if isinstance(step, Impute):
             for name, value in step.values.items():
-                named[name] = (
-                    replace(named[name], missing=value)
-                    if isinstance(value, str)
-                    else named[name].then(FILL, value)
-                )
+                named[name] = named[name].imputed(value)
         self.columns = list(named.values())
 
     def _encoded(self, step: Encoding, column: Column) -> list[Column]:

@@ -77,4 +77,4 @@ def bounded(kind: int, value: float, left: float) -> float | np.float32:
         return left if value < left else value  # noqa: FURB136
     if kind == ATMOST:
         return left if value > left else value  # noqa: FURB136
-    return np.float32(math.log1p(np.float64(value)))
+    return np.float32(np.log1p(np.float64(value)))

@@ -113,10 +113,12 @@ class TableProgram:
 
 
 class Selection:
-    """Columns picked from a table of any datatype, not cast."""
+    """Columns picked from a table of any datatype, not cast; empty texts are imputed."""
 
     def __init__(self, item: InputRecipe) -> None:
-        self._source = [column.source for column in programs_of(item).columns]
+        columns = programs_of(item).columns
+        self._source = [column.source for column in columns]
+        self._missing = [column.missing.encode() for column in columns]
         self._by_column = item.accepts is Accepts.COLUMNS
 
     def shape(self, sent: Sequence[Array]) -> tuple[int, ...]:
@@ -125,8 +127,10 @@ class Selection:
 
     def run(self, sent: Sequence[Array], into: Array, placed: Array | None) -> None:  # noqa: ARG002
         """Copy the columns of what is sent into `into`."""
-        for at, source in enumerate(self._source):
+        for at, (source, missing) in enumerate(zip(self._source, self._missing, strict=True)):
             into[:, at] = sent[source][:, 0] if self._by_column else sent[0][:, source]
+            if missing:
+                into[into[:, at] == b"", at] = missing
 
     def warm(self) -> None:
         """Nothing is compiled here."""

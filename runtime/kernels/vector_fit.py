@@ -71,7 +71,11 @@ class _Model:
         """The first image input that has any pixel; the spectra of channels count as one."""
         for spec in self._engine.inputs:
             shape = self._row_shape(spec)
-            is_image = len(shape) == 3 and spec.datatype in (*FLOATING, DataType.UINT8, DataType.INT8)
+            is_image = len(shape) == 3 and spec.datatype in (
+                *FLOATING,
+                DataType.UINT8,
+                DataType.INT8,
+            )
             if is_image and prepared[spec.name].size:
                 order = _image_order(self._recipe.input_for(spec.name), shape)
                 images = prepared[spec.name]

@@ -145,9 +145,12 @@ class ControlService(stubs.ControlServicer):
             version.damage = str(error)
         lane = self._table.stale(deployment.model, number)
         if lane is not None:
-            version.engine = lane.stored.record.engine.kind
-            version.precision = lane.stored.record.engine.precision
-            version.warnings.append(lane.stale)
+            record, engine = lane.stored.record, lane.stored.record.engine
+            version.engine, version.precision = engine.kind, engine.precision
+            for trial in record.trials:
+                if (trial.engine, trial.precision) == (engine.kind, engine.precision):
+                    version.error_max = trial.error_max or 0.0
+            version.warnings.insert(0, lane.stale)
         return version
 
 

@@ -94,6 +94,7 @@ REFUSED: dict[str, tuple[InputRecipe, str]] = {
         signal(*(Cast(), FRAME, Spectrum()), Mel(rate=16000, mels=9, low=1000, high=1000.001)),
         "needs low further below high",
     ),
+    "no samples": (signal(Cast(), Scale(factor=2.0), shape=(0,)), "holds no values"),
     "a log of samples": (signal(Cast(), Log()), "needs a spectrum"),
     "a log of a log": (signal(Cast(), FRAME, Spectrum(), Log(), Log()), "not yet a log"),
     "a range of frames": (signal(Cast(), FRAME, Range(below=1.0)), "needs a spectrum"),

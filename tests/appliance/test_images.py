@@ -91,7 +91,8 @@ REFUSED = {
         image(Crop(height=4, width=4), shape=(-1, -1, -1)),
         "a fixed number of channels",
     ),
-    "no channels": (image(Layout(), shape=(4, 5, 0)), "a fixed number of channels"),
+    "no pixels": (image(Resize(height=4, width=4), shape=(4, 0, 3)), "holds no values|one pixel"),
+    "no channels": (image(Layout(), shape=(4, 5, 0)), "holds no values|fixed number of channels"),
     "crop beyond": (image(Crop(height=49, width=4)), "reaches to 49 x 4, beyond the image"),
     "crop beyond from a corner": (
         image(Crop(height=9, width=9, top=40, left=0)),

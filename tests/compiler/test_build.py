@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from onnx import numpy_helper
 
 from appliance import errors
+from appliance.config import EngineConfig
 from appliance.manifest import PROFILE_FILE
 from appliance.signing import SigningKey
 from appliance.store import Store
@@ -324,3 +325,11 @@ def test_what_was_built_answers_as_the_model_does(packed, make_rows, classes_of)
     (answer,) = servable.run([{"person": rows}])
     np.testing.assert_array_equal(answer.outputs["classes"][:, 0], classes_of(rows))
     servable.close()
+
+
+def test_a_mark_counts_only_for_as_many_threads(packed):
+    refused(packed, errors.EngineBuild, targets=[NoEngine()])
+    refused(packed, errors.BuildMarked, targets=[NoEngine()])
+    config = msgspec.structs.replace(packed.config, engine=EngineConfig(threads=2))
+    with pytest.raises(errors.EngineBuild):
+        build(packed.bundle, config, in_process=True, targets=[NoEngine()])

@@ -103,13 +103,13 @@ def test_a_model_with_its_weights_beside_it_is_sealed_and_keys_stay_closed(packe
 
 
 def test_a_key_beside_the_model_is_not_among_what_the_child_may_read(packed):
-    from compiler.pack import _beside
+    from compiler.pack import beside
 
     packed.key.save(packed.directory / "engineer.pem")
     (packed.directory / "keys").mkdir()
     packed.key.save(packed.directory / "keys" / "other.pem")
     (packed.directory / ".hidden").mkdir()
-    names = {path.name for path in _beside(packed.model)}
+    names = {path.name for path in beside(packed.model)}
     assert {"tiny.onnx", "sample.npz"} <= names
     assert not names & {"engineer.pem", "keys", ".hidden"}
 

@@ -6,8 +6,13 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
+from appliance.config import BuildConfig
 from appliance.errors import SourceFormat
-from compiler.checkup import check_up, checkup_lines, checkup_values
+from compiler.acts import Look
+from compiler.checkup import check_up
+from compiler.child import Confined, Places
+from compiler.progress import Silent
+from compiler.seen import checkup_lines, checkup_values
 
 MODELS = Path(__file__).parent.parent / "golden" / "models"
 
@@ -70,3 +75,13 @@ def test_what_is_no_model_is_refused(tmp_path):
     (tmp_path / "m.onnx").write_bytes(b"nothing")
     with pytest.raises(SourceFormat):
         check_up(tmp_path / "m.onnx")
+
+
+def test_a_child_sees_the_same_and_its_refusals_come_through(tmp_path):
+    path = MODELS / "torch_script.onnx"
+    places = Places(scratch=tmp_path, readable=(path,), listable=(path.parent,))
+    child = Confined(bounds=BuildConfig())
+    assert child.do(Look(model=str(path)), places, Silent()).result == check_up(path)
+    (tmp_path / "m.onnx").write_bytes(b"nothing")
+    with pytest.raises(SourceFormat, match="is not an ONNX file"):
+        child.do(Look(model=str(tmp_path / "m.onnx")), places, Silent())

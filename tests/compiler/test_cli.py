@@ -212,3 +212,23 @@ def test_help_needs_no_heavy_room(workshop):
         [sys.executable, "-c", code], capture_output=True, text=True, check=False
     )
     assert child.returncode == 0, child.stderr
+
+
+def test_a_mark_is_overruled_as_its_remedy_says(run, workshop):
+    workshop.change(
+        '"scores"\nminimum = 0.9', '"scores"\nminimum = 0.9\n[limits]\nlatency_ms_max = 1e-9'
+    )
+    workshop.pack()
+    run("build", "tiny.holdfast", code=17)
+    assert "add --again" in run("build", "tiny.holdfast", code=26).stderr
+    run("build", "tiny.holdfast", "--again", code=17)
+    assert "fits this box" in run("refresh", "--again").stdout
+
+
+def test_a_report_is_of_a_version_whatever_files_are_called(run, workshop):
+    workshop.pack()
+    workshop.build()
+    (workshop.directory / "tiny").mkdir()
+    (workshop.directory / "tiny" / "1").write_bytes(b"a file of this name")
+    assert "model" in run("report", "tiny/1").stdout
+    run("inspect", "tiny/1", code=EXITS["bundle"])

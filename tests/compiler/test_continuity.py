@@ -198,3 +198,11 @@ def test_no_change_of_the_interface_goes_unnoticed(was, is_now):
         and was.batch_max <= is_now.batch_max
     )
     assert (not list(changes(was, is_now))) == works
+
+
+def test_changes_are_told_in_the_order_of_the_tensors():
+    names = [f"t{number}" for number in range(20)]
+    was = replace(SERVED, inputs=tuple(replace(X, name=name) for name in names))
+    is_now = replace(SERVED, inputs=tuple(replace(X, name=name, shape=(5,)) for name in names))
+    told = [text.split("'")[1] for text in changes(was, is_now)]
+    assert told == names

@@ -3,10 +3,12 @@
 import base64
 import json
 import re
+import sys
 from html.parser import HTMLParser
 from xml.etree import ElementTree as ET
 
 import msgspec
+import pytest
 
 from appliance.files import sha256_file
 from appliance.manifest import (
@@ -24,7 +26,7 @@ from appliance.manifest import (
 )
 from appliance.proof import BucketErrors, Disturbed, OutputErrors, Proof, Reached, Timing, Trial
 from appliance.recipe import Cast, InputRecipe, Layout, Recipe, Softmax
-from appliance.store import EngineEntry, VersionRecord
+from appliance.store import EngineEntry, Rebuilt, VersionRecord
 from appliance.tables import from_json
 from appliance.tensors import DataType, Interface, TensorSpec
 from compiler.report.page import page
@@ -298,7 +300,51 @@ def test_the_lines_say_the_same():
         "class: 97.00% of values equal (reported only)",
         "noise 0.1: accuracy of scores 0.9500, as they are 0.9680, 400 rows",
         "38.0 MiB added by loading and warming",
-        "openvino int8: 1 row 0.11 ms, 8 rows 0.44 ms, error 0.021, 0.9680, 117.2 KiB, kept",
+        "openvino int8: 1 row 0.11 ms, 8 rows 0.44 ms, error 0.021, metric 0.9680, 117.2 KiB, kept",
         "openvino fp16: [proof.golden] output 'scores'",
     ):
         assert wanted in told, wanted
+
+
+@pytest.mark.parametrize("error", [5e-324, 1e-310, 1.0, sys.float_info.max])
+def test_errors_of_any_size_are_plotted(error):
+    manifest = manifest_of()
+    record = record_of(manifest)
+    outputs = tuple(
+        msgspec.structs.replace(item, largest=error, p99=error) for item in record.proof.outputs
+    )
+    disturbed = tuple(msgspec.structs.replace(item, value=error) for item in record.proof.disturbed)
+    buckets = tuple(msgspec.structs.replace(item, largest=error) for item in record.proof.buckets)
+    proof = msgspec.structs.replace(
+        record.proof, outputs=outputs, disturbed=disturbed, buckets=buckets
+    )
+    for plot in re.findall(
+        r"<svg.*?</svg>", page(manifest, msgspec.structs.replace(record, proof=proof)), re.DOTALL
+    ):
+        assert "nan" not in plot
+        ET.fromstring(plot)
+
+
+def test_the_page_says_what_was_timed_and_what_decided():
+    manifest = manifest_of()
+    said = Page(page(manifest, record_of(manifest))).said
+    assert "through recipe, engine and the steps after it" in said
+    assert "The smallest product of the medians of 1 row and 8 rows counts as the fastest" in said
+    assert "99 % under Accuracy Size Outcome" in said
+
+
+def test_an_engine_made_anew_and_one_to_fall_back_on_are_told():
+    manifest = manifest_of()
+    engine = record_of(manifest).engine
+    record = record_of(
+        manifest,
+        fallback=msgspec.structs.replace(engine, kind="onnxruntime", precision=Precision.FP32),
+        rebuilt=Rebuilt(at="2026-12-01T00:00:00Z", release="0.3.0", engine_sha256=DIGEST),
+    )
+    for told in (
+        Page(page(manifest, record)).said,
+        aligned(report_lines(manifest, record)),
+        json.dumps(msgspec.to_builtins(report_values(manifest, record))),
+    ):
+        assert "2026-12-01T00:00:00Z" in told
+        assert "onnxruntime" in told

@@ -7,7 +7,6 @@ from onnx import TensorProto, helper
 
 from appliance.config import Config, EngineConfig, StateConfig
 from appliance.errors import ApplianceError, RequestError, SourceUnsupported, SpecError
-from appliance.fitting import served_interface
 from appliance.recipe import Cast, InputRecipe, Recipe
 from appliance.signing import SigningKey
 from appliance.store import Store
@@ -235,9 +234,9 @@ def test_what_a_recipe_makes_is_held_to_the_ranges_too(pooling):
     axes = {"height": AxisRange(min=2, opt=4, max=8), "image.3": AxisRange(min=2, opt=4, max=8)}
     engine = interface_of(Source(data=b"", model=pooling), 4, axes)
     raw = TensorSpec(name="raw", datatype=DataType.UINT8, shape=(1, -1, -1))
-    item = InputRecipe(feeds="image", accepts="raw", raw=raw, steps=(Cast(datatype="FP32"),))
+    item = InputRecipe(feeds="image", raw=raw, steps=(Cast(datatype="FP32"),))
     recipe = Recipe(inputs=(item,))
-    chain = Chain(recipe, served=served_interface(recipe, engine), engine=engine)
+    chain = Chain(recipe, engine=engine)
     small, large = np.zeros((2, 1, 8, 2), np.uint8), np.zeros((2, 1, 9, 2), np.uint8)
     assert chain.prepared_shape({"raw": small}) == {"image": (2, 1, 8, 2)}
     with pytest.raises(

@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from appliance.errors import EngineBuild, EngineLoad
 from appliance.files import sha256_file
 from appliance.manifest import CalibrationMethod, Precision
 from appliance.recipe import Recipe
-from appliance.tensors import DataType, Interface, TensorSpec
+from appliance.tensors import Interface
 from compiler.opening.graph import interface_of
 from compiler.opening.source import Source, open_source
 from compiler.precision import lowered
@@ -207,42 +207,6 @@ def test_onnx_runtime_names_the_operators_without_a_kernel(convolutions, precisi
         ("MatMul", f"has no kernel for {precision}"),
     }
     assert len({item.node for item in found}) == 6
-
-
-@pytest.mark.parametrize(
-    "datatype", [DataType.INT64, DataType.UINT64, DataType.UINT32, DataType.FP64, DataType.BYTES]
-)
-def test_openvino_is_not_used_where_it_would_compute_in_fewer_bits(datatype, make_onnx, tmp_path):
-    spec = TensorSpec(name="wide", datatype=datatype, shape=())
-    source = Source(data=b"", model=make_onnx())
-    for interface in (
-        Interface(inputs=(spec,), outputs=(), batch_max=8),
-        Interface(inputs=(), outputs=(spec,), batch_max=8),
-    ):
-        with pytest.raises(EngineBuild) as refused:
-            OpenVinoTarget().compile(source, tmp_path, interface, 1, Precision.FP32)
-        told = "text" if datatype is DataType.BYTES else datatype
-        assert f"put 'wide' is {told}" in str(refused.value)
-
-
-@pytest.mark.parametrize("kind", [TensorProto.INT64, TensorProto.UINT32, TensorProto.DOUBLE])
-def test_openvino_is_not_used_where_it_would_narrow_inside_the_model(kind, make_onnx, tmp_path):
-    """x mod 97 by wide numbers: right to 2**53, with OpenVINO wrong from 2**31 or 2**24 on."""
-    wide = numpy_helper.from_array(np.array([97], helper.tensor_dtype_to_np_dtype(kind)), "divisor")
-    nodes = [
-        helper.make_node("Cast", ["x"], ["whole"], to=kind, name="widen"),
-        helper.make_node("Mod", ["whole", "divisor"], ["rest"], fmod=1, name="modulo"),
-        helper.make_node("Cast", ["rest"], ["scores"], to=TensorProto.FLOAT),
-    ]
-    model = make_onnx(nodes, outputs={"scores": (TensorProto.FLOAT, ["rows", 3])}, constants={})
-    model.graph.initializer.append(wide)
-    source = source_of(model, tmp_path)
-    interface = interface_of(source, 8)
-    found = OpenVinoTarget().refusals(source, interface, Precision.FP32)
-    assert [(item.node, item.op) for item in found] == [("widen", "Cast"), ("modulo", "Mod")]
-    with pytest.raises(EngineBuild, match=r"Cast 'widen' makes 'whole', .*Mod 'modulo' makes"):
-        OpenVinoTarget().compile(source, tmp_path, interface, 1, Precision.FP32)
-    OnnxRuntimeTarget().compile(source, tmp_path, interface, 1, Precision.FP32)
 
 
 def test_openvino_names_the_nodes_that_it_does_not_convert(make_onnx, tmp_path):

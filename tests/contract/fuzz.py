@@ -84,6 +84,7 @@ def run(names: list[Name], workers: int, *, in_process: bool) -> tuple[Counts, i
     bad, again = 0, []
     for (kind, seed, _), result in _fates(names, workers, in_process=in_process):
         if isinstance(result, Ended) and in_process:
+            BAR.print(f"{kind} {seed}: {result.how}; again in a child", markup=False)
             again.append((kind, seed))
             continue
         bad += _is_bad(kind, seed, result)
@@ -107,6 +108,8 @@ def _fates(names: list[Name], workers: int, *, in_process: bool) -> Iterator[tup
     tasks = [(*name, in_process) for name in names]
     seconds = SECONDS_MAX if in_process else PATIENCE * SECONDS_MAX
     results = each_result(perform, tasks, workers=workers, seconds_max=seconds)
+    if not tasks:
+        return iter(())
     return iter(track(results, "mutants", total=len(tasks), console=BAR))
 
 

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from appliance.fitting import served_interface
 from appliance.recipe import (
     Cast,
     Crop,
@@ -59,7 +58,6 @@ def servable(fit, batch_max=4):
         ),
     )
     engine = Finding(batch_max)
-    served = served_interface(recipe, engine.interface)
     zeros = np.zeros((2, 1, 16, 16), np.float32)
     outputs = np.stack([FOUND, FOUND]) if batch_max else FOUND
     layout = fit_layout(
@@ -68,8 +66,8 @@ def servable(fit, batch_max=4):
         {"pixels": zeros if batch_max else zeros[0]},
         {"found": outputs},
     )
-    chain = Chain(recipe, served=served, engine=engine.interface)
-    return Servable(engine=engine, chain=chain, vector=DriftVector(layout), served=served)
+    chain = Chain(recipe, engine=engine.interface)
+    return Servable(engine=engine, chain=chain, vector=DriftVector(layout))
 
 
 def photos(rows, height, width):

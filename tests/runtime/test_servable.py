@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from appliance.errors import EngineError, GoldenMissed
-from appliance.fitting import served_interface
 from appliance.golden import Golden
 from appliance.manifest import Manifest, Precision
 from appliance.recipe import Recipe, Softmax
@@ -47,11 +46,10 @@ class Negating:
 
 def servable(batch_max=4):
     engine = Negating(batch_max)
-    served = served_interface(RECIPE, engine.interface)
     rows = np.eye(2, dtype=np.float32) if batch_max else np.ones(2, np.float32)
     layout = fit_layout(RECIPE, engine.interface, {"x": rows}, {"y": -rows})
-    chain = Chain(RECIPE, served=served, engine=engine.interface)
-    return Servable(engine=engine, chain=chain, vector=DriftVector(layout), served=served), engine
+    chain = Chain(RECIPE, engine=engine.interface)
+    return Servable(engine=engine, chain=chain, vector=DriftVector(layout)), engine
 
 
 def rows(*values):

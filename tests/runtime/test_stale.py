@@ -77,5 +77,8 @@ def test_status_and_journal_tell_what_serves(state, start_runtime):
         (model,) = control.list("digits")
     assert runtime.wait_for("engine.stale")["version"] == 1
     shown = next(version for version in model.versions if version.number == 1)
-    assert "serves in its place" in shown.warnings[-1]
+    assert "serves in its place" in shown.warnings[0]
+    tried = Store(state / "store").describe("digits", 1).record.trials
+    (error,) = (t.error_max for t in tried if (t.engine, t.precision) == (spare.kind, "fp32"))
+    assert (shown.engine, shown.precision, shown.error_max) == (spare.kind, "fp32", error)
     assert shown.engine == spare.kind

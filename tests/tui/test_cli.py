@@ -101,13 +101,19 @@ class TestStatus:
 class TestVersions:
     def test_reads_for_people(self, control: FakeControl, run: Run) -> None:
         lines = run("versions", "digits").stdout.splitlines()
-        assert [line.split()[:3] for line in lines[1:]] == [
+        assert [line.split()[:3] for line in lines[1:4]] == [
             ["digits", "3", "-"],
             ["digits", "2", "active"],
             ["digits", "1", "previous"],
         ]
         assert "accuracy 0.970 >= 0.950" in lines[1]
         assert "openvino int8" in lines[1]
+
+    def test_what_serves_in_spite_of_a_warning_says_so(
+        self, control: FakeControl, run: Run
+    ) -> None:
+        last = run("versions", "digits").stdout.splitlines()[4:]
+        assert last == [f"warning: digits {n}: the sample is old" for n in (2, 1)]
 
     def test_a_damaged_version_says_so(self, control: FakeControl, run: Run) -> None:
         control.models[0].versions[2].damage = "engine.ort was changed"

@@ -55,6 +55,12 @@ def test_nothing_asked_yet(snap_compare: Compare, size: tuple[int, int]) -> None
 
 
 @SIZES
+def test_reading_a_version(snap_compare: Compare, size: tuple[int, int]) -> None:
+    press = ["tab", "tab"]
+    assert snap_compare(console(snapshot()), terminal_size=size, press=press)
+
+
+@SIZES
 def test_unreachable(snap_compare: Compare, size: tuple[int, int]) -> None:
     assert snap_compare(console(AWAY), terminal_size=size)
 

@@ -45,7 +45,12 @@ def versions(socket: Path, model: str, *, as_json: bool) -> None:
     for line in models:
         for version in line.versions:
             shown.add_row(*_version_cells(line, version, now_ns))
-    out().print(shown)
+    console = out()
+    console.print(shown)
+    for line in models:
+        for version in line.versions:
+            for warning in version.warnings if version.loaded else ():
+                console.print(cell(f"warning: {line.name} {version.number}: {warning}", "yellow"))
 
 
 def model_json(model: ModelLine) -> dict[str, object]:

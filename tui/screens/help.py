@@ -42,7 +42,10 @@ class HelpScreen(ModalScreen[None]):
             yield Static(_table(list(_WORDS)))
 
 
-_MOVES = [("arrows", "choose a line"), ("Tab", "go to the other table")]
+_MOVES = [
+    ("arrows", "choose a line"),
+    ("Tab", "go on: models, versions, all about the chosen version"),
+]
 
 
 def _shown(key: str) -> str:

@@ -1,7 +1,8 @@
 """The long story of the chosen version: why it exists, what it is made of.
 
 Knows: the facts of one version in reading order. Rules: a function of the snapshot; release notes are
-shown as text, never as markup. Leaves to others: choosing the version.
+shown as text, never as markup; the screen gives way to it while it has the focus.
+Leaves to others: choosing the version, how much way (`console.tcss`).
 """
 
 from collections.abc import Iterable, Iterator
@@ -29,11 +30,19 @@ class VersionDetail(VerticalScroll):
         yield self._text
 
     def show(self, version: VersionLine | None, *, wide: bool) -> None:
-        """Show `version`; with room the facts too, else its notes alone."""
+        """Show `version`; with room its facts come first, else its notes."""
         self.border_title = f"Version {version.number}" if version else "Version"
         if (version, wide) != self._shown:
             self._shown = (version, wide)
             self._text.update(_text(version, wide=wide))
+
+    def on_focus(self) -> None:
+        """Let the screen give way."""
+        self.screen.add_class("-reading")
+
+    def on_blur(self) -> None:
+        """Give the room back."""
+        self.screen.remove_class("-reading")
 
 
 def _text(version: VersionLine | None, *, wide: bool) -> Text:
@@ -48,9 +57,12 @@ def _text(version: VersionLine | None, *, wide: bool) -> Text:
         _append(text, _facts(version))
         text.append("\n")
     text.append(version.release_notes or "No release notes.")
-    if wide and version.trials:
-        text.append("\n\n")
+    text.append("\n\n")
+    if not wide:
+        _append(text, _facts(version))
+    if version.trials:
         _append(text, _proof(version))
+    text.rstrip()
     return text
 
 

@@ -191,3 +191,10 @@ def test_no_view_of_what_is_no_image() -> None:
     engine = Interface(inputs=(spec,), outputs=(), batch_max=4)
     assert engine_view(Recipe(), engine, {"x": np.zeros((3, 64), np.float32)}) is None
     assert engine_view(Recipe(), engine, {}) is None
+
+
+def test_a_curve_over_all_of_fp64_is_drawn() -> None:
+    wave = np.tile([-1.7e308, 1.7e308, np.nan, np.inf], 20)
+    made = pixels(stage(wave))
+    assert made is not None
+    assert (made[[0, -1]] != 255).any(axis=2).any(axis=1).all()  # from the upper edge to the lower

@@ -106,3 +106,26 @@ def test_what_the_engines_cannot_read_is_told_before_they_try(tmp_path, opset, i
     (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
     with pytest.raises(SourceUnsupported, match="the engines read"):
         open_source(tmp_path / "m.onnx")
+
+
+def division(op: str, *inputs: str, kind=TensorProto.INT32, **constants) -> onnx.ModelProto:
+    """An integer division of the inputs x and d."""
+    graph = helper.make_graph(
+        [helper.make_node(op, inputs, ["y"], name="node")],
+        "g",
+        [helper.make_tensor_value_info(name, kind, ["n"]) for name in ("x", "d")],
+        [helper.make_tensor_value_info("y", kind, None)],
+        [numpy_helper.from_array(np.array(c, np.int32), name) for name, c in constants.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+
+
+@pytest.mark.parametrize("op", ["Div", "Mod"])
+def test_a_division_that_may_end_the_process_is_refused(op):
+    """The lowest integer by -1 traps on x86; a request could hold both."""
+    for model in (division(op, "x", "d"), division(op, "x", "c", c=[3] * 70 + [-1])):
+        with pytest.raises(SourceUnsupported, match="ends the process that computes it"):
+            check_deviations(model, 8)
+    check_deviations(division(op, "x", "c", c=[3]), 8)
+    check_deviations(division(op, "x", "d", kind=TensorProto.UINT32), 8)
+    check_deviations(division("Div", "x", "d", kind=TensorProto.FLOAT), 8)

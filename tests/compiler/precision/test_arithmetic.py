@@ -83,3 +83,16 @@ def test_what_the_rewrite_leaves_wide_may_be_wide(hiding):
     check_arithmetic("It", layers(BF16, FP32, FP32, FP32, FP32), made, BF16)
     with pytest.raises(EngineBuild, match="computes 5 of 6"):
         check_arithmetic("It", layers(BF16, *[FP32] * 5), made, BF16)
+
+
+def test_what_the_engineer_quantised_stays_so_in_fp32(make_onnx, make_source):
+    nodes = [
+        helper.make_node("DynamicQuantizeLinear", ["x"], ["q", "scale", "zero"]),
+        helper.make_node("MatMulInteger", ["q", "w", "zero"], ["sums"]),
+        helper.make_node("Cast", ["sums"], ["wide"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["wide", "scale"], ["scores"]),
+    ]
+    quantised = make_source(make_onnx(nodes, constants={"w": np.eye(3, 4, dtype=np.int8)}))
+    check_arithmetic("It", layers(INT8, INT8, FP32), quantised, FP32)
+    with pytest.raises(EngineBuild, match="in bf16, not in fp32"):
+        check_arithmetic("It", layers(BF16, INT8), quantised, FP32)

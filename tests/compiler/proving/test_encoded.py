@@ -43,8 +43,7 @@ def jpeg(picture: np.ndarray, orientation: int) -> bytes:
 def test_what_is_encoded_is_what_is_decoded(channels, order):
     wanted = pixels(channels)
     step = Decode(channels=channels, order=order)
-    swapped = wanted[..., [2, 1, 0, 3][:channels]] if channels > 1 and order == "BGR" else wanted
-    np.testing.assert_array_equal(decoded(png(wanted), step), swapped)
+    np.testing.assert_array_equal(decoded(png(wanted), step)[..., :channels], wanted)
     read = np.asarray(Image.open(io.BytesIO(png(wanted)))).reshape(wanted.shape)
     np.testing.assert_array_equal(read, wanted)
 
@@ -71,12 +70,11 @@ def test_pictures_of_several_sizes_are_disturbed_one_by_one():
     assert values_a_row(rows, step) == 5 * 7 * 3
     darker = Disturbance(kind=DisturbanceKind.BRIGHTNESS, level=0.2)
     made = changed_pictures(rows, step, darker, found, np.random.default_rng(1), first=1)
-    shapes = [decoded(row[0], step).shape for row in made]
+    shapes = [decoded(row[0], step)[..., :3].shape for row in made]
     assert shapes == [picture.shape for picture in pictures]
-    assert (decoded(made[2, 0], step) == 49).all()
-    assert (
-        decoded(changed_pictures(rows, step, darker, found, None, first=0)[2, 0], step) == 151
-    ).all()
+    assert (decoded(made[2, 0], step)[..., :3] == 49).all()
+    lighter = changed_pictures(rows, step, darker, found, None, first=0)[2, 0]
+    assert (decoded(lighter, step)[..., :3] == 151).all()
 
 
 def test_encoded_inputs_are_told_from_others():

@@ -5,10 +5,11 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from appliance.errors import EngineError, EngineLoad
+from appliance.errors import EngineError, EngineLoad, RequestError
 from appliance.manifest import Precision
 from appliance.tensors import DataType, Interface, TensorSpec
 from runtime.engines import ENGINES, load_engine
+from runtime.engines.bounded import Bounded
 
 RNG = np.random.default_rng(3)
 
@@ -151,3 +152,18 @@ def _matmul() -> Interface:
         outputs=(TensorSpec(name="y", datatype=DataType.FP32, shape=(32,)),),
         batch_max=8,
     )
+
+
+def test_values_outside_of_an_engine_s_bounds_are_refused(load, kind):
+    bounded = Bounded(load("mixed"), {"count": (-2, 3)})
+    image = np.array([1, 200], np.uint8)
+    inside = bounded.run({"count": np.array([-2, 3], np.int32), "image": image})
+    assert inside["sum"].tolist() == [-1, 4]
+    with pytest.raises(RequestError, match="input 'count' holds 4, this version takes -2 to 3"):
+        bounded.run({"count": np.array([0, 4], np.int32), "image": image})
+    bounded.close()
+
+
+def test_bounds_of_what_is_no_input_are_another_model_s(load):
+    with pytest.raises(EngineLoad, match="no inputs of the version"):
+        Bounded(load("mixed"), {"other": (0, 1)})

@@ -1,13 +1,16 @@
-"""What tests of image kernels share."""
+"""What tests of kernels share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
+from numba import types
 
-from appliance.fitting import served_interface, trace
+from appliance.fitting import trace
 from appliance.recipe import BeforeStep, InputRecipe, Recipe
 from appliance.tensors import Array, DataType, Interface, TensorSpec, datatype_of
+from runtime.kernels import after, boxes, image_pass, image_resize, signals, tables
 from runtime.kernels.chain import Chain
 
 
@@ -20,7 +23,7 @@ def image_chain(datatype: DataType, channels: int, *steps: BeforeStep) -> tuple[
     taken = TensorSpec(name="x", datatype=made.datatype, shape=made.shape)
     engine = Interface(inputs=(taken,), outputs=(), batch_max=8)
     recipe = Recipe(inputs=(item,))
-    return Chain(recipe, served=served_interface(recipe, engine), engine=engine), taken
+    return Chain(recipe, engine=engine), taken
 
 
 def through(raw: Array, *steps: BeforeStep) -> Array:
@@ -57,3 +60,45 @@ def _placed() -> Callable[..., Array]:
 @pytest.fixture(scope="session", name="image_chain")
 def _image_chain() -> Callable[..., tuple[Chain, TensorSpec]]:
     return image_chain
+
+
+def checked(kernel: Callable[..., None], *declared: Any) -> Callable[..., None]:
+    """`kernel` as plain Python that refuses other arguments than those it would be compiled for."""
+
+    def run(*given: Any) -> None:
+        assert len(given) == len(declared), kernel.__name__
+        for value, kind in zip(given, declared, strict=True):
+            _check_argument(kernel.__name__, value, kind)
+        # As machine code has it: a byte times an integer is an integer.
+        wide = [
+            value.astype(np.int64)
+            if isinstance(kind, types.Array) and kind.dtype == types.uint8 and not kind.mutable
+            else value
+            for value, kind in zip(given, declared, strict=True)
+        ]
+        with np.errstate(all="ignore"):
+            kernel(*wide)
+
+    return run
+
+
+def _check_argument(name: str, value: Any, kind: Any) -> None:
+    if isinstance(kind, types.Array):
+        assert str(value.dtype) == str(kind.dtype), f"{name} of {kind} got {value.dtype}"
+        assert value.ndim == kind.ndim, f"{name} of {kind} got {value.shape}"
+        assert value.flags.c_contiguous, name
+        assert value.flags.aligned, name
+        assert value.flags.writeable or not kind.mutable, name
+    elif isinstance(kind, types.UniTuple):
+        assert len(value) == kind.count, name
+    else:
+        assert (value is None) is (kind == types.none), name
+
+
+@pytest.fixture(scope="module")
+def plain_kernels() -> Iterator[None]:
+    """Chains made in this module run their kernels as plain Python; see `checked`."""
+    with pytest.MonkeyPatch.context() as patch:
+        for room in (after, boxes, image_pass, image_resize, signals, tables):
+            patch.setattr(room, "compiled", checked)
+        yield

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from appliance.errors import EngineError
-from appliance.fitting import served_interface
 from appliance.recipe import (
     AfterStep,
     ArgMax,
@@ -44,7 +43,7 @@ def chain_of(
     scores = TensorSpec(name="scores", datatype=datatype, shape=shape)
     engine = Interface(inputs=(), outputs=(scores,), batch_max=batch_max)
     recipe = Recipe(after=steps, labels=labels)
-    return Chain(recipe, served=served_interface(recipe, engine), engine=engine)
+    return Chain(recipe, engine=engine)
 
 
 def scores_of(elements: st.SearchStrategy[float], classes: int) -> st.SearchStrategy[Array]:
@@ -146,6 +145,7 @@ def test_a_threshold_of_one_value_has_two_labels() -> None:
     answers = chain.after({"scores": np.array([[-1], [0], [math.nan]], np.float32)})
     assert answers["on"].tolist() == [[False], [True], [False]]
     assert answers["name"].tolist() == [[b"well"], [b"ill"], [b"well"]]
+    assert answers["name"].dtype == np.object_  # as every BYTES array: no width, no NUL lost
 
 
 @pytest.mark.parametrize("batch_max", [0, 8])

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from appliance.fitting import served_interface
+from appliance.errors import EngineError
 from appliance.recipe import (
     AfterStep,
     AnchorBoxes,
@@ -45,7 +45,7 @@ def chain_of(
     )
     recipe = Recipe(inputs=(IMAGE,), after=steps)
     engine = Interface(inputs=(PIXELS,), outputs=outputs, batch_max=batch_max)
-    return Chain(recipe, served=served_interface(recipe, engine), engine=engine)
+    return Chain(recipe, engine=engine)
 
 
 def nms(**options: Any) -> SuppressBoxes:
@@ -333,3 +333,9 @@ def test_a_detector_warms_and_says_which_image_it_needs() -> None:
     chain = chain_of(*steps, h=(7, 30))
     assert chain.placed_inputs == {"x"}
     chain.warm()
+
+
+def test_an_engine_that_scores_other_boxes_is_told() -> None:
+    chain = chain_of(nms(), b=(-1, 4), s=(-1, 3))
+    with pytest.raises(EngineError, match=r"\[1, 5, 4\] in 'b' and scores of shape \[1, 6, 3\]"):
+        chain.after({"b": np.zeros((1, 5, 4), np.float32), "s": np.zeros((1, 6, 3), np.float32)})

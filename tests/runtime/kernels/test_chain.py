@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from appliance.fitting import served_interface
+from appliance.errors import RecipeError
 from appliance.recipe import (
     Accepts,
     Cast,
@@ -12,6 +12,7 @@ from appliance.recipe import (
     Layout,
     Normalise,
     Recipe,
+    RescaleBoxes,
     Resize,
     Select,
     Softmax,
@@ -23,10 +24,6 @@ from runtime.kernels.chain import Chain
 
 def tensor(name: str, datatype: DataType, *shape: int) -> TensorSpec:
     return TensorSpec(name=name, datatype=datatype, shape=shape)
-
-
-def chain_of(recipe: Recipe, engine: Interface) -> Chain:
-    return Chain(recipe, served=served_interface(recipe, engine), engine=engine)
 
 
 IMAGE = InputRecipe(
@@ -63,7 +60,7 @@ def engine_of(batch_max: int) -> Interface:
 
 
 def test_requests_are_written_into_their_slices_of_a_batch() -> None:
-    chain = chain_of(RECIPE, engine_of(8))
+    chain = Chain(RECIPE, engine=engine_of(8))
     batch = {
         "pixels": np.full((3, 1, 2, 2), -9, np.float32),
         "features": np.full((3, 2), -9, np.float32),
@@ -87,10 +84,10 @@ def test_prepared_shapes_follow_the_request() -> None:
         "words": np.zeros((2, 6), np.object_),
     }
     shapes = {"pixels": (2, 1, 2, 2), "features": (2, 2), "words": (2, 6)}
-    assert chain_of(RECIPE, engine_of(8)).prepared_shape(request) == shapes
+    assert Chain(RECIPE, engine=engine_of(8)).prepared_shape(request) == shapes
     alone = {name: array[0] for name, array in request.items()}
     unbatched = {name: shape[1:] for name, shape in shapes.items()}
-    assert chain_of(RECIPE, engine_of(0)).prepared_shape(alone) == unbatched
+    assert Chain(RECIPE, engine=engine_of(0)).prepared_shape(alone) == unbatched
 
 
 def test_an_unbatched_request_gives_the_same_values() -> None:
@@ -101,8 +98,11 @@ def test_an_unbatched_request_gives_the_same_values() -> None:
     }
     made = []
     for chain, inputs in (
-        (chain_of(RECIPE, engine_of(0)), request),
-        (chain_of(RECIPE, engine_of(8)), {name: array[None] for name, array in request.items()}),
+        (Chain(RECIPE, engine=engine_of(0)), request),
+        (
+            Chain(RECIPE, engine=engine_of(8)),
+            {name: array[None] for name, array in request.items()},
+        ),
     ):
         into = {
             name: np.empty(shape, np.object_ if name == "words" else np.float32)
@@ -116,7 +116,7 @@ def test_an_unbatched_request_gives_the_same_values() -> None:
 
 def test_engine_outputs_are_passed_on_beside_the_added_ones() -> None:
     outputs = {"logits": np.array([[0, 1]], np.float32), "length": np.array([[3]])}
-    answers = chain_of(RECIPE, engine_of(8)).after(outputs)
+    answers = Chain(RECIPE, engine=engine_of(8)).after(outputs)
     assert list(answers) == ["logits", "length", "probabilities", "top", "name"]
     assert answers["length"] is outputs["length"]
     assert answers["name"].tolist() == [[b"ill"]]
@@ -125,7 +125,7 @@ def test_engine_outputs_are_passed_on_beside_the_added_ones() -> None:
 
 @pytest.mark.parametrize("batch_max", [0, 8])
 def test_warm_runs_everything_once(batch_max: int) -> None:
-    chain_of(RECIPE, engine_of(batch_max)).warm()
+    Chain(RECIPE, engine=engine_of(batch_max)).warm()
 
 
 def test_a_prepared_tensor_is_copied_under_the_engines_name() -> None:
@@ -139,7 +139,7 @@ def test_a_prepared_tensor_is_copied_under_the_engines_name() -> None:
     engine = Interface(inputs=(taken,), outputs=(), batch_max=4)
     sent = np.arange(4, dtype=np.float32).reshape(1, 1, 2, 2)
     into = np.empty_like(sent)
-    chain_of(Recipe(inputs=(item,)), engine).before({"x": sent}, {"x": into})
+    Chain(Recipe(inputs=(item,)), engine=engine).before({"x": sent}, {"x": into})
     np.testing.assert_array_equal(into, sent)
 
 
@@ -149,17 +149,43 @@ def test_a_cast_alone_takes_a_tensor_of_any_rank() -> None:
     engine = Interface(inputs=(taken,), outputs=(), batch_max=4)
     sent = np.array([1e300, -1e300, np.nan, 0.1]).reshape(1, 2, 1, 1, 2)
     into = np.empty(sent.shape, np.float32)
-    chain_of(Recipe(inputs=(item,)), engine).before({"ids": sent}, {"x": into})
+    Chain(Recipe(inputs=(item,)), engine=engine).before({"ids": sent}, {"x": into})
     np.testing.assert_array_equal(into.ravel(), [np.inf, -np.inf, np.nan, np.float32(0.1)])
 
 
 def test_wrong_shapes_never_reach_a_kernel() -> None:
-    chain = chain_of(
+    chain = Chain(
         Recipe(inputs=(PATIENT,)),
-        Interface(inputs=(tensor("features", DataType.FP32, 2),), outputs=(), batch_max=8),
+        engine=Interface(inputs=(tensor("features", DataType.FP32, 2),), outputs=(), batch_max=8),
     )
     into = np.empty((1, 2), np.float32)
     with pytest.raises(AssertionError, match="'patient'"):
         chain.before({"patient": np.zeros((1, 1))}, {"features": into})
     with pytest.raises(AssertionError, match="'features'"):
         chain.before({"patient": np.zeros((2, 2))}, {"features": into})
+
+
+@pytest.mark.parametrize("datatype", [DataType.BOOL, DataType.INT64, DataType.FP16, DataType.BYTES])
+@pytest.mark.parametrize("batch_max", [0, 4])
+def test_axes_of_any_datatype_are_reordered(datatype: DataType, batch_max: int) -> None:
+    raw = tensor("photo", datatype, -1, 3, 2)
+    item = InputRecipe(feeds="x", raw=raw, steps=(Layout(),))
+    made = tensor("x", datatype, 2, -1, 3)
+    recipe = Recipe(inputs=(item,), after=(RescaleBoxes(tensor="b", image="x", output="in_image"),))
+    boxes = tensor("b", DataType.FP32, 1, 4)
+    engine = Interface(inputs=(made,), outputs=(boxes,), batch_max=batch_max)
+    if datatype is DataType.BYTES:
+        with pytest.raises(RecipeError, match="put a decode first"):
+            Chain(recipe, engine=engine)
+        return
+    chain, rows = Chain(recipe, engine=engine), (2,) if batch_max else ()
+    sent = np.arange(24 if batch_max else 12).reshape(*rows, 2, 3, 2).astype(datatype.numpy)
+    into, placed = np.empty((*rows, 2, 2, 3), datatype.numpy), np.empty((len(rows) + 1, 6))
+    chain.before({"photo": sent}, {"x": into}, {"x": placed})
+    np.testing.assert_array_equal(into, np.moveaxis(sent, -1, -3))
+    assert placed.tolist() == [[1.0, 0.0, 1.0, 0.0, 3.0, 2.0]] * (len(rows) + 1)
+
+
+def test_a_recipe_that_does_not_fit_makes_no_chain() -> None:
+    with pytest.raises(RecipeError, match="does not take"):
+        Chain(RECIPE, engine=Interface(inputs=(), outputs=(), batch_max=1))

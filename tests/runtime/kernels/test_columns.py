@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from appliance.errors import RequestError
-from appliance.fitting import served_interface, trace
+from appliance.fitting import trace
 from appliance.recipe import (
     Accepts,
     BeforeStep,
@@ -52,7 +52,7 @@ def chain_of(
     taken = TensorSpec(name="x", datatype=made.datatype, shape=made.shape)
     engine = Interface(inputs=(taken,), outputs=(), batch_max=batch_max)
     recipe = Recipe(inputs=(item,))
-    chain = Chain(recipe, served=served_interface(recipe, engine), engine=engine)
+    chain = Chain(recipe, engine=engine)
     chain.warm()
     return chain
 
@@ -160,7 +160,7 @@ def test_a_table_of_texts_in_one_tensor() -> None:
     taken = TensorSpec(name="x", datatype=DataType.FP32, shape=(3,))
     engine = Interface(inputs=(taken,), outputs=(), batch_max=4)
     recipe = Recipe(inputs=(item,))
-    chain = Chain(recipe, served=served_interface(recipe, engine), engine=engine)
+    chain = Chain(recipe, engine=engine)
     sent = np.array([[b"s", b"b"], [b"n", b"?"]], np.object_)
     assert prepared(chain, {"row": sent}).tolist() == [[0, 1, 1], [1, 0, 9]]
 
@@ -201,3 +201,28 @@ def test_threads_share_one_chain() -> None:
 
     with ThreadPoolExecutor(2) as pool:
         assert all(pool.map(codes, range(8)))
+
+
+def test_an_engine_that_takes_texts_has_the_empty_ones_imputed() -> None:
+    steps = (Impute(values={"ward": "a"}), Select(columns=("ward", "site")))
+    chain = chain_of(*steps, datatype=DataType.BYTES, columns=TEXTS, texts=())
+    sent = {"site": texts("", "nord"), "ward": texts("", "b")}
+    assert prepared(chain, sent, object).tolist() == [[b"a", b""], [b"b", b"nord"]]
+
+
+def test_what_was_imputed_is_missing_no_more() -> None:
+    steps = (Impute(values={"ward": "b"}), Impute(values={"ward": "a"}))
+    encoded = Ordinal(column="ward", categories=("a", "b"))
+    chain = chain_of(*steps, encoded, datatype=DataType.BYTES, columns=("ward",), texts=())
+    assert prepared(chain, {"ward": texts("", "a")}).tolist() == [[1.0], [0.0]]
+
+
+def test_one_tensor_of_texts_may_say_which_columns_are_texts() -> None:
+    raw = TensorSpec(name="row", datatype=DataType.BYTES, shape=(2,))
+    steps = tuple(Ordinal(column=name, categories=("a", "b")) for name in ("site", "ward"))
+    item = InputRecipe(feeds="x", raw=raw, columns=("site", "ward"), texts=("site",), steps=steps)
+    taken = TensorSpec(name="x", datatype=DataType.FP32, shape=(2,))
+    chain = Chain(
+        Recipe(inputs=(item,)), engine=Interface(inputs=(taken,), outputs=(), batch_max=4)
+    )
+    assert prepared(chain, {"row": np.array([[b"b", b"a"]], np.object_)}).tolist() == [[1.0, 0.0]]

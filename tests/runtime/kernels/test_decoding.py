@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from appliance.errors import RequestError
-from appliance.recipe import Cast, Crop, Decode, Layout, Normalise, Resize
+from appliance.recipe import Cast, Colour, Crop, Decode, Layout, Normalise, Resize
 from appliance.tensors import Array, DataType
-from runtime.kernels.decoding import decoded, picture_size
+from runtime.kernels.decoding import decoded as stored
+from runtime.kernels.decoding import picture_size
 
 RNG = np.random.default_rng(1)
 PIXELS = RNG.integers(0, 256, (9, 14, 3), dtype=np.uint8)
@@ -29,6 +30,15 @@ def file_of(image: Image.Image | Array, form: str = "PNG", **options: Any) -> by
     file = io.BytesIO()
     made.save(file, form, **options)
     return file.getvalue()
+
+
+def decoded(data: bytes, step: Decode) -> Array:
+    """As the step gives it, of what Pillow keeps: red, green, blue and a fourth channel."""
+    pixels = stored(data, step)
+    if step.channels == 1:
+        return pixels
+    order = [0, 1, 2, 3] if step.order == "RGB" else [2, 1, 0, 3]
+    return pixels[..., order[: step.channels]]
 
 
 def files(*data: bytes) -> Array:
@@ -205,6 +215,21 @@ class TestInARecipe:
         made = through(files(PNG, JPEG), Decode(), *self.STEPS)
         np.testing.assert_array_equal(made[:1], through(PIXELS[None], *self.STEPS))
         np.testing.assert_array_equal(made[1:], through(decoded(JPEG, Decode())[None], *self.STEPS))
+
+    @pytest.mark.parametrize("channels", [1, 3, 4])
+    @pytest.mark.parametrize("order", ["RGB", "BGR"])
+    def test_the_channels_are_those_asked_for(
+        self, through: Callable[..., Array], channels: Any, order: Any
+    ) -> None:
+        step = Decode(channels=channels, order=order)
+        np.testing.assert_array_equal(through(files(PNG), step)[0], decoded(PNG, step))
+        if channels != 1:
+            grey = through(files(PNG), step, Colour(to="grey", order=order))
+            luma = np.asarray(Image.fromarray(PIXELS).convert("L"))
+            np.testing.assert_array_equal(grey[0, :, :, 0], luma)
+            swapped = through(files(PNG), step, Colour(to="swapped"), Layout())
+            wanted = decoded(PNG, step)[..., [2, 1, 0, 3][:channels]]
+            np.testing.assert_array_equal(swapped[0], wanted.transpose(2, 0, 1))
 
     def test_alone_it_gives_the_pictures_size(self, through: Callable[..., Array]) -> None:
         np.testing.assert_array_equal(through(files(PNG, PNG), Decode()), [PIXELS, PIXELS])

@@ -183,9 +183,7 @@ def test_one_channel_without_its_axis(through: THROUGH) -> None:
 def test_no_image_that_fits_is_found_when_it_warms(image_chain: Callable[..., Any]) -> None:
     steps = (Pad(height=5, width=5), Resize(height=9, width=9), Crop(height=6, width=6))
     image_chain(DataType.UINT8, 3, *steps)[0].warm()
-    chain, _ = image_chain(
-        DataType.UINT8, 3, Pad(multiple=5), Pad(height=4, width=9)
-    )
+    chain, _ = image_chain(DataType.UINT8, 3, Pad(multiple=5), Pad(height=4, width=9))
     with pytest.raises(RecipeError, match="no image of"):
         chain.warm()
 

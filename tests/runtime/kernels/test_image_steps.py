@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from runtime.kernels import image_steps, image_taps
+from runtime.kernels import grey_steps, image_steps, image_taps
 from runtime.kernels.compiled import INTEGER, NONE, compiled, integers, reads, singles, writes
 
 F, INDEX, WORD, BYTE = np.float32, np.uint64, np.int32, np.uint8
@@ -86,15 +86,20 @@ def test_blend(raw: Any, gives: Any, chw: Any, rounds: Any, levels: Any) -> None
 
 @FORMS
 def test_weigh(raw: Any, gives: Any, chw: Any, rounds: Any, levels: Any) -> None:
-    types, values = shared(raw, gives, chw, rounds, levels)
-    y_index, y_weight, _ = taps(image_taps.LANCZOS, 4, TALL, 1)
-    x_index, x_weight, _ = taps(image_taps.LANCZOS, 7, WIDE, CHANNELS)
-    types = (*types, *LINES, *[reads(INDEX, 2), reads(F, 2)] * 2, integers(2))
-    values = (
-        *values, np.zeros(32, F), np.zeros(25, F), y_index, y_weight, x_index, x_weight, (0, 21),
-    )  # fmt: skip
-    plain, machine = both(image_steps.weigh_image, types, raw, gives, values)
-    np.testing.assert_array_equal(machine, plain)
+    for method, constant in ((image_taps.LANCZOS, None), (image_taps.CUBIC, (0, 1, 2, 3))):
+        types, values = shared(raw, gives, chw, rounds, levels)
+        y_index, y_weight, _ = taps(method, 4, TALL, 1)
+        x_index, x_weight, _ = taps(method, 7, WIDE, CHANNELS)
+        types = (
+            *types, *LINES, *[reads(INDEX, 2), reads(F, 2)] * 2, integers(2),
+            integers(4) if constant else NONE,
+        )  # fmt: skip
+        values = (
+            *values, np.zeros(32, F), np.zeros(25, F), y_index, y_weight, x_index, x_weight,
+            (0, 21), constant,
+        )  # fmt: skip
+        plain, machine = both(image_steps.weigh_image, types, raw, gives, values)
+        np.testing.assert_array_equal(machine, plain)
 
 
 @pytest.mark.parametrize("chw", [1, None])
@@ -120,14 +125,14 @@ def test_greys() -> None:
         plain, machine = np.zeros((2, 24 // channels), BYTE)
         weights = (9798, 19235, 3735)
         types = (reads(BYTE, 1), writes(BYTE, 1), INTEGER, integers(3), INTEGER)
-        image_steps.grey_bytes(raw.astype(np.int64), plain, channels, weights, 15)
-        compiled(image_steps.grey_bytes, *types)(raw, machine, channels, weights, 15)
+        grey_steps.grey_bytes(raw.astype(np.int64), plain, channels, weights, 15)
+        compiled(grey_steps.grey_bytes, *types)(raw, machine, channels, weights, 15)
         np.testing.assert_array_equal(machine, plain)
         plain, machine = np.zeros((2, 24 // channels), F)
         shares = (F(0.299), F(0.587), F(0.114))
         types = (reads(F, 1), writes(F, 1), INTEGER, singles(3))
-        image_steps.grey_floats(raw.astype(F), plain, channels, shares)
-        compiled(image_steps.grey_floats, *types)(raw.astype(F), machine, channels, shares)
+        grey_steps.grey_floats(raw.astype(F), plain, channels, shares)
+        compiled(grey_steps.grey_floats, *types)(raw.astype(F), machine, channels, shares)
         np.testing.assert_array_equal(machine, plain)
 
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from appliance.errors import RequestError
-from appliance.fitting import served_interface, trace
+from appliance.fitting import trace
 from appliance.recipe import (
     BeforeStep,
     Cast,
@@ -57,7 +57,7 @@ def chain_of(shape: tuple[int, ...], datatype: DataType, *steps: BeforeStep) -> 
     taken = TensorSpec(name="x", datatype=DataType.FP32, shape=made.shape)
     engine = Interface(inputs=(taken,), outputs=(), batch_max=8)
     recipe = Recipe(inputs=(item,))
-    chain = Chain(recipe, served=served_interface(recipe, engine), engine=engine)
+    chain = Chain(recipe, engine=engine)
     chain.warm()
     return chain
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from appliance.errors import RequestError
-from appliance.fitting import served_interface, trace
+from appliance.fitting import trace
 from appliance.recipe import (
     BeforeStep,
     Cast,
@@ -42,7 +42,7 @@ def prepared(raw: Array, *steps: BeforeStep) -> Array:
     taken = TensorSpec(name="x", datatype=made.datatype, shape=made.shape)
     engine = Interface(inputs=(taken,), outputs=(), batch_max=64)
     recipe = Recipe(inputs=(item,))
-    chain = Chain(recipe, served=served_interface(recipe, engine), engine=engine)
+    chain = Chain(recipe, engine=engine)
     into = np.empty(chain.prepared_shape({"row": raw})["x"], made.datatype.numpy)
     chain.before({"row": raw}, {"x": into})
     return into
