@@ -32,9 +32,9 @@ def test_the_document_is_that_of_its_json() -> None:
 
 
 def test_the_counts_are_those_of_the_names() -> None:
-    """The table's line of all kinds, counted again from the lists in the document."""
-    text = page.PAGE.read_text("utf-8")
-    (line,) = [line for line in text.splitlines() if line.startswith("| all |")]
+    """The first table's line of all kinds, counted again from the lists."""
+    lines = page.PAGE.read_text("utf-8").splitlines()
+    line = next(line for line in lines if line.startswith("| all |"))
     total, *by_word = (int(cell) for cell in line.split("|")[2:-1])
     told = verdicts_told()
     assert total == len(told) == sum(by_word)
@@ -45,6 +45,14 @@ def test_the_counts_are_those_of_the_names() -> None:
 
 def test_nothing_is_wrong_or_crashed() -> None:
     assert {name: word for name, word in verdicts_told().items() if word in NEEDS} == {}
+
+
+def test_every_mutant_was_served_or_refused() -> None:
+    for run in page.read_report().fuzzing:
+        words = {word for row in run.counts.values() for word in row}
+        assert {
+            word for word in words if word != "served" and not word.startswith("refused ")
+        } == set()
 
 
 def test_every_refusal_has_a_reason() -> None:
