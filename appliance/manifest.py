@@ -148,7 +148,13 @@ class Disturbance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """One robustness pass: what is done, how strongly, and how far every metric may fall.
 
     Without `drop_max` the outcome is reported and nothing depends on it; with it, a metric that is
-    worse than undisturbed by more than this fails the proof.
+    worse than undisturbed by more than this fails the proof. What `level` means:
+
+    - noise: x + level s n, with s the standard deviation of the input (of a table's column), n normal
+    - blur: a Gaussian of sigma = level pixels
+    - brightness: lighter and darker by level of the range
+    - missing: a share of level of a table's values is not known
+    - adversarial: x + level s r, r = +1 or -1 at random, the worst of a few tries on a few rows
     """
 
     kind: DisturbanceKind

@@ -62,7 +62,9 @@ class DataTable(Table, frozen=True, kw_only=True):
 
     `sample` gives the golden rows, its first `golden_rows`; with a batch axis they must not be all alike,
     so that a model that mixes rows is found out. `held_out` was not trained on; it gives the
-    reference profile and, with its array "label" (int64, one a row), the acceptance metrics.
+    reference profile and, with its array "label" (classes: int64 [rows]; values: float64 [rows, ...]),
+    the acceptance metrics. An array "segment/NAME" of `held_out` (text or int64, one a row) is a column
+    that thresholds may name.
     """
 
     sample: str
