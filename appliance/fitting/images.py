@@ -22,6 +22,7 @@ from appliance.tensors import DataType
 
 OPEN = -1
 BOUNDS = {"UINT8": (0, 255), "INT8": (-128, 127)}
+CHANNELS_MAX = 256  # kernels are compiled for the number, in a time that grows with it
 
 
 def image_step(step: ImageStep, before: Prepared) -> Prepared:
@@ -35,7 +36,12 @@ def image_step(step: ImageStep, before: Prepared) -> Prepared:
     if len(before.spec.shape) != 3 or before.order != "HWC" or before.columns:
         raise misfit(step, before, "needs an image of 3 axes, height x width x channels")
     height, width, channels = before.spec.shape
-    _check(step, before, channels > 0, "needs a fixed number of channels, 1 or more")
+    _check(
+        step,
+        before,
+        0 < channels <= CHANNELS_MAX,
+        f"needs a fixed number of channels, 1 to {CHANNELS_MAX}",
+    )
     match step:
         case Layout(order="CHW"):
             return replaced(before, shape=(channels, height, width), order="CHW")

@@ -31,7 +31,7 @@ class Decode(Step, frozen=True, kw_only=True, tag="decode"):
     channels: Literal[1, 3, 4] = 3
     order: Literal["RGB", "BGR"] = "RGB"
     orientation: Literal["ignore", "apply"] = "ignore"
-    pixels_max: Annotated[int, msgspec.Meta(ge=1, le=1 << 28)] = 1 << 25
+    pixels_max: Annotated[int, msgspec.Meta(ge=1, le=1 << 28)] = 1 << 24
 
 
 class Colour(Step, frozen=True, kw_only=True, tag="colour"):

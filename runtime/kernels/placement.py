@@ -11,6 +11,8 @@ from appliance.recipe import Crop, Pad, Resize
 
 Size = tuple[int, int]
 
+SIDE_MAX = 1 << 16  # pixels of a resized picture, as the most that a step may ask for
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Placement:
@@ -77,9 +79,18 @@ class Placement:
         return replace(self, at=at, seen=seen, canvas=size)
 
     def _resized(self, step: Resize) -> "Placement":
-        """The canvas resized, which must show nothing but pixels that were not resized yet."""
+        """The canvas resized, which must show nothing but pixels that were not resized yet.
+
+        Raises RequestError for a picture so narrow that covering would make it far too long.
+        """
         corner = (self.corner[0] - self.at[0], self.corner[1] - self.at[1])
         size = fitted(step, *self.canvas)
+        if max(size) > SIDE_MAX:
+            raise RequestError(
+                f"has {self.canvas[0]} x {self.canvas[1]} pixels: too narrow to cover "
+                f"{step.height} x {step.width}",
+                remedy="send a picture whose sides differ less",
+            )
         made = replace(whole(*size), corner=corner, part=self.canvas, size=size, canvas=size)
         wanted = (step.height, step.width)
         if step.fit == "letterbox":

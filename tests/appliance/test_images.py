@@ -92,6 +92,7 @@ REFUSED = {
         "a fixed number of channels",
     ),
     "no pixels": (image(Resize(height=4, width=4), shape=(4, 0, 3)), "holds no values|one pixel"),
+    "too many channels": (image(Layout(), shape=(4, 5, 257)), "1 to 256"),
     "no channels": (image(Layout(), shape=(4, 5, 0)), "holds no values|fixed number of channels"),
     "crop beyond": (image(Crop(height=49, width=4)), "reaches to 49 x 4, beyond the image"),
     "crop beyond from a corner": (

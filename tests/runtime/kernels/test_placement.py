@@ -3,13 +3,13 @@
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from appliance.errors import RequestError
 from appliance.recipe import Cast, Crop, Pad, Resize
 from appliance.tensors import Array
-from runtime.kernels.placement import fitted, whole
+from runtime.kernels.placement import SIDE_MAX, fitted, whole
 
 SIDES = st.integers(min_value=1, max_value=65536)
 SMALL = st.integers(1, 30)
@@ -35,6 +35,12 @@ def test_known_boxes() -> None:
     assert box(letterbox(5, 8), 1, 3) == (1, 0, 3, 8)
     assert box(Resize(height=5, width=8), 1, 3) == (0, 0, 5, 8)
     assert box(cover(5, 8), 1, 3) == (0, 0, 5, 8)
+
+
+def test_a_picture_too_narrow_to_cover_is_refused() -> None:
+    """Or one of a few KB would be worked on as if it had billions of pixels."""
+    with pytest.raises(RequestError, match="33000000 x 1 pixels: too narrow to cover 224 x 224"):
+        whole(33_000_000, 1).through(cover(224, 224))
 
 
 def test_known_covers() -> None:
@@ -69,6 +75,7 @@ def test_a_letterbox_keeps_the_aspect_ratio_to_half_a_pixel(
 
 @given(height=SIDES, width=SIDES, old_height=SIDES, old_width=SIDES)
 def test_a_cover_leaves_no_border(height: int, width: int, old_height: int, old_width: int) -> None:
+    assume(max(fitted(cover(height, width), old_height, old_width)) <= SIDE_MAX)
     placed = whole(old_height, old_width).through(cover(height, width))
     assert placed.box == (0, 0, height, width)
     tall, wide = placed.size
