@@ -21,7 +21,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench gpu-check docs protocol lock clean
+.PHONY: help demo test check bench conformance gpu-check docs protocol lock clean
 
 help: ## list the targets
 	@echo "Holdfast: an on-prem inference appliance. Targets:"
@@ -43,8 +43,13 @@ check: $(READY) ## format, lint, types, import contracts, lock, generated files,
 	$(BIN)/python docs/generate.py --check
 	$(BIN)/python -m pytest -q tests/test_house.py
 
-bench: $(READY) ## bare engine against served requests, on this machine
+bench: $(READY) ## kernels, engines and serving, each against the best to compare with
 	@$(BIN)/python tests/bench/run.py
+
+conformance: $(READY) ## onnx's backend tests and mutated files, all of them (25 min); writes docs/conformance.md
+	@$(BIN)/python tests/contract/conformance.py
+	@$(BIN)/python tests/contract/fuzz.py --cases 600 --write
+	@$(BIN)/python tests/contract/fuzz.py --cases 4000 --seed 1000 --in-process --write
 
 gpu-check: $(READY) ## what can be checked of a GPU here, and what was not
 	@$(BIN)/python tests/hardware/gpu_check.py

@@ -18,7 +18,7 @@ TopCount = Annotated[int, msgspec.Meta(ge=1, le=1024)]
 class Softmax(Step, frozen=True, kw_only=True, tag="softmax"):
     """Add output `output` = exp(x - max x) / sum over the last axis of `tensor`, FP32.
 
-    The shape stays. Computed in FP64 and rounded to FP32 once. A row that holds NaN or +infinity, or nothing
+    The shape stays. Computed in FP64, within a unit of FP32's last place. A row that holds NaN or +infinity, or nothing
     but -infinity, becomes NaN.
     """
 

@@ -16,8 +16,8 @@ from runtime.kernels.compiled import inlined
 def softmax(scores: Array, out: Array) -> None:
     """Per row out = exp(x - max x) / sum of the same; scores, out: (rows, classes) FP32.
 
-    Computed in FP64 and rounded to FP32 once, so the error is half a unit in the last place. A row that
-    holds NaN or +inf gives NaN, as the formula does.
+    Computed in FP64; the powers and the shares are each rounded to FP32, so the error is at most a unit
+    in the last place. A row that holds NaN or +inf gives NaN, as the formula does.
     """
     for r in range(scores.shape[0]):
         largest = np.float64(scores[r, 0])
@@ -25,9 +25,11 @@ def softmax(scores: Array, out: Array) -> None:
             largest = max(largest, np.float64(scores[r, i]))
         total = 0.0
         for i in range(scores.shape[1]):
-            total += math.exp(np.float64(scores[r, i]) - largest)
+            power = math.exp(np.float64(scores[r, i]) - largest)
+            total += power
+            out[r, i] = np.float32(power)
         for i in range(scores.shape[1]):
-            out[r, i] = np.float32(math.exp(np.float64(scores[r, i]) - largest) / total)
+            out[r, i] = np.float32(np.float64(out[r, i]) / total)
 
 
 def sigmoid(scores: Array, out: Array) -> None:
