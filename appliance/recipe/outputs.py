@@ -18,8 +18,8 @@ TopCount = Annotated[int, msgspec.Meta(ge=1, le=1024)]
 class Softmax(Step, frozen=True, kw_only=True, tag="softmax"):
     """Add output `output` = exp(x - max x) / sum over the last axis of `tensor`, FP32.
 
-    The shape stays. Computed in FP64, within a unit of FP32's last place. A row that holds NaN or +infinity, or nothing
-    but -infinity, becomes NaN.
+    The shape stays. Computed in FP64, within 1.5 units of FP32's last place. A row that holds NaN or
+    +infinity, or nothing but -infinity, becomes NaN.
     """
 
     tensor: TensorName

@@ -16,8 +16,8 @@ from runtime.kernels.compiled import inlined
 def softmax(scores: Array, out: Array) -> None:
     """Per row out = exp(x - max x) / sum of the same; scores, out: (rows, classes) FP32.
 
-    Computed in FP64; the powers and the shares are each rounded to FP32, so the error is at most a unit
-    in the last place. A row that holds NaN or +inf gives NaN, as the formula does.
+    Computed in FP64; the powers and the shares are each rounded to FP32, so the error is at most
+    1.5 units in the last place. A row that holds NaN or +inf gives NaN, as the formula does.
     """
     for r in range(scores.shape[0]):
         largest = np.float64(scores[r, 0])

@@ -63,7 +63,7 @@ def test_softmax_is_right_to_the_last_place(scores: Array) -> None:
     powers = np.exp(scores.astype(np.float64) - scores.max(axis=1, keepdims=True))
     wanted = powers / powers.sum(axis=1, keepdims=True)
     assert made.dtype == np.float32
-    assert np.all(np.abs(made - wanted) <= 1.01 * np.spacing(wanted.astype(np.float32)))
+    assert np.all(np.abs(made - wanted) <= 1.51 * np.spacing(wanted.astype(np.float32)))
 
 
 @given(scores=scores_of(WITH_NAN, 5))
