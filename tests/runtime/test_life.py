@@ -18,6 +18,7 @@ from appliance.audit.record import Boot, Inference, Outcome, Stop
 from appliance.audit.verify import verify
 from appliance.errors import StoreError
 from appliance.signing import PublicKey
+from appliance.store import Store
 from runtime.client import ControlClient
 
 IMAGE = np.arange(64, dtype=np.uint8).reshape(1, 8, 8, 1)
@@ -179,7 +180,7 @@ def test_kill_9_under_load_loses_no_answer_and_boots_to_the_last_decision(state,
 def test_a_version_that_fails_to_load_leaves_the_old_one_serving(state, start_runtime):
     runtime = start_runtime(state)
     decide(runtime, "activate", 1)
-    (engine,) = (state / "store" / "digits" / "2").glob("engine.*")
+    engine = Store(state / "store").describe("digits", 2).engine_path
     engine.chmod(0o644)
     engine.write_bytes(b"\0" + engine.read_bytes()[1:])
     with pytest.raises(StoreError, match="was changed"):

@@ -169,7 +169,7 @@ class TestBadFiles:
         )
         for read in (decoded, picture_size):
             with pytest.raises(
-                RequestError, match="has 60000 x 60000 pixels, the limit is 33554432"
+                RequestError, match="has 60000 x 60000 pixels, the limit is 16777216"
             ):
                 read(bomb, Decode())
 
