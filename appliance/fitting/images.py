@@ -5,7 +5,7 @@ refused here; what is wrong for some, such as one smaller than a crop, when it i
 the pixels (`runtime.kernels`).
 """
 
-from appliance.fitting.prepared import Prepared, misfit, replaced, vanishes
+from appliance.fitting.prepared import Prepared, check, misfit, replaced, vanishes
 from appliance.recipe import (
     FP32_MAX,
     Colour,
@@ -36,7 +36,7 @@ def image_step(step: ImageStep, before: Prepared) -> Prepared:
     if len(before.spec.shape) != 3 or before.order != "HWC" or before.columns:
         raise misfit(step, before, "needs an image of 3 axes, height x width x channels")
     height, width, channels = before.spec.shape
-    _check(
+    check(
         step,
         before,
         0 < channels <= CHANNELS_MAX,
@@ -46,7 +46,7 @@ def image_step(step: ImageStep, before: Prepared) -> Prepared:
         case Layout(order="CHW"):
             return replaced(before, shape=(channels, height, width), order="CHW")
         case Layout():
-            _check(step, before, channels == 1, "needs 1 channel: put a colour step to grey first")
+            check(step, before, channels == 1, "needs 1 channel: put a colour step to grey first")
             return replaced(before, shape=(height, width), order="HW")
         case Normalise():
             _check_normalise(step, before)
@@ -68,26 +68,26 @@ def _decoded(step: Decode, before: Prepared) -> Prepared:
 
 
 def _quantised(step: Quantise, before: Prepared) -> Prepared:
-    _check(step, before, before.order in ("HWC", "CHW", "HW"), "needs an image")
-    _check(step, before, len(before.spec.shape) == len(before.order), "needs an image")
-    _check(step, before, not before.columns, "needs an image")
+    check(step, before, before.order in ("HWC", "CHW", "HW"), "needs an image")
+    check(step, before, len(before.spec.shape) == len(before.order), "needs an image")
+    check(step, before, not before.columns, "needs an image")
     if before.order == "HWC":
-        _check(step, before, before.spec.shape[2] > 0, "needs a fixed number of channels")
+        check(step, before, before.spec.shape[2] > 0, "needs a fixed number of channels")
     if before.spec.datatype is not DataType.FP32:
         raise misfit(step, before, "needs FP32: put a cast first")
     low, high = BOUNDS[step.datatype]
     if not low <= step.zero_point <= high:
         raise misfit(step, before, f"needs a zero_point from {low} to {high}")
-    _check(step, before, not vanishes((step.scale,)), "needs a scale that is not 0 in FP32")
+    check(step, before, not vanishes((step.scale,)), "needs a scale that is not 0 in FP32")
     return replaced(before, datatype=DataType(step.datatype))
 
 
 def _channels_after(step: Colour, before: Prepared) -> int:
     channels = before.spec.shape[2]
     if step.to == "colour":
-        _check(step, before, channels == 1, "needs 1 channel")
+        check(step, before, channels == 1, "needs 1 channel")
         return 3
-    _check(step, before, channels in (3, 4), "needs 3 or 4 channels")
+    check(step, before, channels in (3, 4), "needs 3 or 4 channels")
     return 1 if step.to == "grey" else channels
 
 
@@ -162,8 +162,3 @@ def _check_normalise(step: Normalise, before: Prepared) -> None:
     for mean, std in zip(step.mean, step.std, strict=True):
         if max(abs(step.scale / std), abs(mean / std)) > FP32_MAX:
             raise misfit(step, before, f"scale and mean over std {std:g} do not fit FP32")
-
-
-def _check(step: ImageStep, before: Prepared, fits: bool, why: str) -> None:  # noqa: FBT001
-    if not fits:
-        raise misfit(step, before, why)

@@ -59,6 +59,12 @@ def vanishes(values: tuple[float, ...]) -> bool:
     return any(np.float32(value) == 0.0 for value in values)
 
 
+def check(step: Step, before: Prepared, fits: bool, why: str) -> None:  # noqa: FBT001 - the condition itself
+    """Raise the error of `step` on `before`, with what it needs, unless it `fits`."""
+    if not fits:
+        raise misfit(step, before, why)
+
+
 def misfit(step: Step, before: Prepared, why: str) -> RecipeError:
     """The error of `step` on a tensor that it cannot take, and why."""
     tag = step.__struct_config__.tag

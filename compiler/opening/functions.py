@@ -16,6 +16,7 @@ from onnx import inliner
 from appliance.errors import SourceFormat, SourceLimit, SourceUnsupported
 from compiler.opening.bounds import Limits, check_count
 from compiler.opening.walking import Body, bodies_within, inner_graphs
+from runtime.engines.loading import library_text
 
 Key: TypeAlias = tuple[str, str, str]
 
@@ -53,9 +54,9 @@ def inlined(model: onnx.ModelProto, limits: Limits) -> onnx.ModelProto:
     try:
         written = inliner.inline_local_functions(with_defaults, convert_version=True)
     except Exception as error:  # pybind's errors share no base class
-        text = " ".join(str(error).split())[:300]
         raise SourceUnsupported(
-            f"the model's own functions cannot be written out: {text}", remedy=_INLINE
+            f"the model's own functions cannot be written out: {library_text(error)}",
+            remedy=_INLINE,
         ) from error
     if written.functions:
         names = ", ".join(f"'{item.name}'" for item in written.functions[:3])

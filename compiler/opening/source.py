@@ -23,6 +23,7 @@ from compiler.opening.external import external_tensors, fold_external, refuse_ex
 from compiler.opening.functions import inlined
 from compiler.opening.walking import bodies_within, inner_graphs
 from compiler.opening.zipmap import tensors_for_zipmaps
+from runtime.engines.loading import library_text
 
 __all__ = [
     "DOMAINS",
@@ -216,7 +217,6 @@ def check_validity(data: bytes, what: str, *, full: bool) -> None:
     try:
         onnx.checker.check_model(data, full_check=full)
     except Exception as error:  # the checker's two error classes and pybind's share no base class
-        text = " ".join(str(error).split())[:300]
         raise SourceFormat(
-            f"{what} is not a valid ONNX model: {text}", remedy=_EXPORT_AGAIN
+            f"{what} is not a valid ONNX model: {library_text(error)}", remedy=_EXPORT_AGAIN
         ) from error

@@ -7,10 +7,9 @@ check lets a graph through whose types do not fit. Leaves to others: whether it 
 
 import onnx
 
-from appliance.errors import EngineBuild
+from appliance.errors import EngineBuild, SourceFormat
 from appliance.manifest import Precision
-from compiler.opening.source import Source
-from runtime.engines.loading import library_text
+from compiler.opening.source import Source, check_validity
 
 
 def checked(model: onnx.ModelProto, precision: Precision) -> Source:
@@ -18,10 +17,10 @@ def checked(model: onnx.ModelProto, precision: Precision) -> Source:
     del model.graph.value_info[:]  # types as they were before
     data = model.SerializeToString()
     try:
-        onnx.checker.check_model(data, full_check=True)
-    except Exception as error:  # the checker's two error classes and pybind's share no base class
+        check_validity(data, f"the graph rewritten for {precision}", full=True)
+    except SourceFormat as error:
         raise EngineBuild(
-            f"the graph rewritten for {precision} is not well typed: {library_text(error)}",
+            f"{error}",
             remedy="use precision fp32 and report the model with this message",
         ) from error
     return Source(data=data, model=model)
