@@ -8,7 +8,7 @@ runs from ./holdfast-data on loopback. Leaves to others: acting on it.
 import hashlib
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -85,6 +85,17 @@ class StateConfig(Section, frozen=True, kw_only=True):
         return self.root / "cache" / "numba"
 
 
+class TlsConfig(Section, frozen=True, kw_only=True):
+    """TLS of the inference service, PEM files; without a certificate it speaks plain text.
+
+    With `client_ca` only clients that present a certificate it signed are answered.
+    """
+
+    certificate: str = ""
+    key: str = ""
+    client_ca: str = ""
+
+
 class ServerConfig(Section, frozen=True, kw_only=True):
     """The inference service. Port 0 asks the system for a free one.
 
@@ -100,6 +111,21 @@ class ServerConfig(Section, frozen=True, kw_only=True):
     connection_seconds_max: Seconds = 600.0
     call_seconds_max: Seconds = 60.0
     drain_seconds: Seconds = 20.0
+    transport: Literal["fast", "public"] = "fast"
+    repository_control: bool = False
+    tls: TlsConfig = TlsConfig()
+
+
+class SharedMemoryConfig(Section, frozen=True, kw_only=True):
+    """Tensors of clients on this box in POSIX shared memory; off unless allowed.
+
+    Only objects whose key begins with `key_prefix` may be registered.
+    """
+
+    allowed: bool = False
+    key_prefix: str = "/holdfast-client-"
+    regions_max: Positive = 64
+    bytes_max: Positive = 1 << 30
 
 
 class MetricsConfig(Section, frozen=True, kw_only=True):
@@ -131,8 +157,13 @@ class BuildConfig(Section, frozen=True, kw_only=True):
 
 
 class AuditConfig(Section, frozen=True, kw_only=True):
-    """The audit log. A checkpoint is signed every N records or T seconds, whichever comes first."""
+    """The audit log. A checkpoint is signed every N records or T seconds, whichever comes first.
 
+    Unless `awaited`, a reply leaves before its record is durable: what a power cut can take is then up to
+    `queue_records_max` records of answers that were given.
+    """
+
+    awaited: bool = True
     queue_records_max: Positive = 4096
     checkpoint_records: Positive = 1024
     checkpoint_seconds: Seconds = 60.0
@@ -143,6 +174,7 @@ class Config(Section, frozen=True, kw_only=True):
 
     state: StateConfig = StateConfig()
     server: ServerConfig = ServerConfig()
+    shared_memory: SharedMemoryConfig = SharedMemoryConfig()
     metrics: MetricsConfig = MetricsConfig()
     batching: BatchingConfig = BatchingConfig()
     engine: EngineConfig = EngineConfig()

@@ -11,7 +11,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args, get_origin
 
 import msgspec
 import typer
@@ -21,7 +21,7 @@ ROOT = DOCS.parent
 sys.path.insert(0, str(ROOT))
 
 from appliance import errors, exits, manifest, recipe  # noqa: E402
-from appliance.config import Config  # noqa: E402
+from appliance.config import Config, Section  # noqa: E402
 from appliance.tensors import AxisRange, TensorSpec  # noqa: E402
 from compiler import cli as compile_cli  # noqa: E402
 from compiler import spec  # noqa: E402
@@ -55,12 +55,20 @@ def main() -> int:
 def settings() -> str:
     """Every setting with its default, its bound and its description."""
     described, rows = descriptions(SHIPPED.read_text()), Rows()
-    for section in msgspec.structs.fields(Config):
-        for field in msgspec.structs.fields(section.type):
-            name = f"{section.name}.{field.name}"
-            default = msgspec.json.encode(field.default).decode()
-            rows.append((f"`{name}`", f"`{default}`", bound(field.type), described[name]))
+    for name, field in each_setting(Config):
+        default = msgspec.json.encode(field.default).decode()
+        rows.append((f"`{name}`", f"`{default}`", bound(field.type), described[name]))
     return table(("setting", "default", "bound", "what it is"), rows)
+
+
+def each_setting(section: type[Section], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Every setting's name, with its sections and dots between, and its field."""
+    for field in msgspec.structs.fields(section):
+        name = f"{before}{field.name}"
+        if isinstance(field.default, Section):
+            yield from each_setting(type(field.default), f"{name}.")
+        else:
+            yield name, field
 
 
 def descriptions(shipped: str) -> dict[str, str]:
@@ -80,7 +88,9 @@ def descriptions(shipped: str) -> dict[str, str]:
 
 
 def bound(kind: Any) -> str:
-    """The bound of an annotated number in words, empty for text."""
+    """The bound of an annotated number in words, or what may be chosen; empty for text."""
+    if get_origin(kind) is Literal:
+        return " or ".join(f'`"{choice}"`' for choice in get_args(kind))
     for note in getattr(kind, "__metadata__", ()):
         if note.ge is not None:
             return f"at least {note.ge}"
