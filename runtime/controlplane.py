@@ -104,7 +104,7 @@ class ControlPlane:
                 journal.failure("model.unready", error, model=deployment.model)
 
     async def _record(self, record: AnyRecord) -> None:
-        await self._recorder.append(lambda: record)
+        await self._recorder.appended(lambda: record)
 
 
 def _check_words(actor: str, reason: str) -> None:

@@ -140,7 +140,7 @@ class DataPlane:
             served=served,
             total_ns=self._clock.monotonic_ns() - started,
         )
-        await self._recorder.append(answered.record)
+        await self._recorder.appended(answered.record)
         self._count(answered, rows, self._clock.monotonic_ns() - started)
         return Reply(version=route.version, outputs=sent)
 
@@ -151,7 +151,7 @@ class DataPlane:
             model.version(version).fail.add(0)
         else:
             model.refused += 1
-        await self._recorder.append(
+        await self._recorder.appended(
             partial(refusal, call, version=version, code=code, message=message)
         )
 

@@ -1,23 +1,25 @@
 """The one thread that appends to the audit log.
 
-Knows: the queue in front of the log. Rules: whoever awaits `append` goes on only when the record is
-durable; everything that queued during one commit shares the next; a log that fails fails those who wait,
-and is tried again for the next. Leaves to others: what a record says.
+Knows: the queue in front of the log. Rules: what follows a record runs only when it is durable, on the
+recorder's own thread; everything that queued during one commit shares the next; a log that fails fails
+those who wait, and is tried again for the next. Leaves to others: what a record says.
 """
 
 import asyncio
-import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Protocol
+from queue import Empty, SimpleQueue
+from typing import Protocol, TypeAlias
 
 from appliance import journal
 from appliance.audit.record import AnyRecord
 from appliance.errors import ApplianceError, AuditUnwritable, Overloaded
 
-Entry = Callable[[], AnyRecord]
+Entry: TypeAlias = Callable[[], AnyRecord]
+# What follows: gets the record's sequence number, or what kept it from being written.
+Then: TypeAlias = Callable[[int | ApplianceError], None]
 # How soon an idle log notices that a checkpoint is due.
 IDLE_SECONDS = 1.0
 
@@ -40,19 +42,17 @@ class Log(Protocol):
         """Sign a checkpoint over all records."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Waiting:
-    entry: Entry
-    future: "asyncio.Future[int]"
-
-
 class Recorder:
-    """A queue and its thread; `append` is called on the event loop it was made on."""
+    """A queue and its thread; `append` may be called on any thread."""
 
     def __init__(self, log: Log, *, queue_records_max: int) -> None:
         self._log = log
-        self._loop = asyncio.get_running_loop()
-        self._queue: queue.Queue[_Waiting | None] = queue.Queue(queue_records_max)
+        self._queue_max = queue_records_max
+        self._waiting: deque[tuple[Entry, Then]] = deque()
+        # Waking a thread costs more than a commit's share, so the bell is rung for a sleeping one only.
+        self._bell: SimpleQueue[None] = SimpleQueue()
+        self._asleep = False
+        self._closed = False
         self.failure = ""
         self._thread = threading.Thread(target=self._work, name="recorder", daemon=True)
         self._thread.start()
@@ -65,56 +65,81 @@ class Recorder:
     @property
     def queued(self) -> int:
         """Records that wait for the next commit."""
-        return self._queue.qsize()
+        return len(self._waiting)
 
-    async def append(self, entry: Entry) -> int:
-        """Make the record that `entry` builds durable and return its sequence number.
+    def append(self, entry: Entry, then: Then) -> None:
+        """Have the record that `entry` builds made durable, then call `then`; never waits.
 
-        `entry` runs on the recorder's thread, so that hashing never holds up the event loop. Raises
-        Overloaded when the queue is full, AuditUnwritable when the log cannot take the record.
+        Both run on the recorder's thread, so that hashing holds up nobody; `then` gets the sequence
+        number, or AuditUnwritable when the log cannot take the record, and must not block. Raises
+        Overloaded when the queue is full.
         """
-        waiting = _Waiting(entry, self._loop.create_future())
-        try:
-            self._queue.put_nowait(waiting)
-        except queue.Full:
+        if len(self._waiting) >= self._queue_max:
             raise Overloaded(
                 "the audit log is behind: too many records wait",
                 remedy="send fewer at a time, or give the state directory a faster disk",
-            ) from None
-        return await waiting.future
+            )
+        self._waiting.append((entry, then))
+        self._ring()
+
+    async def appended(self, entry: Entry) -> int:
+        """Make the record that `entry` builds durable and return its sequence number.
+
+        For the event loop. Raises Overloaded and AuditUnwritable as `append` tells them.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[int] = loop.create_future()
+
+        def told(result: int | ApplianceError) -> None:
+            loop.call_soon_threadsafe(_settle, future, result)
+
+        self.append(entry, told)
+        return await future
 
     def close(self) -> None:
         """Write what is queued, then end the thread; blocks until it has ended."""
-        self._queue.put(None)
+        self._closed = True
+        self._bell.put(None)
         self._thread.join()
+
+    def _ring(self) -> None:
+        if self._asleep:
+            self._asleep = False
+            self._bell.put(None)
 
     def _work(self) -> None:
         while True:
+            closing = self._closed  # read before the queue: nothing queued before it is lost
             group = self._next_group()
-            results = self._commit([item for item in group if item is not None])
-            if results:
-                self._loop.call_soon_threadsafe(_deliver, results)
-            if None in group:
+            for then, result in self._commit(group):
+                try:
+                    then(result)
+                except Exception as error:  # noqa: BLE001 - the thread must outlive any fault
+                    journal.failure("audit.entry", error)
+            if closing and not group:
                 return
 
-    def _next_group(self) -> list[_Waiting | None]:
-        """Everything that waits, None at the end when the recorder closes; empty after a while."""
-        group: list[_Waiting | None] = []
-        with suppress(queue.Empty):
-            group.append(self._queue.get(timeout=IDLE_SECONDS))
-            while group[-1] is not None:
-                group.append(self._queue.get_nowait())
+    def _next_group(self) -> list[tuple[Entry, Then]]:
+        """Everything that waits; empty after a while without anything."""
+        self._asleep = True  # said before the queue is looked at, so that no append goes unheard
+        if not self._waiting and not self._closed:
+            with suppress(Empty):
+                self._bell.get(timeout=IDLE_SECONDS)
+        self._asleep = False
+        group = []
+        while self._waiting:
+            group.append(self._waiting.popleft())
         return group
 
-    def _commit(self, group: list[_Waiting]) -> "list[tuple[_Waiting, int | ApplianceError]]":
+    def _commit(self, group: list[tuple[Entry, Then]]) -> list[tuple[Then, int | ApplianceError]]:
         """Append all entries that can be built; each gets its number or what went wrong."""
-        built: list[tuple[_Waiting, AnyRecord]] = []
-        results: list[tuple[_Waiting, int | ApplianceError]] = []
-        for item in group:
+        built: list[tuple[Then, AnyRecord]] = []
+        results: list[tuple[Then, int | ApplianceError]] = []
+        for entry, then in group:
             try:
-                built.append((item, item.entry()))
+                built.append((then, entry()))
             except Exception as error:  # noqa: BLE001 - one bad entry must not stop the log
-                results.append((item, _unwritable(error)))
+                results.append((then, _unwritable(error)))
         try:
             numbers = self._log.append([record for _, record in built])
             if self._log.checkpoint_due:
@@ -122,9 +147,9 @@ class Recorder:
         except Exception as error:  # noqa: BLE001 - the thread must outlive any fault of the log
             told = error if isinstance(error, ApplianceError) else _unwritable(error)
             self._note(told)
-            return results + [(item, told) for item, _ in built]
+            return results + [(then, told) for then, _ in built]
         self.failure = ""
-        return results + [(item, number) for (item, _), number in zip(built, numbers, strict=True)]
+        return results + [(then, number) for (then, _), number in zip(built, numbers, strict=True)]
 
     def _note(self, error: ApplianceError) -> None:
         if not self.failure:
@@ -132,14 +157,13 @@ class Recorder:
         self.failure = str(error)
 
 
-def _deliver(results: "list[tuple[_Waiting, int | ApplianceError]]") -> None:
-    for waiting, result in results:
-        if waiting.future.done():
-            continue
-        if isinstance(result, ApplianceError):
-            waiting.future.set_exception(result)
-        else:
-            waiting.future.set_result(result)
+def _settle(future: "asyncio.Future[int]", result: int | ApplianceError) -> None:
+    if future.done():
+        return
+    if isinstance(result, ApplianceError):
+        future.set_exception(result)
+    else:
+        future.set_result(result)
 
 
 def _unwritable(error: Exception) -> AuditUnwritable:

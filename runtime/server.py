@@ -150,8 +150,8 @@ async def _open_recorder(config: Config, clock: SystemClock, life: AsyncExitStac
     recorder = Recorder(log, queue_records_max=config.audit.queue_records_max)
     life.push_async_callback(asyncio.to_thread, recorder.close)
     boot = Boot(release=release(), config_sha256=config.digest)
-    await recorder.append(lambda: boot)
-    life.push_async_callback(recorder.append, lambda: Stop(reason="the runtime was stopped"))
+    await recorder.appended(lambda: boot)
+    life.push_async_callback(recorder.appended, lambda: Stop(reason="the runtime was stopped"))
     return recorder
 
 

@@ -102,7 +102,7 @@ async def test_boot_returns_to_the_last_completed_decision(
             before=standing,
             after=Deployment(model="digits", active=2, previous=1),
         )
-        await world.recorder.append(lambda: begun)
+        await world.recorder.appended(lambda: begun)
         await world.close()
     with AuditReader(tmp_path / "log.db") as reader:
         completed, interrupted = reader.last_outcomes(), reader.open_decisions()

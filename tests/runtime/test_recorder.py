@@ -50,9 +50,9 @@ async def test_what_queues_during_a_commit_shares_the_next():
     log = FakeLog()
     recorder = Recorder(log, queue_records_max=10)
     log.gate.clear()
-    first = asyncio.ensure_future(recorder.append(gap(1)))
+    first = asyncio.ensure_future(recorder.appended(gap(1)))
     await asyncio.to_thread(log.entered.wait)
-    rest = [asyncio.ensure_future(recorder.append(gap(number))) for number in (2, 3)]
+    rest = [asyncio.ensure_future(recorder.appended(gap(number))) for number in (2, 3)]
     await asyncio.sleep(0)
     assert not first.done()
     log.gate.set()
@@ -66,10 +66,10 @@ async def test_a_failing_log_fails_those_who_wait_and_is_tried_again():
     recorder = Recorder(log, queue_records_max=10)
     log.fails = True
     with pytest.raises(AuditUnwritable, match="disk is full"):
-        await recorder.append(gap(1))
+        await recorder.appended(gap(1))
     assert recorder.failure == "the disk is full"
     log.fails = False
-    assert await recorder.append(gap(2)) == 0
+    assert await recorder.appended(gap(2)) == 0
     assert recorder.failure == ""
     assert recorder.records == 1
     await asyncio.to_thread(recorder.close)
@@ -80,9 +80,9 @@ async def test_a_fault_of_the_log_does_not_end_the_thread():
     recorder = Recorder(log, queue_records_max=10)
     healthy, log.append = log.append, lambda records: 1 / 0
     with pytest.raises(AuditUnwritable, match="division by zero"):
-        await recorder.append(gap(1))
+        await recorder.appended(gap(1))
     log.append = healthy
-    assert await recorder.append(gap(2)) == 0
+    assert await recorder.appended(gap(2)) == 0
     await asyncio.to_thread(recorder.close)
 
 
@@ -90,7 +90,7 @@ async def test_an_entry_that_cannot_be_made_fails_alone():
     log = FakeLog()
     recorder = Recorder(log, queue_records_max=10)
     results = await asyncio.gather(
-        recorder.append(lambda: 1 / 0), recorder.append(gap(2)), return_exceptions=True
+        recorder.appended(lambda: 1 / 0), recorder.appended(gap(2)), return_exceptions=True
     )
     assert isinstance(results[0], AuditUnwritable)
     assert results[1] == 0
@@ -101,13 +101,13 @@ async def test_a_full_queue_refuses():
     log = FakeLog()
     recorder = Recorder(log, queue_records_max=1)
     log.gate.clear()
-    first = asyncio.ensure_future(recorder.append(gap(1)))
+    first = asyncio.ensure_future(recorder.appended(gap(1)))
     await asyncio.to_thread(log.entered.wait)
-    second = asyncio.ensure_future(recorder.append(gap(2)))
+    second = asyncio.ensure_future(recorder.appended(gap(2)))
     await asyncio.sleep(0)
     assert recorder.queued == 1
     with pytest.raises(Overloaded, match="audit log is behind"):
-        await recorder.append(gap(3))
+        await recorder.appended(gap(3))
     log.gate.set()
     await asyncio.gather(first, second)
     await asyncio.to_thread(recorder.close)
@@ -126,7 +126,7 @@ async def test_an_idle_log_gets_its_checkpoint(monkeypatch):
 async def test_closing_writes_what_is_queued():
     log = FakeLog()
     recorder = Recorder(log, queue_records_max=10)
-    waiting = [asyncio.ensure_future(recorder.append(gap(number))) for number in range(5)]
+    waiting = [asyncio.ensure_future(recorder.appended(gap(number))) for number in range(5)]
     await asyncio.sleep(0)
     await asyncio.to_thread(recorder.close)
     assert await asyncio.gather(*waiting) == list(range(5))
