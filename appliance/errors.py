@@ -40,6 +40,7 @@ codes (`runtime.interceptors`) and exit codes (`appliance.exits`).
     │   ├── VersionNotServed   version.unserved      the version exists but is not loaded
     │   └── RequestLimit       request.limit         too many bytes or rows
     ├── Overloaded             server.overloaded     a queue is full
+    ├── DeadlinePassed         request.deadline      no answer came in the time that the caller allows
     ├── Draining               server.draining       the server is stopping
     ├── ListenError            server.listen         an address that cannot be bound
     ├── Unreachable            server.unreachable    no runtime answers on the control socket
@@ -271,6 +272,12 @@ class Overloaded(ApplianceError):
     """A queue is full; nothing was done."""
 
     code = "server.overloaded"
+
+
+class DeadlinePassed(ApplianceError):
+    """The answer did not come within the caller's deadline."""
+
+    code = "request.deadline"
 
 
 class Draining(ApplianceError):

@@ -27,6 +27,7 @@ EXIT_CODES: dict[type[errors.ApplianceError], int] = {
     errors.DecisionError: 19,
     errors.RequestError: 20,
     errors.Overloaded: 21,
+    errors.DeadlinePassed: 21,
     errors.Draining: 21,
     errors.ListenError: 22,
     errors.Unreachable: 23,

@@ -23,6 +23,7 @@ STATUS_CODES: dict[type[errors.ApplianceError], grpc.StatusCode] = {
     errors.RequestError: grpc.StatusCode.INVALID_ARGUMENT,
     errors.VersionNotServed: grpc.StatusCode.UNAVAILABLE,
     errors.Overloaded: grpc.StatusCode.UNAVAILABLE,
+    errors.DeadlinePassed: grpc.StatusCode.DEADLINE_EXCEEDED,
     errors.Draining: grpc.StatusCode.UNAVAILABLE,
     errors.AuditUnwritable: grpc.StatusCode.UNAVAILABLE,
     errors.DecisionError: grpc.StatusCode.FAILED_PRECONDITION,
