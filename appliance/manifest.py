@@ -179,7 +179,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     `source_sha256` is of the ONNX file as it was received, `sample_sha256` of the sample's arrays.
     `interface_changes` says that interface and labels may differ from the versions' before it.
-    With `fallback`, ONNX Runtime's fp32 engine is proven and kept beside a faster one and serves while
+    With `fallback`, a portable fp32 engine is proven and kept beside the fastest one and serves while
     that one does not fit the box.
     """
 

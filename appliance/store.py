@@ -33,6 +33,7 @@ RECORD_NAME = "version.json"
 _STAGING = ".staging"
 T = TypeVar("T")
 Stamps: TypeAlias = Mapping[str, Mapping[str, str]]  # what engines are stamped with now, by kind
+EngineKind: TypeAlias = Literal["onnxruntime", "onnxruntime-portable", "openvino"]
 
 
 class EngineEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -42,7 +43,7 @@ class EngineEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     wrongly. `key` is of everything that the file depends on (`compiler.compiling.cache`), None where it is not known.
     """
 
-    kind: Literal["onnxruntime", "openvino"]
+    kind: EngineKind
     precision: Precision
     file: str
     sha256: Digest

@@ -38,7 +38,8 @@ class ModelTable(Table, frozen=True, kw_only=True):
 
     `batch_max` is the most rows in one engine call; left out it is 32 for a model with a batch axis and
     0 for one without; 0 serves requests one at a time, in the model's own shapes. `fallback` keeps
-    ONNX Runtime's fp32 engine beside a faster one, to serve while that one does not fit the box.
+    a portable fp32 engine beside the fastest one, to serve, slower, after the processor or a library has
+    changed and until that one is made anew.
     `interface_changes` lets its interface or labels differ from the active version's, which is refused else.
     `open_batch` opens the first axis of a model that was exported for one row, and compares. `axes` limits
     the other open axes of the inputs, by their name in the graph, or by "TENSOR.NUMBER" counted from 0 with

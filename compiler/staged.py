@@ -28,13 +28,14 @@ from compiler.compiling.cache import engine_key
 from compiler.found import SHEET_FILE, Compiled
 from compiler.progress import Progress
 from compiler.report.writing import write_report
+from runtime.engines.stamp import PORTABLE
 
 if TYPE_CHECKING:  # they import what compiles
     from compiler.targets import Target
 
 _SHEET_BYTES_MAX = 32 << 20
 _SCRATCH = ".scratch"
-FALLBACK = ("onnxruntime", Precision.FP32)
+FALLBACK = (PORTABLE, Precision.FP32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,6 +167,8 @@ class _Checking:
             kept.precision,
         ):
             raise _untrue(f"kept an engine in {kept.precision}, not {manifest.precision}")
+        if kept.kind == PORTABLE:
+            raise _untrue(f"kept {kept.kind} {kept.precision}, which is to fall back on alone")
         if spare is not None and (
             not manifest.fallback or (spare.kind, spare.precision) != FALLBACK
         ):

@@ -15,10 +15,10 @@ from appliance.store import StoredVersion
 from appliance.tensors import Interface, TensorSpec
 from compiler.report.text import (
     bytes_text,
+    engine_text,
     reached_text,
     rebuilt_text,
     threshold_text,
-    trial_name,
     trial_text,
 )
 
@@ -144,9 +144,9 @@ def _record_lines(version: StoredVersion) -> Lines:
     yield "built", f"{record.built} by release {record.release}"
     if record.rebuilt is not None:
         yield "rebuilt", rebuilt_text(record.rebuilt)
-    yield "engine", f"{trial_name(record.engine)} ({record.engine.stamp['library']})"
+    yield "engine", engine_text(record.engine)
     if record.fallback is not None:
-        yield "fallback", f"{trial_name(record.fallback)} ({record.fallback.stamp['library']})"
+        yield "fallback", engine_text(record.fallback)
     yield (
         "proof",
         f"{record.proof.golden_rows} golden rows, largest error {record.proof.error_max:.3g}",

@@ -1,8 +1,9 @@
 """Engines that no longer fit this box, and what serves in their place.
 
-Knows: when an engine fits: its stamp is the one that it would get today. Rules: an engine that does not fit
-is never loaded; the version's fallback serves when that one fits, and everyone is told; else the version
-does not load. Leaves to others: making the engine anew (`holdfast-compile refresh`).
+Knows: when an engine fits: its stamp is the one that it would get today, so one without a stamp never does.
+Rules: an engine that does not fit is never loaded; the version's fallback serves when that one fits, proves
+itself at loading like any engine, and everyone is told; else the version does not load. Leaves to others:
+making the engine anew (`holdfast-compile refresh`).
 """
 
 from dataclasses import replace

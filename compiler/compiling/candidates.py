@@ -4,9 +4,9 @@ Knows: what is tried, and what becomes of an engine that fails. Rules: a trial i
 one trial's failure does not end a build while another passes, and is recorded with its reason; the first
 that passes is kept, so that proving, which runs every held-out row, is paid once or twice and not for each
 of up to eight trials, most of which lose on speed alone; the slower ones are compared on the golden rows
-only, for the table; ONNX Runtime's fp32 engine is proven and kept
-beside a faster one when the manifest asks for it, and no latency limit is laid on it, for it serves only
-while nothing faster fits the box. Leaves to others: how proof and measuring are done, the table (`trials`).
+only, for the table; the portable engine is proven and kept beside the kept one when the manifest asks for
+it, is never the kept one itself, and no latency limit is laid on it, for it serves only while nothing
+faster fits the box. Leaves to others: how proof and measuring are done, the table (`trials`).
 """
 
 from collections.abc import Sequence
@@ -30,9 +30,10 @@ from compiler.proving.memory import added_bytes, resident_bytes
 from compiler.proving.proof import complete, prove
 from compiler.proving.running import served_outputs
 from compiler.targets import Target
+from runtime.engines.stamp import PORTABLE
 from runtime.servable import Servable, assemble, golden_of
 
-FALLBACK = Attempt("onnxruntime", Precision.FP32)
+FALLBACK = Attempt(PORTABLE, Precision.FP32)
 _AUTO = (Precision.FP32, Precision.FP16, Precision.BF16, Precision.INT8)
 # Of one engine; RequestError when it takes fewer values than the rows hold.
 _FAILURES = (EngineError, ProofError, RequestError)
@@ -75,7 +76,7 @@ class Candidates:
             trying.load_all(source, stack)
             trying.measure()
             kept = trying.fastest_proven(self._wanted(manifest))
-            fallback = trying.fallback_beside(kept)
+            fallback = trying.fallback()
             trying.compare_slower()
             proof = trying.completed(kept)
         entry = trying.loaded[kept].entry
@@ -88,13 +89,13 @@ class Candidates:
         """What may be kept, in the order in which it is compiled."""
         auto = manifest.precision is Precision.AUTO
         precisions = _AUTO if auto else (manifest.precision,)
-        return tuple(Attempt(target.kind, item) for item in precisions for target in self.targets)
+        kinds = [target.kind for target in self.targets if target.kind != FALLBACK.engine]
+        return tuple(Attempt(kind, item) for item in precisions for kind in kinds)
 
     def _attempts(self, manifest: Manifest) -> tuple[Attempt, ...]:
         """What may be kept, and what to fall back on."""
-        wanted = self._wanted(manifest)
         spare = manifest.fallback and any(item.kind == FALLBACK.engine for item in self.targets)
-        return (*wanted, FALLBACK) if spare and FALLBACK not in wanted else wanted
+        return (*self._wanted(manifest), *([FALLBACK] if spare else []))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,13 +154,10 @@ class _Trying:
                 return attempt
         raise self.outcomes.none_passed(wanted)
 
-    def fallback_beside(self, kept: Attempt) -> Attempt | None:
-        """The engine to fall back on, when it is another one, asked for, and passes."""
-        if not self.manifest.fallback or kept == FALLBACK or FALLBACK not in self.loaded:
-            return None
-        if FALLBACK in self.outcomes.failed or not self._proves(FALLBACK, limited=False):
-            return None
-        return FALLBACK
+    def fallback(self) -> Attempt | None:
+        """The engine to fall back on, when it was asked for, made, and passes."""
+        proven = FALLBACK in self.loaded and self._proves(FALLBACK, limited=False)
+        return FALLBACK if proven else None
 
     def compare_slower(self) -> None:
         """Note the errors of what was not proven on the golden rows; one that misses them has failed."""

@@ -18,7 +18,7 @@ from compiler.compiling.content import check_content
 from compiler.explain.pictures import engine_view
 from compiler.found import SHEET_FILE, Compiled
 from compiler.progress import Progress
-from compiler.targets import TARGETS, Target
+from compiler.targets import FALLBACK, TARGETS, Target
 from runtime.servable import golden_of
 
 
@@ -29,7 +29,7 @@ def compile_staged(
     threads: int,
     progress: Progress,
     store: Path | None = None,
-    targets: Sequence[Target] = TARGETS,
+    targets: Sequence[Target] = (*TARGETS, FALLBACK),
     clock: Clock | None = None,
 ) -> Compiled:
     """Check, compile and prove the extracted bundle in `directory`; only what is kept is left there.

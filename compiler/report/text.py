@@ -17,6 +17,7 @@ from compiler.proving.acceptance import rows_text, threshold_text, value_text
 __all__ = [
     "bytes_text",
     "disturbed_text",
+    "engine_text",
     "errors_text",
     "reached_text",
     "rebuilt_text",
@@ -68,9 +69,9 @@ def report_lines(manifest: Manifest, record: VersionRecord) -> Iterator[tuple[st
     if record.rebuilt is not None:
         yield "rebuilt", rebuilt_text(record.rebuilt)
     yield "bundle", record.bundle_sha256
-    yield "engine", f"{trial_name(record.engine)} ({record.engine.stamp['library']})"
+    yield "engine", engine_text(record.engine)
     if record.fallback is not None:
-        yield "fallback", trial_name(record.fallback)
+        yield "fallback", engine_text(record.fallback)
     for warning in record.warnings:
         yield "warning", warning
     for reached in proof.reached:
@@ -148,6 +149,11 @@ def trial_name(item: Trial | EngineEntry) -> str:
     """An engine: its kind and precision."""
     kind = item.engine if isinstance(item, Trial) else item.kind
     return f"{kind} {item.precision}"
+
+
+def engine_text(item: EngineEntry) -> str:
+    """An engine of a version, and what it hangs on: its library, or for a portable one the system alone."""
+    return f"{trial_name(item)} ({item.stamp.get('library') or item.stamp.get('os')})"
 
 
 def trial_text(item: Trial) -> str:

@@ -1,7 +1,7 @@
 """What a model can be compiled for on this box.
 
-Knows: the table of targets. Rules: every target in it is tried at a build. Leaves to others: proving
-(`compiler.proving.proof`) and choosing (`compiler.compiling.choice`).
+Knows: the table of targets, and the one to fall back on. Rules: every target in the table is tried at a
+build. Leaves to others: proving (`compiler.proving.proof`) and choosing (`compiler.compiling.choice`).
 """
 
 from compiler.targets.onnxruntime_cpu import OnnxRuntimeTarget
@@ -9,5 +9,6 @@ from compiler.targets.openvino_cpu import OpenVinoTarget
 from compiler.targets.target import Target
 
 TARGETS: tuple[Target, ...] = (OnnxRuntimeTarget(), OpenVinoTarget())
+FALLBACK: Target = OnnxRuntimeTarget(portable=True)
 
-__all__ = ["TARGETS", "Target"]
+__all__ = ["FALLBACK", "TARGETS", "Target"]

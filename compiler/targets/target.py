@@ -9,12 +9,12 @@ computes in the precision asked for, or is refused. Leaves to others: the typed 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from appliance.errors import EngineBuild
 from appliance.files import sha256_file
 from appliance.manifest import Precision
-from appliance.store import EngineEntry
+from appliance.store import EngineEntry, EngineKind
 from appliance.tensors import Interface
 from runtime.engines import stamp_of
 from runtime.engines.loading import library_text
@@ -71,7 +71,7 @@ class Target(Protocol):
 
 
 def engine_entry(
-    kind: Literal["onnxruntime", "openvino"],
+    kind: EngineKind,
     path: Path,
     precision: Precision,
     bounds: dict[str, tuple[int, int]] | None = None,

@@ -13,12 +13,13 @@ from appliance.manifest import Precision
 from appliance.tensors import Interface
 from runtime.engines.bounded import Bounded
 from runtime.engines.engine import Engine
-from runtime.engines.onnxruntime_cpu import OnnxRuntimeEngine
+from runtime.engines.onnxruntime_cpu import OnnxRuntimeEngine, PortableEngine
 from runtime.engines.openvino_cpu import OpenVinoEngine
 from runtime.engines.stamp import stamp_of
 
 ENGINES: dict[str, Callable[[Path, Interface, int, Precision], Engine]] = {
     OnnxRuntimeEngine.kind: OnnxRuntimeEngine.load,
+    PortableEngine.kind: PortableEngine.load,
     OpenVinoEngine.kind: OpenVinoEngine.load,
 }
 

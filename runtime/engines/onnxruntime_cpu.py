@@ -16,6 +16,7 @@ from appliance.manifest import Precision
 from appliance.tensors import Array, DataType, Interface
 from runtime.engines.libraries import cores, onnxruntime
 from runtime.engines.loading import check_tensors, existing, failed, unloadable
+from runtime.engines.stamp import PORTABLE
 
 _ORT_TYPES = {
     "tensor(bool)": DataType.BOOL,
@@ -91,6 +92,12 @@ class OnnxRuntimeEngine:
     def close(self) -> None:
         """Free the session."""
         self._session = None
+
+
+class PortableEngine(OnnxRuntimeEngine):
+    """A session over a file that holds on any processor; the library brings its own kernels for this one."""
+
+    kind: ClassVar[str] = PORTABLE
 
 
 def _decoded(name: str, array: Array) -> Array:

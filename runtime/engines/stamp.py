@@ -1,19 +1,23 @@
 """What decides whether an engine file still fits this box.
 
 Knows: what each kind of engine depends on: its library's version, the processor and its features, the
-system. Rules: told without importing a library, so that whoever only compares stamps pays nothing; two
-stamps fit when they are equal. Leaves to others: what is done with one that does not fit.
+system; a portable one on the system alone. Rules: told without importing a library, so that whoever only
+compares stamps pays nothing; two stamps fit when they are equal, and none is empty. Leaves to others: what
+is done with one that does not fit.
 """
 
 import hashlib
 import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Final
 
 from appliance.errors import EngineLoad
 
+PORTABLE: Final = "onnxruntime-portable"  # the kind to fall back on
 LIBRARIES = {
     "onnxruntime": "onnxruntime",
+    PORTABLE: "onnxruntime",
     "openvino": "openvino",
 }  # distribution, by kind of engine
 
@@ -30,12 +34,14 @@ def stamp_of(kind: str) -> dict[str, str]:
             f"there is no engine of kind '{kind}' here",
             remedy=f"build the bundle again for one of {sorted(LIBRARIES)}",
         ) from error
+    system = {"os": f"{platform.system()} {platform.machine()}"}
+    if kind == PORTABLE:
+        return system
     cpu, flags = processor()
-    return {
+    return system | {
         "library": library,
         "cpu": cpu,
         "cpu_flags_sha256": hashlib.sha256(flags.encode()).hexdigest(),
-        "os": f"{platform.system()} {platform.machine()}",
     }
 
 

@@ -94,6 +94,7 @@ def test_a_bundle_becomes_a_proven_version(packed, store):
         "report.json",
         "report.html",
         record.engine.file,
+        record.fallback.file,
     }
     assert {item.name for item in record.files} == names - {"version.json"}
 

@@ -81,6 +81,7 @@ def test_results_are_json_on_request(run, workshop, key_file):
     assert built["record"]["bundle_sha256"] == digest
     assert {item["engine"] for item in built["record"]["trials"]} == {
         "onnxruntime",
+        "onnxruntime-portable",
         "openvino",
     }
     assert not json.loads(run("build", "tiny.holdfast", "--json").stdout)["new"]

@@ -16,8 +16,8 @@ from appliance.errors import BuildMarked, EngineBuild, EngineLoad, StoreError
 from appliance.signing import SigningKey
 from appliance.store import RECORD_NAME, Store
 from compiler.refresh import refresh
-from runtime.engines.stamp import stamp_of
-from runtime.stale import with_fitting_engine
+from runtime.engines.stamp import PORTABLE, stamp_of
+from runtime.stale import misfit, with_fitting_engine
 
 OLD = {"library": "onnxruntime 1.0"}
 
@@ -85,6 +85,7 @@ def test_a_version_in_service_gets_an_engine_that_fits(box, store):
     assert (done.model, done.number, done.error) == ("tiny", 1, None)
     after = store.open("tiny", 1).record
     assert after.engine.stamp == stamp_of(after.engine.kind)
+    assert after.fallback == before.fallback, "it still fits, is used again, and is proven again"
     assert after.rebuilt.engine_sha256 == before.engine.sha256
     assert (after.bundle_sha256, after.built) == (before.bundle_sha256, before.built)
     assert store.versions("tiny") == [1]
@@ -156,13 +157,29 @@ def test_killed_at_any_point_the_version_is_the_old_or_the_new(box, store, calls
 
 
 def test_the_fallback_serves_while_the_engine_does_not_fit(box, store):
+    record = age(store)
+    fitting = with_fitting_engine(store.describe("tiny", 1))
+    assert fitting.stored.record.engine == record.fallback
+    assert "library was onnxruntime 1.0" in fitting.why
+    assert f"{PORTABLE} serves in its place" in fitting.why
+
+
+def test_a_version_filed_before_fallbacks_were_portable_gets_such_a_one(box, store):
     spare = store.open("tiny", 1).record.engine
     age(store, fallback=spare)
-    stored = store.describe("tiny", 1)
-    fitting = with_fitting_engine(stored)
-    assert fitting.stored.record.engine == spare
-    assert "library was onnxruntime 1.0" in fitting.why
-    assert "serves in its place" in fitting.why
+    assert with_fitting_engine(store.describe("tiny", 1)).stored.record.engine == spare
+    serve(box, 1)
+    assert [item.error for item in refresh(box.config, in_process=True)] == [None]
+    assert store.open("tiny", 1).record.fallback.kind == PORTABLE
+
+
+@pytest.mark.parametrize("stamp", [{}, {"os": "Linux riscv64"}, {"library": "onnxruntime 1.0"}])
+def test_a_fallback_without_a_stamp_or_of_another_system_does_not_fit(box, store, stamp):
+    spare = msgspec.structs.replace(store.open("tiny", 1).record.fallback, stamp=stamp)
+    age(store, fallback=spare)
+    assert "os was " in misfit(spare)
+    with pytest.raises(EngineLoad, match="nor does the one to fall back on"):
+        with_fitting_engine(store.describe("tiny", 1))
 
 
 def test_an_engine_that_fits_serves_itself(box, store):
@@ -172,7 +189,7 @@ def test_an_engine_that_fits_serves_itself(box, store):
 
 @pytest.mark.parametrize("spare", [True, False])
 def test_where_nothing_fits_the_remedy_is_told(box, store, spare):
-    record = age(store)
+    record = age(store, fallback=None)
     if spare:
         age(store, fallback=record.engine)
     with pytest.raises(EngineLoad, match="does not fit this box") as caught:

@@ -335,10 +335,10 @@ def test_the_page_says_what_was_timed_and_what_decided():
 
 def test_an_engine_made_anew_and_one_to_fall_back_on_are_told():
     manifest = manifest_of()
-    engine = record_of(manifest).engine
+    spare = {"kind": "onnxruntime-portable", "stamp": {"os": "Linux"}}
     record = record_of(
         manifest,
-        fallback=msgspec.structs.replace(engine, kind="onnxruntime", precision=Precision.FP32),
+        fallback=msgspec.structs.replace(record_of(manifest).engine, **spare),
         rebuilt=Rebuilt(at="2026-12-01T00:00:00Z", release="0.3.0", engine_sha256=DIGEST),
     )
     for told in (
@@ -347,4 +347,4 @@ def test_an_engine_made_anew_and_one_to_fall_back_on_are_told():
         json.dumps(msgspec.to_builtins(report_values(manifest, record))),
     ):
         assert "2026-12-01T00:00:00Z" in told
-        assert "onnxruntime" in told
+        assert "onnxruntime-portable" in told

@@ -6,7 +6,7 @@ import pytest
 from appliance.errors import BuildCrashed, EngineBuild
 from appliance.manifest import Precision
 from compiler.compiling import compiling
-from runtime.engines.stamp import stamp_of
+from runtime.engines.stamp import PORTABLE, stamp_of
 
 
 @pytest.fixture
@@ -43,7 +43,9 @@ def proof(change):
         ({"entry": engine(precision=Precision.AUTO)}, "an engine in auto, not fp32"),
         ({"entry": engine(file="../model.onnx")}, r"calls its engine '\.\./model\.onnx'"),
         ({"entry": engine(sha256="0" * 64)}, "left no such"),
-        ({"fallback": engine(precision=Precision.INT8)}, "int8 to fall back on"),
+        ({"fallback": engine(kind=PORTABLE, precision=Precision.INT8)}, "int8 to fall back on"),
+        ({"fallback": engine()}, "fp32 to fall back on"),
+        ({"entry": engine(kind=PORTABLE)}, "which is to fall back on alone"),
         ({"proof": proof(lambda _: ())}, "misses what was agreed"),
         (
             {"proof": proof(lambda all_: (msgspec.structs.replace(all_[0], value=0.1),))},
@@ -69,6 +71,15 @@ def test_what_cannot_be_removed_is_not_filed(told, monkeypatch):
 def test_the_stamp_is_this_boxs_own(told):
     record = told(entry=engine(stamp={"library": "nonsense"})).build().version.record
     assert record.engine.stamp == stamp_of(record.engine.kind)
+
+
+def test_the_fallback_has_its_own_stamp_and_key(told):
+    def lying(found):
+        return msgspec.structs.replace(found.fallback, stamp=found.entry.stamp, key="0" * 64)
+
+    fallback = told(fallback=lying).build().version.record.fallback
+    assert fallback.stamp == stamp_of(PORTABLE)
+    assert fallback.key != "0" * 64
 
 
 def test_neither_errors_nor_verdicts_name_the_place_where_a_bundle_is_staged(told, monkeypatch):

@@ -1,5 +1,6 @@
 """One suite for every target: what it compiles runs as the reference does, in the precision asked for."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +19,13 @@ from compiler.precision import lowered
 from compiler.precision.calibration import calibrate
 from compiler.reference import Reference
 from compiler.rows.samples import Rows
-from compiler.targets import TARGETS
+from compiler.targets import FALLBACK, TARGETS
 from compiler.targets.onnxruntime_cpu import OnnxRuntimeTarget
 from compiler.targets.openvino_cpu import OpenVinoTarget
 from runtime.engines import ENGINES, load_engine, stamp_of
+from runtime.engines.libraries import onnxruntime
+from runtime.engines.onnxruntime_cpu import session_options
+from runtime.engines.stamp import PORTABLE
 
 RNG = np.random.default_rng(5)
 LOWER = (Precision.FP16, Precision.BF16, Precision.INT8)
@@ -71,7 +75,7 @@ def source_of(model: onnx.ModelProto, directory: Path) -> Source:
     return open_source(directory / "model.onnx")
 
 
-@pytest.fixture(params=TARGETS, ids=lambda target: target.kind)
+@pytest.fixture(params=(*TARGETS, FALLBACK), ids=lambda target: target.kind)
 def target(request):
     """Each target in turn."""
     return request.param
@@ -147,8 +151,12 @@ def test_an_engine_that_computes_in_another_precision_is_refused_by_its_layers(
     assert [path.name for path in tmp_path.iterdir()] == ["model.onnx"]
 
 
-def test_narrower_arithmetic_than_fp32_is_found_too(target, convolutions, tmp_path, monkeypatch):
-    """The graph says int8, its declaration is hidden: what a library that narrows looks like."""
+@pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.kind)
+def test_narrower_arithmetic_than_fp32_is_found_too(target, convolutions, tmp_path):
+    """The graph says int8, its declaration is hidden: what a library that narrows looks like.
+
+    The portable engine is left out: it takes the rounding as it is told, and computes in fp32 between.
+    """
     interface = interface_of(convolutions, 8)
     images = {"x": RNG.normal(size=(8, 3, 16, 16)).astype(np.float32)}
     ranges = calibrate(convolutions, images, CalibrationMethod.MINMAX, batch_max=8)
@@ -174,7 +182,7 @@ def test_it_writes_its_engine_file_and_nothing_else(target, make_onnx, tmp_path)
     source = source_of(make_onnx(), tmp_path)
     entry = target.compile(source, out, interface_of(source, 8), 1, Precision.FP32)
     assert [file.name for file in out.iterdir()] == [entry.file]
-    assert entry.file.startswith("engine.fp32.")
+    assert entry.file.startswith("engine.portable." if target is FALLBACK else "engine.fp32.")
     assert entry.kind == target.kind
     assert entry.kind in ENGINES
     assert entry.sha256 == sha256_file(out / entry.file)
@@ -254,7 +262,48 @@ def test_a_stamp_is_made_without_proc_too(target, monkeypatch):
     monkeypatch.setattr("pathlib.Path.read_text", _unreadable)
     bare = stamp_of(target.kind)
     assert set(whole) == set(bare)
-    assert bare["cpu"]
+    assert all(bare.values())
+
+
+def test_a_portable_stamp_names_neither_processor_nor_library(monkeypatch):
+    before = {kind: stamp_of(kind) for kind in ENGINES}
+    monkeypatch.setattr("runtime.engines.stamp.processor", lambda: ("another", "flags"))
+    monkeypatch.setattr("runtime.engines.stamp.version", lambda _: "99")
+    changed = {kind for kind in ENGINES if stamp_of(kind) != before[kind]}
+    assert changed == set(ENGINES) - {PORTABLE}
+    monkeypatch.setattr("platform.machine", lambda: "riscv64")
+    assert stamp_of(PORTABLE) != before[PORTABLE]
+
+
+def executed(path: Path, inputs: dict[str, np.ndarray]) -> set[str]:
+    """The operators that the library runs after loading an engine file."""
+    options = session_options(1)
+    options.add_session_config_entry("session.load_model_format", "ORT")
+    options.enable_profiling = True
+    options.profile_file_prefix = str(path.with_suffix(".profile"))
+    session = onnxruntime().InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    session.run(None, inputs)
+    events = json.loads(Path(session.end_profiling()).read_text())
+    return {event["args"]["op_name"] for event in events if event.get("cat") == "Node"}
+
+
+def test_a_portable_engine_runs_the_operators_of_onnx_as_they_are(convolutions, tmp_path):
+    """What the highest level makes for this CPU alone is there in one engine and not in the other."""
+    inputs = {"x": RNG.normal(size=(2, 3, 16, 16)).astype(np.float32)}
+    interface = interface_of(convolutions, 8)
+    found = {}
+    for target in (OnnxRuntimeTarget(), FALLBACK):
+        entry = target.compile(convolutions, tmp_path, interface, 1, Precision.FP32)
+        found[target.kind] = executed(tmp_path / entry.file, inputs)
+    assert "ReorderOutput" in found["onnxruntime"]
+    known = {node.op_type for node in convolutions.model.graph.node}
+    assert found[PORTABLE] <= known - {"BatchNormalization"}, "folded, and nothing else"
+
+
+def test_the_portable_levels_operators_are_all_standard(convolutions, make_onnx, tmp_path):
+    for source in (convolutions, source_of(make_onnx(), tmp_path)):
+        FALLBACK._optimise(source, tmp_path / "shown.onnx", 1, "ONNX")
+        assert {node.domain for node in onnx.load(tmp_path / "shown.onnx").graph.node} == {""}
 
 
 def test_a_kind_that_is_not_here_has_no_stamp():

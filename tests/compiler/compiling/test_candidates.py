@@ -11,6 +11,7 @@ from compiler.compiling.trials import FALLBACK, KEPT, SLOWER
 from compiler.proving.running import served_outputs
 from compiler.targets.onnxruntime_cpu import OnnxRuntimeTarget
 from compiler.targets.openvino_cpu import OpenVinoTarget
+from runtime.engines.stamp import PORTABLE, stamp_of
 
 FP32, INT8 = Precision.FP32, Precision.INT8
 
@@ -48,7 +49,7 @@ def spec_precision(workshop, precision: str, *, fallback: bool = True) -> None:
 def test_both_engines_are_tried_and_the_table_is_kept(packed):
     version = packed.build().version
     found = trials(version)
-    assert set(found) == {("onnxruntime", FP32), ("openvino", FP32)}
+    assert set(found) == {("onnxruntime", FP32), ("openvino", FP32), (PORTABLE, FP32)}
     for trial in found.values():
         assert [timing.rows for timing in trial.timings] == [1, 8]
         assert all(0 < timing.median_ms <= timing.p99_ms for timing in trial.timings)
@@ -59,23 +60,45 @@ def test_both_engines_are_tried_and_the_table_is_kept(packed):
     assert kept.bytes == version.engine_path.stat().st_size
 
 
-def test_the_fastest_that_passes_is_kept_and_the_fallback_beside_it(packed, clocked):
-    clocked(("openvino", FP32))
+@pytest.mark.parametrize(
+    ("kept", "other"), [("openvino", "onnxruntime"), ("onnxruntime", "openvino")]
+)
+def test_the_fastest_that_passes_is_kept_and_the_fallback_beside_it(packed, clocked, kept, other):
+    clocked((PORTABLE, FP32), (kept, FP32))  # even the fastest of all is not kept when portable
     version = packed.build().version
-    assert version.record.engine.kind == "openvino"
-    assert version.record.fallback.kind == "onnxruntime"
-    assert trials(version)["onnxruntime", FP32].verdict == FALLBACK
-    names = {path.name for path in version.directory.glob("engine*")}
-    assert names == {version.record.engine.file, version.record.fallback.file}
-
-
-def test_the_fastest_needs_no_fallback_where_it_is_one(packed, clocked):
-    clocked(("onnxruntime", FP32))
-    version = packed.build().version
-    assert (version.record.engine.kind, version.record.fallback) == ("onnxruntime", None)
-    slower = trials(version)["openvino", FP32]
+    engine, fallback = version.record.engine, version.record.fallback
+    assert (engine.kind, fallback.kind) == (kept, PORTABLE)
+    assert fallback.stamp == stamp_of(PORTABLE)
+    assert engine.key != fallback.key
+    assert {path.name for path in version.directory.glob("engine*")} == {engine.file, fallback.file}
+    spare, slower = trials(version)[PORTABLE, FP32], trials(version)[other, FP32]
+    assert (spare.verdict, spare.metric) == (FALLBACK, 1.0)
+    assert spare.bytes == (version.directory / fallback.file).stat().st_size
     assert (slower.verdict, slower.metric) == (SLOWER, None)
     assert slower.error_max is not None
+
+
+def test_no_latency_limit_is_laid_on_the_fallback(workshop, clocked, monkeypatch):
+    limited = []
+    monkeypatch.setattr(
+        "compiler.compiling.candidates.check_latency", lambda *_: limited.append(True)
+    )
+    workshop.pack()
+    assert workshop.build().version.record.fallback is not None
+    assert len(limited) == 1
+
+
+def test_a_fallback_that_fails_costs_the_fallback_alone(packed, monkeypatch):
+    def compiled(target, *arguments, real=OnnxRuntimeTarget.compile):
+        if target.portable:
+            raise errors.EngineBuild("not portable", remedy="none")
+        return real(target, *arguments)
+
+    monkeypatch.setattr(OnnxRuntimeTarget, "compile", compiled)
+    version = packed.build().version
+    assert version.record.fallback is None
+    assert trials(version)[PORTABLE, FP32].verdict == "[engine.build] not portable"
+    assert trials(version)[version.record.engine.kind, FP32].verdict == KEPT
 
 
 def test_without_a_fallback_only_the_kept_engine_is_there(workshop, clocked):
@@ -84,6 +107,7 @@ def test_without_a_fallback_only_the_kept_engine_is_there(workshop, clocked):
     version = workshop.build().version
     assert version.record.fallback is None
     assert trials(version)["onnxruntime", FP32].verdict == SLOWER
+    assert (PORTABLE, FP32) not in trials(version)
     assert [path.name for path in version.directory.glob("engine*")] == ["engine.fp32.blob"]
 
 
@@ -93,7 +117,7 @@ def test_int8_is_calibrated_built_and_proven_with_fp32_to_fall_back_on(workshop)
     record = version.record
     assert record.engine.precision is INT8
     assert record.engine.file.startswith("engine.int8.")
-    assert (record.fallback.kind, record.fallback.precision) == ("onnxruntime", FP32)
+    assert (record.fallback.kind, record.fallback.precision) == (PORTABLE, FP32)
     assert version.manifest.calibration.rows == 40
     assert 1e-5 < record.proof.error_max < 0.3
 
@@ -105,7 +129,7 @@ def test_auto_tries_every_precision_and_tells_why_some_are_not_there(workshop):
         (kind, precision)
         for kind in ("onnxruntime", "openvino")
         for precision in (FP32, Precision.FP16, Precision.BF16, INT8)
-    }
+    } | {(PORTABLE, FP32)}
     for target in (OnnxRuntimeTarget(), OpenVinoTarget()):
         for precision in (Precision.FP16, Precision.BF16):
             reason = target.unable(precision)
@@ -204,7 +228,7 @@ def test_an_engine_that_does_not_answer_does_not_stop_the_other(packed, monkeypa
     version = packed.build().version
     assert version.record.engine.kind == "openvino"
     assert trials(version)["onnxruntime", FP32].verdict == "[engine.failed] no answer"
-    assert version.record.fallback is None
+    assert version.record.fallback.kind == PORTABLE
 
 
 def test_a_model_that_openvino_would_narrow_is_built_for_onnx_runtime(packed, make_onnx):

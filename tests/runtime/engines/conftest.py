@@ -11,10 +11,14 @@ from onnx import TensorProto, helper, numpy_helper
 from appliance.manifest import Precision
 from appliance.tensors import DataType, Interface, TensorSpec
 from compiler.opening.source import open_source
-from compiler.targets import TARGETS
+from compiler.targets import FALLBACK, TARGETS
 from runtime.engines import ENGINES, Engine, load_engine
 
-FILES = {"onnxruntime": "engine.fp32.ort", "openvino": "engine.fp32.blob"}
+FILES = {
+    "onnxruntime": "engine.fp32.ort",
+    "onnxruntime-portable": "engine.portable.ort",
+    "openvino": "engine.fp32.blob",
+}
 WEIGHTS = np.random.default_rng(7).normal(size=(64, 32)).astype(np.float32)
 
 MATMUL = Interface(
@@ -80,7 +84,7 @@ def engine_files(tmp_path_factory) -> dict[str, Path]:
     for name, (interface, nodes, constants) in models.items():
         directory = tmp_path_factory.mktemp(name)
         model = save(directory / "model.onnx", interface, nodes, constants)
-        for target in TARGETS:
+        for target in (*TARGETS, FALLBACK):
             target.compile(open_source(model), directory, interface, 1, Precision.FP32)
         directories[name] = directory
     return directories

@@ -105,7 +105,7 @@ def test_a_file_that_is_no_engine_of_its_kind_is_refused(
                 "foreign": next(
                     file.read_bytes()
                     for file in engine_path.parent.glob("engine.*")
-                    if file != engine_path
+                    if file.suffix != engine_path.suffix
                 ),
             }[damage]
         )
