@@ -5,10 +5,25 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from appliance.deployment import Activate, Deployment, Retire, RollBack, act_name, apply
+from appliance.deployment import (
+    Activate,
+    Deployment,
+    EndCanary,
+    EndShadow,
+    Promote,
+    Retire,
+    RollBack,
+    StartCanary,
+    StartShadow,
+    act_name,
+    apply,
+    subject,
+)
 from appliance.errors import DecisionError
 
 START = Deployment(model="m")
+CANARY = (Activate(version=1), StartCanary(version=2, per_mille=50))
+SHADOW = (Activate(version=1), StartShadow(version=2))
 
 
 def after(*acts):
@@ -38,6 +53,39 @@ def test_retiring_the_previous_version_leaves_nothing_to_roll_back_to():
         apply(deployment, RollBack())
 
 
+def test_a_canary_answers_a_share_until_it_ends_or_is_promoted():
+    running = after(*CANARY)
+    assert running == Deployment(model="m", active=1, canary=2, canary_per_mille=50)
+    assert apply(running, StartCanary(version=2, per_mille=500)).canary_per_mille == 500
+    assert apply(running, EndCanary()) == Deployment(model="m", active=1)
+    promoted = Deployment(model="m", active=2, previous=1)
+    assert apply(running, Promote()) == apply(running, Activate(version=2)) == promoted
+
+
+def test_rolling_back_ends_a_canary():
+    running = after(*CANARY, Promote(), StartCanary(version=3, per_mille=10), RollBack())
+    assert running == Deployment(model="m", active=1, previous=2)
+
+
+def test_a_shadow_may_become_the_canary_and_the_canary_the_active_version():
+    running = after(*SHADOW)
+    assert running == Deployment(model="m", active=1, shadow=2)
+    assert apply(running, StartCanary(version=2, per_mille=1)).shadow is None
+    assert apply(running, Activate(version=2)) == Deployment(model="m", active=2, previous=1)
+    assert apply(running, EndShadow()) == Deployment(model="m", active=1)
+
+
+def test_the_previous_version_may_play_another_role():
+    twice = after(Activate(version=1), Activate(version=2))
+    assert apply(twice, StartShadow(version=1)) == Deployment(model="m", active=2, shadow=1)
+
+
+def test_an_act_is_about_a_version():
+    running = after(*CANARY, StartShadow(version=3))
+    acts = [Promote(), EndCanary(), EndShadow(), RollBack(), Retire(version=9)]
+    assert [subject(running, act) for act in acts] == [2, 2, 3, None, 9]
+
+
 @pytest.mark.parametrize(
     ("acts", "why"),
     [
@@ -46,6 +94,18 @@ def test_retiring_the_previous_version_leaves_nothing_to_roll_back_to():
         ([Retire(version=1), Retire(version=1)], "already retired"),
         ([Activate(version=1), Retire(version=1)], "is active"),
         ([RollBack()], "no previous version"),
+        ([StartCanary(version=1, per_mille=5)], "no version is active"),
+        ([Activate(version=1), StartCanary(version=1, per_mille=5)], "is active"),
+        ([*CANARY, StartCanary(version=3, per_mille=5)], "version 2 is its canary already"),
+        ([*CANARY, StartCanary(version=2, per_mille=50)], "answers that share already"),
+        ([*CANARY, Retire(version=2)], "is canary"),
+        ([*CANARY, StartShadow(version=2)], "is canary"),
+        ([Activate(version=1), EndCanary()], "no canary version"),
+        ([Activate(version=1), Promote()], "no canary version"),
+        ([Activate(version=1), EndShadow()], "no shadow version"),
+        ([Activate(version=1), StartShadow(version=1)], "is active"),
+        ([*SHADOW, StartShadow(version=2)], "already shadow"),
+        ([*SHADOW, Retire(version=2)], "is shadow"),
     ],
 )
 def test_what_the_rules_forbid_is_refused_with_a_remedy(acts, why):
@@ -55,8 +115,9 @@ def test_what_the_rules_forbid_is_refused_with_a_remedy(acts, why):
 
 
 def test_acts_have_the_names_that_are_recorded():
-    acts = [Activate(version=1), RollBack(), Retire(version=1)]
-    assert [act_name(act) for act in acts] == ["activate", "roll_back", "retire"]
+    acts = [Activate(version=1), RollBack(), Retire(version=1), StartCanary(version=1, per_mille=1)]
+    names = ["activate", "roll_back", "retire", "start_canary"]
+    assert [act_name(act) for act in acts] == names
 
 
 def test_roles_are_told_by_version():
@@ -82,6 +143,9 @@ class Decisions(RuleBasedStateMachine):
             st.builds(Activate, version=st.integers(1, 4)),
             st.just(RollBack()),
             st.builds(Retire, version=st.integers(1, 4)),
+            st.builds(StartCanary, version=st.integers(1, 4), per_mille=st.integers(1, 999)),
+            st.builds(StartShadow, version=st.integers(1, 4)),
+            st.sampled_from([EndCanary(), Promote(), EndShadow()]),
         )
     )
     def decide(self, act):
@@ -92,13 +156,20 @@ class Decisions(RuleBasedStateMachine):
             return
         assert self.deployment != before
         assert set(before.retired) <= set(self.deployment.retired)
-        if not isinstance(act, Retire):
+        if isinstance(act, Activate | RollBack | Promote):
             assert self.deployment.previous == before.active
+            assert self.deployment.canary is None
+        else:
+            assert self.deployment.active == before.active
 
     @invariant()
     def roles_are_distinct(self):
         held = [*self.deployment.loaded, *self.deployment.retired]
         assert len(held) == len(set(held))
+
+    @invariant()
+    def a_canary_has_a_share(self):
+        assert (self.deployment.canary is None) == (self.deployment.canary_per_mille == 0)
 
     @invariant()
     def an_active_model_stays_active(self):
