@@ -15,6 +15,7 @@ import msgspec
 from appliance.errors import ConfigError
 from appliance.files import make_directory
 from appliance.tables import canonical_json, read_toml
+from appliance.version import ModelName
 
 CONFIG_VARIABLE = "HOLDFAST_CONFIG"
 SYSTEM_CONFIG = Path("/etc/holdfast/holdfast.toml")
@@ -108,22 +109,29 @@ class ServerConfig(Section, frozen=True, kw_only=True):
     request_bytes_max: Positive = 64 << 20
     requests_in_flight_max: Positive = 1024
     bytes_in_flight_max: Positive = 1 << 30
+    metadata_bytes_max: Positive = 16 << 10
+    connections_max: Positive = 4096
     connection_seconds_max: Seconds = 600.0
+    idle_seconds_max: Seconds = 300.0
+    probe_seconds: Seconds = 60.0
     call_seconds_max: Seconds = 60.0
     drain_seconds: Seconds = 20.0
     transport: Literal["fast", "public"] = "fast"
     repository_control: bool = False
+    settings_control: bool = False
     tls: TlsConfig = TlsConfig()
 
 
 class SharedMemoryConfig(Section, frozen=True, kw_only=True):
     """Tensors of clients on this box in POSIX shared memory; off unless allowed.
 
-    Only objects whose key begins with `key_prefix` may be registered.
+    Only objects whose key begins with `key_prefix` may be registered, of the runtime's own user or one of
+    `owners` (uid).
     """
 
     allowed: bool = False
     key_prefix: str = "/holdfast-client-"
+    owners: tuple[Natural, ...] = ()
     regions_max: Positive = 64
     bytes_max: Positive = 1 << 30
 
@@ -134,12 +142,29 @@ class MetricsConfig(Section, frozen=True, kw_only=True):
     address: str = "127.0.0.1:9464"
 
 
+class ModelBatching(Section, frozen=True, kw_only=True):
+    """What one model has otherwise than `BatchingConfig` says; None means as there."""
+
+    rows_max: Positive | None = None
+    delay_us_max: Natural | None = None
+    queue_requests_max: Positive | None = None
+
+
 class BatchingConfig(Section, frozen=True, kw_only=True):
     """Dynamic batching of each model. A delay of 0 batches only what queued while the engine ran."""
 
     rows_max: Positive = 32
     delay_us_max: Natural = 0
     queue_requests_max: Positive = 512
+    models: dict[ModelName, ModelBatching] = {}
+
+    def of(self, model: str) -> "BatchingConfig":
+        """The settings of one model: its own where it has them."""
+        own = self.models.get(model, ModelBatching())
+        told = {
+            name: value for name, value in msgspec.structs.asdict(own).items() if value is not None
+        }
+        return msgspec.structs.replace(self, models={}, **told)
 
 
 class EngineConfig(Section, frozen=True, kw_only=True):

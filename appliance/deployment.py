@@ -96,6 +96,10 @@ class RollBack(_Act, frozen=True, kw_only=True, tag="roll_back"):
     """Let the previous version answer again; the one that did becomes previous, and a canary ends."""
 
 
+class Withdraw(_Act, frozen=True, kw_only=True, tag="withdraw"):
+    """Let no version answer; the one that did is what roll back returns to, and a canary ends."""
+
+
 class Retire(_Act, frozen=True, kw_only=True, tag="retire"):
     """Take `version` out of use for good: it can no longer play a role."""
 
@@ -103,7 +107,15 @@ class Retire(_Act, frozen=True, kw_only=True, tag="retire"):
 
 
 Act: TypeAlias = (
-    Activate | StartCanary | EndCanary | Promote | StartShadow | EndShadow | RollBack | Retire
+    Activate
+    | StartCanary
+    | EndCanary
+    | Promote
+    | StartShadow
+    | EndShadow
+    | RollBack
+    | Withdraw
+    | Retire
 )
 
 
@@ -121,6 +133,8 @@ def subject(deployment: Deployment, act: Act) -> int | None:
             return deployment.canary
         case EndShadow():
             return deployment.shadow
+        case Withdraw():
+            return deployment.active
         case _:
             return act.version
 
@@ -149,6 +163,11 @@ def apply(deployment: Deployment, act: Act) -> Deployment:
         case EndShadow():
             _held(deployment, "shadow", "nothing to do")
             return msgspec.structs.replace(deployment, shadow=None)
+        case Withdraw():
+            active = _held(deployment, "active", "nothing to do")
+            return msgspec.structs.replace(
+                deployment, active=None, previous=active, canary=None, canary_per_mille=0
+            )
         case Retire():  # pragma: no branch
             _check_free(deployment, act.version, to_be="retired", leaving=("previous",))
             retired = tuple(sorted((*deployment.retired, act.version)))

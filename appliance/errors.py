@@ -38,7 +38,13 @@ codes (`runtime.interceptors`) and exit codes (`appliance.exits`).
     ├── DecisionError          decision.refused      a decision the deployment rules forbid
     ├── RequestError           request.invalid       a request the interface forbids
     │   ├── VersionNotServed   version.unserved      the version exists but is not loaded
-    │   └── RequestLimit       request.limit         too many bytes or rows
+    │   ├── RequestLimit       request.limit         too many bytes or rows
+    │   ├── Unsupported        request.unsupported   asks for something that is not served
+    │   ├── UnknownRegion      region.unknown        no shared memory of this name is registered
+    │   └── RegionTaken        region.taken          shared memory of this name is registered
+    ├── NotGranted             server.not_granted    the configuration does not let clients do this
+    ├── LoadFailed             model.load            a client's load or unload came to nothing
+    ├── RegionUnusable         region.unusable       shared memory that cannot be opened, read or written
     ├── Overloaded             server.overloaded     a queue is full
     ├── DeadlinePassed         request.deadline      no answer came in the time that the caller allows
     ├── Draining               server.draining       the server is stopping
@@ -266,6 +272,42 @@ class RequestLimit(RequestError):
     """The request has too many bytes or rows."""
 
     code = "request.limit"
+
+
+class Unsupported(RequestError):
+    """The request asks for something that this server does not do."""
+
+    code = "request.unsupported"
+
+
+class UnknownRegion(RequestError):
+    """No shared memory of this name is registered."""
+
+    code = "region.unknown"
+
+
+class RegionTaken(RequestError):
+    """Shared memory of this name is registered already."""
+
+    code = "region.taken"
+
+
+class NotGranted(ApplianceError):
+    """The configuration does not let clients do this."""
+
+    code = "server.not_granted"
+
+
+class LoadFailed(ApplianceError):
+    """A client's load or unload of a model came to nothing."""
+
+    code = "model.load"
+
+
+class RegionUnusable(ApplianceError):
+    """Shared memory cannot be opened, read or written."""
+
+    code = "region.unusable"
 
 
 class Overloaded(ApplianceError):

@@ -39,6 +39,8 @@ class DataType(StrEnum):
     FP64 = "FP64"
     BYTES = "BYTES"
 
+    __hash__ = str.__hash__  # Enum's own is slow, and datatypes are looked up for every request
+
     @property
     def numpy(self) -> np.dtype[Any]:
         """The numpy dtype; BYTES is an object array of `bytes`."""

@@ -56,7 +56,8 @@ def settings() -> str:
     """Every setting with its default, its bound and its description."""
     described, rows = descriptions(SHIPPED.read_text()), Rows()
     for name, field in each_setting(Config):
-        default = msgspec.json.encode(field.default).decode()
+        plain = field.default is not msgspec.NODEFAULT
+        default = msgspec.json.encode(field.default if plain else field.default_factory()).decode()
         rows.append((f"`{name}`", f"`{default}`", bound(field.type), described[name]))
     return table(("setting", "default", "bound", "what it is"), rows)
 

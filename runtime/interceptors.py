@@ -16,10 +16,16 @@ from appliance import errors, journal
 from runtime.protocol import CODE_KEY, REMEDY_KEY
 
 TOLD_BYTES_MAX = 1000
+# How long gRPC clients that retry are asked to wait first (gRPC's proposal A6), in whole milliseconds.
+PUSHBACK_KEY, PUSHBACK_MS = "grpc-retry-pushback-ms", "100"
 
 STATUS_CODES: dict[type[errors.ApplianceError], grpc.StatusCode] = {
     errors.UnknownModel: grpc.StatusCode.NOT_FOUND,
     errors.UnknownVersion: grpc.StatusCode.NOT_FOUND,
+    errors.Unsupported: grpc.StatusCode.UNIMPLEMENTED,
+    errors.UnknownRegion: grpc.StatusCode.NOT_FOUND,
+    errors.RegionTaken: grpc.StatusCode.ALREADY_EXISTS,
+    errors.NotGranted: grpc.StatusCode.UNAVAILABLE,
     errors.RequestError: grpc.StatusCode.INVALID_ARGUMENT,
     errors.VersionNotServed: grpc.StatusCode.UNAVAILABLE,
     errors.Overloaded: grpc.StatusCode.UNAVAILABLE,
@@ -80,10 +86,10 @@ def _guarded(method: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Awaitabl
             reply = method(request, context)
             return await reply if inspect.isawaitable(reply) else reply
         except Exception as error:  # noqa: BLE001 - the edge answers whatever happens
-            refusal = _refusal(error, context)
+            refused = refusal(error, tuple(context.trailing_metadata() or ()))
         del request
         reply = None
-        await context.abort(*refusal)
+        await context.abort(*refused)
         return None
 
     return guarded
@@ -97,28 +103,58 @@ def _guarded_stream(
             async for reply in method(request, context):
                 yield reply
         except Exception as error:  # noqa: BLE001 - the edge answers whatever happens
-            refusal = _refusal(error, context)
+            refused = refusal(error, tuple(context.trailing_metadata() or ()))
         else:
             return
         del request
-        await context.abort(*refusal)
+        await context.abort(*refused)
 
     return guarded
 
 
-def _refusal(error: Exception, context: Any) -> Refusal:
-    trailing = tuple(context.trailing_metadata() or ())
+def refusal(error: Exception, trailing: tuple[tuple[str, str | bytes], ...] = ()) -> Refusal:
+    """What the caller is told about `error`; the journal hears of what is our own fault.
+
+    `trailing` is metadata that the method had set before it failed.
+    """
     if isinstance(error, NotImplementedError):
         return Refusal(grpc.StatusCode.UNIMPLEMENTED, "this call is not served", trailing)
     if isinstance(error, errors.ApplianceError):
         if status_code(error) is grpc.StatusCode.INTERNAL:
             journal.failure("request.failed", error)
-        remedy = (REMEDY_KEY, _cut(error.remedy).encode())
-        told = (*trailing, (CODE_KEY, error.code), remedy)
-        return Refusal(status_code(error), _cut(str(error)), told)
+        return _told(error, status_code(error), trailing)
     incident = uuid.uuid4().hex
     journal.failure("request.crashed", error, incident=incident)
     return Refusal(grpc.StatusCode.INTERNAL, f"internal error, incident {incident}", trailing)
+
+
+def over_limit(calls_max: int) -> Refusal:
+    """The answer to a call that comes while `calls_max` others run."""
+    error = errors.Overloaded(
+        f"more than {calls_max} calls at once", remedy="send fewer at once, or try again later"
+    )
+    return _told(error, grpc.StatusCode.RESOURCE_EXHAUSTED)
+
+
+def not_served(method: str) -> Refusal:
+    """The answer to a call of a `method` that nobody serves."""
+    return Refusal(grpc.StatusCode.UNIMPLEMENTED, _cut(f"no method {method}"), ())
+
+
+def not_one_message() -> Refusal:
+    """The answer to a unary call without a message (gRPC's status codes call this UNIMPLEMENTED)."""
+    return Refusal(grpc.StatusCode.UNIMPLEMENTED, "the call needs one message", ())
+
+
+def _told(
+    error: errors.ApplianceError,
+    code: grpc.StatusCode,
+    trailing: tuple[tuple[str, str | bytes], ...] = (),
+) -> Refusal:
+    told = (*trailing, (CODE_KEY, error.code), (REMEDY_KEY, _cut(error.remedy).encode()))
+    if isinstance(error, errors.Overloaded | errors.Draining):
+        told = (*told, (PUSHBACK_KEY, PUSHBACK_MS))
+    return Refusal(code, _cut(str(error)), told)
 
 
 def _cut(text: str) -> str:

@@ -19,7 +19,7 @@ from appliance.errors import ApplianceError, EngineLoad, UnknownModel
 from appliance.manifest import recipe_sha256
 from appliance.store import Store, StoredVersion
 from runtime.batcher import Batcher
-from runtime.router import Route, choose
+from runtime.router import LABELS, Route, choose
 from runtime.servable import Servable
 from runtime.stale import with_fitting_engine
 
@@ -107,15 +107,19 @@ class ServedTable:
             for model, deployment in self._deployments.items()
         )
 
-    def route(self, model: str, requested: str) -> tuple[Route, Lane]:
+    def route(self, model: str, requested: str, key: str = "") -> tuple[Route, Lane]:
         """Choose the lane that answers a request; raises as `runtime.router.choose`."""
         loaded, deployment = self.loaded(model), self._deployments.get(model)
         known = loaded
         # The disk is asked only about what is not loaded, so that no answerable request waits for it.
-        if deployment is None or requested not in ("", *map(str, loaded)):
+        if deployment is None or requested not in ("", *LABELS, *map(str, loaded)):
             known = self._stored(model)
         route = choose(
-            deployment or Deployment(model=model), requested=requested, known=known, loaded=loaded
+            deployment or Deployment(model=model),
+            requested=requested,
+            key=key,
+            known=known,
+            loaded=loaded,
         )
         return route, self._lanes[model, route.version]
 

@@ -51,7 +51,7 @@ class Inference(Record, frozen=True, kw_only=True, tag="inference"):
 
     Digests are of the tensors as clients see them (`payload.digest`); `outputs` holds the answer itself
     when it is small. `vector` is the drift vector: float32, little-endian, `rows` x k, row after row.
-    `principal` is who asked as authenticated ("" when nobody was), `peer` the network address.
+    `route` says why this version answered; a shadow's answer went to nobody. `principal` is who asked as authenticated ("" when nobody was), `peer` the network address.
     """
 
     request_id: str
@@ -60,7 +60,7 @@ class Inference(Record, frozen=True, kw_only=True, tag="inference"):
     bundle_sha256: Digest
     engine_sha256: Digest
     recipe_sha256: Digest
-    route: Literal["active", "pinned"]
+    route: Literal["active", "canary", "pinned", "shadow"]
     principal: str
     peer: str
     rows: Natural

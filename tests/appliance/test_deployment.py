@@ -15,6 +15,7 @@ from appliance.deployment import (
     RollBack,
     StartCanary,
     StartShadow,
+    Withdraw,
     act_name,
     apply,
     subject,
@@ -65,6 +66,14 @@ def test_a_canary_answers_a_share_until_it_ends_or_is_promoted():
 def test_rolling_back_ends_a_canary():
     running = after(*CANARY, Promote(), StartCanary(version=3, per_mille=10), RollBack())
     assert running == Deployment(model="m", active=1, previous=2)
+
+
+def test_a_withdrawn_model_is_rolled_back_into_service():
+    withdrawn = after(*CANARY, Withdraw())
+    assert withdrawn == Deployment(model="m", previous=1)
+    assert apply(withdrawn, RollBack()) == Deployment(model="m", active=1)
+    with pytest.raises(DecisionError, match="no active version"):
+        apply(withdrawn, Withdraw())
 
 
 def test_a_shadow_may_become_the_canary_and_the_canary_the_active_version():
@@ -145,7 +154,7 @@ class Decisions(RuleBasedStateMachine):
             st.builds(Retire, version=st.integers(1, 4)),
             st.builds(StartCanary, version=st.integers(1, 4), per_mille=st.integers(1, 999)),
             st.builds(StartShadow, version=st.integers(1, 4)),
-            st.sampled_from([EndCanary(), Promote(), EndShadow()]),
+            st.sampled_from([EndCanary(), Promote(), EndShadow(), Withdraw()]),
         )
     )
     def decide(self, act):
@@ -156,7 +165,7 @@ class Decisions(RuleBasedStateMachine):
             return
         assert self.deployment != before
         assert set(before.retired) <= set(self.deployment.retired)
-        if isinstance(act, Activate | RollBack | Promote):
+        if isinstance(act, Activate | RollBack | Promote | Withdraw):
             assert self.deployment.previous == before.active
             assert self.deployment.canary is None
         else:
@@ -172,8 +181,8 @@ class Decisions(RuleBasedStateMachine):
         assert (self.deployment.canary is None) == (self.deployment.canary_per_mille == 0)
 
     @invariant()
-    def an_active_model_stays_active(self):
-        assert self.deployment.active is not None or self.deployment.previous is None
+    def a_canary_needs_an_active_version(self):
+        assert self.deployment.active is not None or self.deployment.canary is None
 
     @invariant()
     def it_travels_through_the_log_unchanged(self):
