@@ -8,7 +8,7 @@ runs from ./holdfast-data on loopback. Leaves to others: acting on it.
 import hashlib
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -142,35 +142,62 @@ class MetricsConfig(Section, frozen=True, kw_only=True):
     address: str = "127.0.0.1:9464"
 
 
+class QueueConfig(Section, frozen=True, kw_only=True):
+    """One priority's queue of a model; 0 means no bound and no timeout of its own.
+
+    A request whose time is over is rejected, or waits behind all that are in time ("delay"). With
+    `timeout_override` a request may shorten the timeout for itself.
+    """
+
+    requests_max: Natural = 0
+    timeout_us_default: Natural = 0
+    timeout_override: bool = True
+    timeout_action: Literal["reject", "delay"] = "reject"
+
+
 class ModelBatching(Section, frozen=True, kw_only=True):
-    """What one model has otherwise than `BatchingConfig` says; None means as there."""
+    """What one model has otherwise than `BatchingConfig` and `EngineConfig` say; None means as there."""
 
     rows_max: Positive | None = None
+    bucket_rows: tuple[Positive, ...] | None = None
+    preferred_rows: tuple[Positive, ...] | None = None
     delay_us_max: Natural | None = None
     queue_requests_max: Positive | None = None
+    inline_us_max: Natural | None = None
+    engine_seconds_max: Seconds | None = None
+    priority_default: Natural | None = None
+    queues: tuple[QueueConfig, ...] | None = None
+    lanes: Positive | None = None
+    threads: Natural | None = None
 
 
 class BatchingConfig(Section, frozen=True, kw_only=True):
-    """Dynamic batching of each model. A delay of 0 batches only what queued while the engine ran."""
+    """Dynamic batching of each model. A delay of 0 batches only what queued while the engine ran.
+
+    `queues` are those of priority 1, the highest, 2 and so on; without any there is one.
+    """
 
     rows_max: Positive = 32
+    bucket_rows: tuple[Positive, ...] = ()
+    preferred_rows: tuple[Positive, ...] = ()
     delay_us_max: Natural = 0
     queue_requests_max: Positive = 512
+    inline_us_max: Natural = 500
+    engine_seconds_max: Seconds = 60.0
+    priority_default: Natural = 0
+    queues: tuple[QueueConfig, ...] = ()
     models: dict[ModelName, ModelBatching] = {}
 
     def of(self, model: str) -> "BatchingConfig":
         """The settings of one model: its own where it has them."""
-        own = self.models.get(model, ModelBatching())
-        told = {
-            name: value for name, value in msgspec.structs.asdict(own).items() if value is not None
-        }
-        return msgspec.structs.replace(self, models={}, **told)
+        return msgspec.structs.replace(self, models={}, **_own(self, self.models.get(model)))
 
 
 class EngineConfig(Section, frozen=True, kw_only=True):
-    """CPU engines. 0 threads means one a core."""
+    """CPU engines. 0 threads means one a core; each of `lanes` runs batches of one model side by side."""
 
     threads: Natural = 0
+    lanes: Positive = 1
 
 
 class BuildConfig(Section, frozen=True, kw_only=True):
@@ -206,10 +233,21 @@ class Config(Section, frozen=True, kw_only=True):
     build: BuildConfig = BuildConfig()
     audit: AuditConfig = AuditConfig()
 
+    def engine_of(self, model: str) -> EngineConfig:
+        """The engine's settings of one model: its own where it has them."""
+        own = _own(self.engine, self.batching.models.get(model))
+        return msgspec.structs.replace(self.engine, **own)
+
     @property
     def digest(self) -> str:
         """SHA-256 of the settings in canonical form, 64 hex digits; recorded at each boot."""
         return hashlib.sha256(canonical_json(self)).hexdigest()
+
+
+def _own(section: Section, own: ModelBatching | None) -> dict[str, Any]:
+    """Those of a model's own settings that `section` has."""
+    told = msgspec.structs.asdict(own) if own else {}
+    return {name: told[name] for name in section.__struct_fields__ if told.get(name) is not None}
 
 
 def load_config(path: Path | None = None, *, state: Path | None = None) -> Config:

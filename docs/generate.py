@@ -151,12 +151,12 @@ def events() -> str:
 
 
 def event_names(source: str) -> Iterator[str]:
-    """The first argument of each call of journal.event or journal.failure."""
+    """The first argument of each call of journal that writes a line."""
     for node in ast.walk(ast.parse(source)):
         if (
             isinstance(node, ast.Call)
             and isinstance(node.func, ast.Attribute)
-            and node.func.attr in ("event", "failure")
+            and node.func.attr in ("event", "failure", "detail", "change")
             and isinstance(node.func.value, ast.Name)
             and node.func.value.id == "journal"
             and isinstance(node.args[0], ast.Constant)

@@ -171,3 +171,7 @@ def _unwritable(error: Exception) -> AuditUnwritable:
     return AuditUnwritable(
         f"a record could not be made: {error}", remedy="report this with the journal's lines"
     )
+
+
+def unheard(result: int | ApplianceError) -> None:
+    """What follows a record that nobody waits for: a log that takes none tells it in `failure`."""
