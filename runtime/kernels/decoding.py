@@ -1,19 +1,21 @@
-"""Encoded pictures: the bytes of a JPEG or PNG file to pixels (the door of Pillow).
+"""Encoded pictures: the bytes of a JPEG or PNG file to pixels (the door of Pillow and simplejpeg).
 
 Knows: what `appliance.recipe.Decode` says. Rules: the bytes are a stranger's, so the header is read
 first and its size checked before a pixel is decoded; whatever Pillow raises at them becomes a
 RequestError; only the two formats' readers are used, never Pillow's search through all of them.
-Leaves to others: what becomes of the pixels (`images`), their order (`image_plan`).
+A JPEG file in which libjpeg finds nothing to warn of is decoded by simplejpeg, into memory that is
+kept; every other file, and every refusal, is Pillow's. Leaves to others: what
+becomes of the pixels (`images`), their order (`image_plan`).
 """
 
 import io
-import re
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from itertools import islice
 from typing import Final
 
 import numpy as np
+import simplejpeg
 from PIL import Image, ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
@@ -21,12 +23,20 @@ from PIL.PngImagePlugin import PngImageFile
 from appliance.errors import RequestError
 from appliance.recipe import Decode
 from appliance.tensors import Array
+from runtime.kernels.scratch import Workspace
 
+JPEG_START = b"\xff\xd8\xff"
 READERS: Final[dict[bytes, Callable[[io.BytesIO], ImageFile.ImageFile]]] = {
-    b"\xff\xd8\xff": JpegImageFile,
+    JPEG_START: JpegImageFile,
     b"\x89PNG\r\n\x1a\n": PngImageFile,
 }
-MODES: Final = {1: ("L", "L"), 3: ("RGB", "RGBX"), 4: ("RGBA", "RGBA")}  # Pillow's, and its bytes
+MODES: Final = {1: "L", 3: "RGB", 4: "RGBA"}  # Pillow's
+STRAIGHT: Final = {  # what simplejpeg may do: a JPEG file's colours and the channels asked for
+    ("Gray", 1): "GRAY",
+    ("Gray", 3): "RGB",
+    ("RGB", 3): "RGB",
+    ("YCbCr", 3): "RGB",
+}
 ORIENTATION_TAG = 0x0112
 TURNS: Final = {  # EXIF's orientations to what undoes them
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -38,7 +48,9 @@ TURNS: Final = {  # EXIF's orientations to what undoes them
     8: Image.Transpose.ROTATE_90,
 }
 SIDEWAYS = 5  # from this orientation on height and width change places
-SCAN, SCANS_MAX = re.compile(b"\xff\xda"), 256  # a JPEG may decode all its pixels once a scan
+SCANS_MAX = 256  # a JPEG may decode all its pixels once a scan
+KEPT_BYTES_MAX = 1 << 24  # of pixels, between two files of a thread
+CACHE_STEP = 32
 MESSAGE_CHARACTERS_MAX = 120
 
 
@@ -50,21 +62,23 @@ def picture_size(data: bytes, step: Decode) -> tuple[int, int]:
         return (width, height) if _orientation(picture, step) >= SIDEWAYS else (height, width)
 
 
-def decoded(data: bytes, step: Decode) -> Array:
-    """The pixels as Pillow keeps them, UINT8, perhaps read-only.
+def decoded(data: bytes, step: Decode, work: Workspace | None = None) -> Array:
+    """The pixels, UINT8 (height, width, channels), perhaps read-only: grey, or red, green, blue and alpha.
 
-    (height, width, 1) for one channel, else (height, width, 4): red, green, blue and alpha or anything.
-    Raises RequestError for what is no JPEG or PNG, has too many pixels, is truncated or corrupt.
+    With `work` they may lie in it, good until the thread's next call. Raises RequestError for what is
+    no JPEG or PNG, has too many pixels, is truncated or corrupt.
     """
     with _told():
-        picture = _opened(data, step)
-        turn = TURNS.get(_orientation(picture, step))
-        mode, stored = MODES[step.channels]
-        image = _in_mode(picture, mode)
+        picture = None if step.orientation == "ignore" else _opened(data, step)
+        turn = None if picture is None else TURNS.get(_orientation(picture, step))
+        straight = _straight(data, step, work) if turn is None else None
+        if straight is not None:
+            return straight
+        image = _in_mode(picture or _opened(data, step), MODES[step.channels])
         if turn is not None:
             image = image.transpose(turn)
-        pixels = np.frombuffer(image.tobytes("raw", stored), np.uint8)
-        return pixels.reshape(image.height, image.width, len(stored))
+        pixels = np.frombuffer(image.tobytes(), np.uint8)
+        return pixels.reshape(image.height, image.width, step.channels)
 
 
 def _opened(data: bytes, step: Decode) -> ImageFile.ImageFile:
@@ -91,8 +105,42 @@ def _opened(data: bytes, step: Decode) -> ImageFile.ImageFile:
 
 
 def _scans(data: bytes) -> int:
-    """How many scans a JPEG file may have, counted up to one over the limit."""
-    return sum(1 for _ in islice(SCAN.finditer(data), SCANS_MAX + 1))
+    """How many scans a JPEG file may have: no other FF DA stands in one outside its comments."""
+    values = np.frombuffer(data, np.uint8)
+    return int(np.count_nonzero((values[:-1] == 0xFF) & (values[1:] == 0xDA)))
+
+
+def _straight(data: bytes, step: Decode, work: Workspace | None) -> Array | None:
+    """What simplejpeg makes of a JPEG file, None where it must not or finds any fault."""
+    if not data.startswith(JPEG_START) or _scans(data) > SCANS_MAX:
+        return None
+    try:
+        height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
+        form = STRAIGHT.get((colours, step.channels))
+        if form is None or height * width > step.pixels_max:
+            return None
+        pixels = _memory((height, width, step.channels), work)
+        simplejpeg.decode_jpeg(data, form, buffer=pixels)
+    except (
+        KeyError,
+        ValueError,
+    ):  # even what libjpeg only warns of: Pillow decodes it, or says what is wrong
+        return None
+    return pixels
+
+
+def _memory(shape: tuple[int, int, int], work: Workspace | None) -> Array:
+    """Room for pixels, so placed that libjpeg-turbo writes them through the cache.
+
+    To rows that begin at a multiple of 32 it writes past the cache, from where they are read at once.
+    """
+    size = math.prod(shape)
+    if work is None or size > KEPT_BYTES_MAX:
+        room = np.empty(size + CACHE_STEP, np.uint8)
+    else:
+        room = work.take("pixels", np.uint8, size + CACHE_STEP)
+    start = (CACHE_STEP // 2 - room.ctypes.data) % CACHE_STEP
+    return room[start : start + size].reshape(shape)
 
 
 def _orientation(picture: ImageFile.ImageFile, step: Decode) -> int:

@@ -69,7 +69,13 @@ class PicturePass:
         self._resizing = (
             None
             if plan.resize is None
-            else resizing(plan.resize, of_bytes=plan.resizes_bytes, types=types)
+            else resizing(
+                plan.resize,
+                of_bytes=plan.resizes_bytes,
+                takes_bytes=plan.takes is DataType.UINT8,
+                channels=plan.channels,
+                types=types,
+            )
         )
         self._pixel = tuple(range(plan.channels))
         self._work = Workspace()

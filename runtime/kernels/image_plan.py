@@ -154,15 +154,13 @@ def plans_of(raw: TensorSpec, steps: tuple[BeforeStep, ...]) -> list[Plan]:
 
 def _of_file(step: Decode) -> Plan:
     """A pass that reads what `decoding.decoded` gives: one channel, or red, green, blue and alpha."""
-    if step.channels == 1:
-        return Plan(takes=DataType.UINT8, gives=DataType.UINT8, channels=1)
-    order = (0, 1, 2, 3) if step.order == "RGB" else (2, 1, 0, 3)
+    turned = step.order == "BGR" and step.channels > 1
     return Plan(
         takes=DataType.UINT8,
         gives=DataType.UINT8,
-        channels=4,
-        picks=order[: step.channels],
-        begun=True,
+        channels=step.channels,
+        picks=(2, 1, 0, 3)[: step.channels] if turned else None,
+        begun=turned,
     )
 
 

@@ -23,15 +23,17 @@ from runtime.kernels.compiled import (
 )
 from runtime.kernels.image_steps import blend_image, convolve_image, weigh_image
 from runtime.kernels.image_taps import (
+    CUBIC,
     SUPPORT,
     TAPS,
     TAPS_FIXED,
     Axis,
     blend_taps,
     method_of,
+    pair_taps,
     taps_most,
 )
-from runtime.kernels.lanes import LANES
+from runtime.kernels.lanes import LANES, WIDE
 from runtime.kernels.placement import Placement
 from runtime.kernels.scratch import Workspace
 
@@ -48,14 +50,25 @@ class Resizing(Protocol):
         """
 
 
-def resizing(step: Resize, *, of_bytes: bool, types: tuple[NumbaType, ...]) -> Resizing:
-    """Compile what `step` needs; `types` are those of `Resizing.run`'s `shared`."""
+def resizing(
+    step: Resize,
+    *,
+    of_bytes: bool,
+    takes_bytes: bool,
+    channels: int,
+    types: tuple[NumbaType, ...],
+) -> Resizing:
+    """Compile what `step` needs; `types` are those of `Resizing.run`'s `shared`.
+
+    takes_bytes: whether raw is UINT8; of_bytes: whether what is resized is UINT8 again.
+    """
     method = method_of(step)
     if method is None:
         return Blending(types)
     if of_bytes and method in SUPPORT:
         return Convolving(method, types)
-    return Weighing(method, types)
+    paired = method == CUBIC and takes_bytes and channels <= LANES
+    return Weighing(method, types, pair=channels if paired else None)
 
 
 def line_floats(wide: int) -> int:
@@ -101,18 +114,23 @@ class Blending:
 
 
 class Weighing:
-    """Any number of taps a side, in FP32."""
+    """Any number of taps a side, in FP32; bytes with four taps a side and four channels at most in pairs."""
 
-    def __init__(self, method: int, types: tuple[NumbaType, ...]) -> None:
+    def __init__(self, method: int, types: tuple[NumbaType, ...], *, pair: int | None) -> None:
         self._taps, fixed = _Taps(method), TAPS_FIXED.get(method)
         self._fixed = tuple(range(fixed)) if fixed else None
+        self._pair = tuple(range(pair)) if pair else None
+        taps = (reads(INDEX, 2), reads(F, 2))
+        made = (writes(INDEX, 2), writes(F, 2))
+        self._pair_taps = compiled(pair_taps, integers(5), *taps, *made) if pair else None
         self._kernel = compiled(
             weigh_image,
             *types,
             *[writes(F, 1)] * 2,
-            *[reads(INDEX, 2), reads(F, 2)] * 2,
+            *taps * 2,
             integers(2),
             integers(fixed) if fixed else NONE,
+            integers(pair) if pair else NONE,
         )
         self._work = Workspace()
 
@@ -123,14 +141,18 @@ class Weighing:
         if work.key != key:
             y_index, y_weight, _ = self._taps.make(work, placed, 0, 1)
             x_index, x_weight, _ = self._taps.make(work, placed, 1, channels)
-            work.kept = (
-                work.take("line", F, line_floats(placed.box[3])),
-                work.take("row", F, raw.shape[2] + LANES),
-                *(y_index, y_weight, x_index, x_weight),
-                (int(x_index.min()), int(x_index.max()) + channels),
-            )
+            row = work.take("row", F, raw.shape[2] + 2 * WIDE)
+            row[:] = 0.0
+            span = (int(x_index.min()), int(x_index.max()) + channels)
+            if self._pair_taps is not None:
+                low = work.take("low", INDEX, len(x_index), 1)
+                pairs = work.take("pairs", F, len(x_index), 2 * WIDE)
+                self._pair_taps(_axis_of(placed, 1, channels), x_index, x_weight, low, pairs)
+                x_index, x_weight = low, pairs
+            line = work.take("line", F, line_floats(placed.box[3]))
+            work.kept = (line, row, y_index, y_weight, x_index, x_weight, span)
             work.key = key
-        self._kernel(*shared, *work.kept, self._fixed)
+        self._kernel(*shared, *work.kept, self._fixed, self._pair)
 
 
 class Convolving:

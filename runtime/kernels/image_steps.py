@@ -227,11 +227,13 @@ def weigh_image(
     x_weight: Array,
     span: tuple[int, int],
     taps: tuple[int, ...] | None,
+    pair: Pixel | None,
 ) -> None:
     """Resize by any number of taps a side, down and then across.
 
-    row: as `blend_image`; indices: (new, taps); taps: as `weigh_lanes`; span: the first value of a
-    raw row that a tap points to and the one after the last. With g = the largest sum of |weight| of
+    row: as `blend_image`, 16 values more for a pair; indices: (new, taps); taps, pair and what they say
+    of x_index and x_weight: as `weigh_lanes`; span: the first value of a raw row that a tap points to
+    and the one after the last. With g = the largest sum of |weight| of
     a side, u = 2**-24 and M = max |raw| the error is at most (4 taps + 16) u (|scale| g**2 M +
     |shift|), taps those of both sides.
     """
@@ -242,7 +244,7 @@ def weigh_image(
             for group in range(0, channels, LANES):
                 pixels = row[group:]
                 for x in range(wide):
-                    weigh_lanes(line, x * LANES, pixels, x_index, x_weight, x, taps)
+                    weigh_lanes(line, x * LANES, pixels, x_index, x_weight, x, taps, pair)
                 turn_line(line, group, planes, wide)
             finish_row(planes, out[r], y, frame, chw, rounds, levels, picks, scale, shift)
 

@@ -169,6 +169,27 @@ def keep(
         fixed[i, k] = int((-0.5 if exact[k] < 0.0 else 0.5) + exact[k] * FIXED_ONE)
 
 
+def pair_taps(axis: Axis, index: Array, weight: Array, low: Array, pairs: Array) -> None:
+    """Four taps a pixel as weights of four adjoining pixels, for rows without NaN and infinity.
+
+    index, weight: (wanted, 4) of the methods above. low: (wanted, 1) UINT64, the first of the four pixels.
+    pairs: (wanted, 16) FP32, for each of a pixel's channels the weight of pixel 0, then of pixel 1,
+    to 8 values, then the same of pixels 2 and 3. Taps that share a pixel at the border add up.
+    """
+    start, length, stride = axis[0], axis[1], axis[4]
+    latest = (start + max(length - 4, 0)) * stride
+    for i in range(index.shape[0]):
+        begin = np.int64(latest)
+        for k in range(4):
+            begin = min(begin, np.int64(index[i, k]))
+        low[i, 0] = begin
+        pairs[i, :] = 0.0
+        for k in range(4):
+            pixel = (np.int64(index[i, k]) - begin) // stride
+            for c in range(stride):
+                pairs[i, pixel // 2 * 8 + pixel % 2 * stride + c] += weight[i, k]
+
+
 @inlined
 def filtered(method: int, x: float) -> float:
     """Pillow's bilinear_filter, bicubic_filter and lanczos_filter."""

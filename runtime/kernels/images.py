@@ -42,7 +42,7 @@ class ImagePasses:
         self._shapes = lru_cache(SIZES_KEPT)(self._image_shape)
         self._work = Workspace()
         if self._decode is not None:
-            from runtime.kernels import decoding  # noqa: PLC0415  Pillow, for these recipes only
+            from runtime.kernels import decoding  # noqa: PLC0415  its libraries, for these recipes only
 
             self._decoding = decoding
 
@@ -77,7 +77,7 @@ class ImagePasses:
         if self._decode is not None:
             for row in range(len(raw)):
                 with self._of_row(row):
-                    image = self._decoding.decoded(raw[row, 0], self._decode)
+                    image = self._decoding.decoded(raw[row, 0], self._decode, self._work)
                     where = self._run_rows(image[None], into[row : row + 1])
                     _tell(where, image, placed, slice(row, row + 1))
             return

@@ -7,7 +7,7 @@ indices are UINT64 and are not checked. Leaves to others: where they point (`ima
 loops around them (`image_steps`).
 """
 
-# ruff: noqa: PLR0917, ARG001, PLW0108  numba calls take positions only, and asks for functions by their names
+# ruff: noqa: PLR0917, ARG001, ARG005, PLW0108  numba calls take positions only, and asks for functions by their names
 from collections.abc import Callable
 from typing import Any
 
@@ -18,12 +18,12 @@ from numba.extending import intrinsic, overload
 
 from appliance.tensors import Array
 
-LANES = 4
+LANES, WIDE = 4, 8
 FRACTION_BITS = 22  # of Pillow's fixed-point weights: 32, less 8 of a pixel and 2 of overshoot
 
 Value = Any  # llvmlite's values, which it has no stubs for
 _WORD, _INDEX = ir.IntType(32), ir.IntType(64)
-_FLOATS = ir.VectorType(ir.FloatType(), LANES)
+_FLOATS, _WIDE = ir.VectorType(ir.FloatType(), LANES), ir.VectorType(ir.FloatType(), WIDE)
 _WORDS, _BYTES = ir.VectorType(_WORD, LANES), ir.VectorType(ir.IntType(8), LANES)
 
 
@@ -41,11 +41,20 @@ def weigh_lanes(
     weight: Array,
     i: int,
     taps: tuple[int, ...] | None,
+    pair: tuple[int, ...] | None,
 ) -> None:
     """into[at:+4] = the sum of weight[i, k] * row[index[i, k]:+4], from the first k to the last; FP32.
 
     taps: None, or a tuple as long as index has taps, so that their number is a constant to the compiler.
+    pair: None, or a tuple as long as a pixel has channels, at most 4: index and weight are then those of
+    `image_taps.pair_taps`, and four adjoining pixels are summed, two at a time.
     """
+    if pair is not None:
+        low, step = index[i, 0], len(pair)
+        sums = row[low : low + WIDE] * weight[i, :WIDE]
+        sums = sums + row[low + 2 * step : low + 2 * step + WIDE] * weight[i, WIDE:]
+        into[at : at + LANES] = sums[:LANES] + sums[step : step + LANES]
+        return
     total = np.zeros(LANES, np.float32)
     for k in range(index.shape[1]):
         total += weight[i, k] * row[index[i, k] : index[i, k] + LANES]
@@ -111,6 +120,32 @@ def _weigh_code(
         return context.get_dummy_value()
 
     return types.void(into, types.uint64, row, index, weight, types.uint64, taps), code
+
+
+def _weigh_pairs_code(
+    _: Any, into: Any, at: Any, row: Any, index: Any, weight: Any, i: Any, pair: Any
+) -> Any:
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Value:
+        into, at, row, index, weight, i, _ = args
+        kinds, step = signature.args, len(pair)
+        low = _nth(context, builder, kinds[3], index, i)
+        share = builder.mul(i, ir.Constant(_INDEX, 2 * WIDE))
+        products = [
+            builder.fmul(
+                _load(context, builder, kinds[2], row, _plus(builder, low, pixels), _WIDE),
+                _load(context, builder, kinds[4], weight, _plus(builder, share, shares), _WIDE),
+            )
+            for pixels, shares in ((0, 0), (2 * step, WIDE))
+        ]
+        sums = builder.fadd(*products)
+        first, second = (
+            _shuffled(builder, sums, sums, [start + lane for lane in range(LANES)])
+            for start in (0, step)
+        )
+        _store(context, builder, kinds[0], into, at, builder.fadd(first, second))
+        return context.get_dummy_value()
+
+    return types.void(into, types.uint64, row, index, weight, types.uint64, pair), code
 
 
 def _weigh_bytes_code(_: Any, into: Any, at: Any, row: Any, index: Any, weight: Any, i: Any) -> Any:
@@ -223,6 +258,7 @@ def _plus(builder: Any, index: Value, count: int) -> Value:
 
 _BLEND: Any = intrinsic(_blend_code)
 _WEIGH: Any = intrinsic(_weigh_code)
+_WEIGH_PAIRS: Any = intrinsic(_weigh_pairs_code)
 _WEIGH_BYTES: Any = intrinsic(_weigh_bytes_code)
 _TURN: Any = intrinsic(_turn_code)
 
@@ -235,9 +271,15 @@ def _compile_blend(into: Any, at: Any, row: Any, low: Any, high: Any, weight: An
 
 
 @overload(weigh_lanes, jit_options={"forceinline": True}, strict=False)
-def _compile_weigh(into: Any, at: Any, row: Any, index: Any, weight: Any, i: Any, taps: Any) -> Any:
-    return lambda into, at, row, index, weight, i, taps: _WEIGH(
-        into, at, row, index, weight, i, taps
+def _compile_weigh(
+    into: Any, at: Any, row: Any, index: Any, weight: Any, i: Any, taps: Any, pair: Any
+) -> Any:
+    if pair == types.none:
+        return lambda into, at, row, index, weight, i, taps, pair: _WEIGH(
+            into, at, row, index, weight, i, taps
+        )
+    return lambda into, at, row, index, weight, i, taps, pair: _WEIGH_PAIRS(
+        into, at, row, index, weight, i, pair
     )
 
 

@@ -16,8 +16,10 @@ from PIL import Image
 from appliance.errors import RequestError
 from appliance.recipe import Cast, Colour, Crop, Decode, Layout, Normalise, Resize
 from appliance.tensors import Array, DataType
+from runtime.kernels import decoding
 from runtime.kernels.decoding import decoded as stored
 from runtime.kernels.decoding import picture_size
+from runtime.kernels.scratch import Workspace
 
 RNG = np.random.default_rng(1)
 PIXELS = RNG.integers(0, 256, (9, 14, 3), dtype=np.uint8)
@@ -33,12 +35,16 @@ def file_of(image: Image.Image | Array, form: str = "PNG", **options: Any) -> by
 
 
 def decoded(data: bytes, step: Decode) -> Array:
-    """As the step gives it, of what Pillow keeps: red, green, blue and a fourth channel."""
+    """As the step gives it."""
     pixels = stored(data, step)
-    if step.channels == 1:
-        return pixels
-    order = [0, 1, 2, 3] if step.order == "RGB" else [2, 1, 0, 3]
+    order = [0, 1, 2, 3] if step.order == "RGB" or step.channels == 1 else [2, 1, 0, 3]
     return pixels[..., order[: step.channels]]
+
+
+def by_pillow(data: bytes, step: Decode) -> Array:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(decoding, "STRAIGHT", {})
+        return decoded(data, step)
 
 
 def files(*data: bytes) -> Array:
@@ -132,6 +138,77 @@ class TestGoodFiles:
         np.testing.assert_array_equal(decoded(file, Decode()), PIXELS)
 
 
+GREY_JPEG = file_of(SMOOTH[..., 0], "JPEG", quality=80)
+
+
+class TestStraight:
+    """JPEG files that Pillow is spared: the same pixels."""
+
+    SAVED: ClassVar[dict[str, dict[str, Any]]] = {
+        "4:2:0": {"quality": 90},
+        "4:2:2": {"subsampling": 1},
+        "4:4:4": {"subsampling": 0},
+        "progressive": {"progressive": True, "quality": 40},
+        "optimised, with restarts": {"optimize": True, "restart_marker_blocks": 2},
+        "RGB": {"keep_rgb": True},
+        "with a comment": {"comment": b"\xff\xda" * 3},
+    }
+
+    @pytest.mark.parametrize("options", SAVED.values(), ids=SAVED.keys())
+    @pytest.mark.parametrize("size", [(40, 56), (33, 41), (1, 1), (7, 1)])
+    def test_it_is_what_pillow_decodes(
+        self, options: dict[str, Any], size: tuple[int, int]
+    ) -> None:
+        file = file_of(SMOOTH[: size[0], : size[1]], "JPEG", **options)
+        made = straight(file, Decode())
+        assert made is not None
+        np.testing.assert_array_equal(made, by_pillow(file, Decode()))
+
+    @pytest.mark.parametrize("channels", [1, 3])
+    def test_grey(self, channels: Any) -> None:
+        made = straight(GREY_JPEG, Decode(channels=channels))
+        assert made is not None
+        np.testing.assert_array_equal(made, by_pillow(GREY_JPEG, Decode(channels=channels)))
+
+    def test_all_else_is_pillows(self) -> None:
+        cmyk = file_of(Image.fromarray(SMOOTH).convert("CMYK"), "JPEG")
+        for file, step in (
+            (PNG, Decode()),
+            (cmyk, Decode()),
+            (JPEG, Decode(channels=1)),
+            (JPEG, Decode(channels=4)),
+            (GREY_JPEG, Decode(channels=4)),
+            (JPEG, Decode(pixels_max=40 * 56 - 1)),
+            (JPEG[:-40], Decode()),
+            (JPEG[:-2], Decode()),
+            (JPEG[:-2] + b"\xff\xda" * 300 + JPEG[-2:], Decode()),
+        ):
+            assert straight(file, step) is None
+
+    def test_where_libjpeg_warns_pillow_decides(self) -> None:
+        at = JPEG.index(b"\xff\xda") + 30
+        warned = JPEG[:at] + b"\xff\xd0" + JPEG[at:]
+        assert straight(warned, Decode()) is None
+        np.testing.assert_array_equal(decoded(warned, Decode()), by_pillow(warned, Decode()))
+
+    def test_a_threads_memory_is_used_again(self) -> None:
+        work = Workspace()
+        first = stored(JPEG, Decode(), work)
+        again = stored(JPEG, Decode(), work)
+        assert np.shares_memory(first, again)
+        assert not np.shares_memory(stored(JPEG, Decode()), stored(JPEG, Decode()))
+
+    def test_a_large_one_is_not_kept(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(decoding, "KEPT_BYTES_MAX", SMOOTH.size - 1)
+        work = Workspace()
+        first = stored(JPEG, Decode(), work)
+        assert not np.shares_memory(first, stored(JPEG, Decode(), work))
+
+
+def straight(file: bytes, step: Decode) -> Array | None:
+    return decoding._straight(file, step, None)
+
+
 class TestBadFiles:
     """What is said."""
 
@@ -204,6 +281,10 @@ def test_mutated_files_give_a_picture_or_a_refusal(seed: int, source: bytes) -> 
     else:
         assert made.dtype == np.uint8
         assert made.shape == (*picture_size(bytes(data), step), 3)
+        np.testing.assert_array_equal(made, by_pillow(bytes(data), step))
+    plain = straight(bytes(data), Decode(pixels_max=1 << 20))
+    if plain is not None:
+        np.testing.assert_array_equal(plain, by_pillow(bytes(data), Decode(pixels_max=1 << 20)))
 
 
 class TestInARecipe:

@@ -92,14 +92,38 @@ def test_weigh(raw: Any, gives: Any, chw: Any, rounds: Any, levels: Any) -> None
         x_index, x_weight, _ = taps(method, 7, WIDE, CHANNELS)
         types = (
             *types, *LINES, *[reads(INDEX, 2), reads(F, 2)] * 2, integers(2),
-            integers(4) if constant else NONE,
+            integers(4) if constant else NONE, NONE,
         )  # fmt: skip
         values = (
             *values, np.zeros(32, F), np.zeros(25, F), y_index, y_weight, x_index, x_weight,
-            (0, 21), constant,
+            (0, 21), constant, None,
         )  # fmt: skip
         plain, machine = both(image_steps.weigh_image, types, raw, gives, values)
         np.testing.assert_array_equal(machine, plain)
+
+
+@FORMS
+def test_weigh_in_pairs(raw: Any, gives: Any, chw: Any, rounds: Any, levels: Any) -> None:
+    types, values = shared(raw, gives, chw, rounds, levels)
+    y_index, y_weight, _ = taps(image_taps.CUBIC, 4, TALL, 1)
+    x_index, x_weight, _ = taps(image_taps.CUBIC, 7, WIDE, CHANNELS)
+    low, pairs = np.zeros((WIDE, 1), INDEX), np.zeros((WIDE, 16), F)
+    image_taps.pair_taps((0, 7, WIDE, 0, CHANNELS), x_index, x_weight, low, pairs)
+    types = (
+        *types, *LINES, *[reads(INDEX, 2), reads(F, 2)] * 2, integers(2), integers(4),
+        integers(CHANNELS),
+    )  # fmt: skip
+    values = (
+        *values, np.zeros(32, F), np.zeros(37, F), y_index, y_weight, low, pairs, (0, 21),
+        (0, 1, 2, 3), tuple(range(CHANNELS)),
+    )  # fmt: skip
+    plain, machine = both(image_steps.weigh_image, types, raw, gives, values)
+    np.testing.assert_array_equal(machine, plain)
+    single = (*values[:-5], x_index, x_weight, *values[-3:-1], None)
+    tap_by_tap, _ = both(image_steps.weigh_image, (*types[:-1], NONE), raw, gives, single)
+    np.testing.assert_allclose(
+        plain.astype(float), tap_by_tap.astype(float), rtol=1e-5, atol=1e-3 if gives is F else 1
+    )
 
 
 @pytest.mark.parametrize("chw", [1, None])
@@ -153,3 +177,30 @@ def test_taps(method: int, length: int, size: int, first: int) -> None:
         np.testing.assert_allclose(weight.sum(axis=1), 1.0, atol=1e-6)
     for plain, machine in zip(*made, strict=True):
         np.testing.assert_array_equal(machine, plain)
+
+
+@pytest.mark.parametrize("stride", [1, 3, 4])
+@pytest.mark.parametrize(
+    "sizes", [(9, 4, 0), (4, 9, 2), (5, 5, 1), (3, 7, 0), (1, 3, 0), (9, 3, 0)]
+)
+def test_pair_taps(stride: int, sizes: tuple[int, int, int]) -> None:
+    """They weigh each pixel of a row as the taps do that they are made of."""
+    length, size, first = sizes
+    axis, count = (3, length, size, first, stride), size - first
+    index, weight = np.zeros((count, 4), INDEX), np.zeros((count, 4), F)
+    image_taps.cubic_taps(
+        image_taps.CUBIC, axis, index, weight, np.zeros((count, 4), WORD), np.zeros(4)
+    )
+    types = (integers(5), reads(INDEX, 2), reads(F, 2), writes(INDEX, 2), writes(F, 2))
+    for run in (image_taps.pair_taps, compiled(image_taps.pair_taps, *types)):
+        low, pairs = np.zeros((count, 1), INDEX), np.ones((count, 16), F)
+        run(axis, index, weight, low, pairs)
+        for i in range(count):
+            wanted, made = np.zeros((2, 3 + length + 4))
+            np.add.at(wanted, index[i].astype(int) // stride, weight[i])
+            begin = int(low[i, 0]) // stride
+            made[begin : begin + 4] = pairs[i, [0, stride, 8, 8 + stride]]
+            np.testing.assert_allclose(made, wanted, rtol=0, atol=1e-6)
+            for c in range(stride):
+                shares = pairs[i, [c, stride + c, 8 + c, 8 + stride + c]]
+                np.testing.assert_array_equal(shares, made[begin : begin + 4].astype(F))

@@ -1,8 +1,7 @@
-"""A typed client of the control service (a door).
+"""A typed client of the control service.
 
-Knows: how to reach a runtime over its Unix socket and how its errors travel. Rules: an error comes back
-as the class it was raised as, with its remedy. Leaves to others: inference, for which any Open
-Inference Protocol client will do.
+Knows: how to reach a runtime over its Unix socket. Rules: an error comes back as the class it was raised
+as, with its remedy. Leaves to others: how errors travel (`runtime.client.failures`), inference.
 """
 
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from typing import Any, Self
 import grpc
 
 from appliance.errors import ApplianceError, Unreachable
-from runtime.protocol import CODE_KEY, REMEDY_KEY
+from runtime.client.failures import carried, failure_from
 from runtime.protocol import control_pb2 as wire
 from runtime.protocol import control_pb2_grpc as stubs
 
@@ -65,15 +64,28 @@ class ControlClient:
             raise self._told(error) from error
 
     def decide(
-        self, model: str, act: str, version: int = 0, *, actor: str, reason: str
+        self,
+        model: str,
+        act: str,
+        version: int = 0,
+        *,
+        per_mille: int = 0,
+        actor: str,
+        reason: str,
     ) -> wire.DecideReply:
-        """Record and carry out a decision: `act` is activate, roll_back or retire.
+        """Record and carry out a decision: `act` is as in appliance.deployment, "activate" and so on.
 
-        Returns when its outcome is recorded; raises DecisionError, UnknownModel, UnknownVersion or
-        what kept the version from loading.
+        `version` and `per_mille` (of start_canary) are 0 where it names none. Returns when its outcome
+        is recorded; raises DecisionError, UnknownModel, UnknownVersion or what kept the version from
+        loading.
         """
         request = wire.DecideRequest(
-            model=model, act=act, version=version, actor=actor, reason=reason
+            model=model,
+            act=act,
+            version=version,
+            per_mille=per_mille,
+            actor=actor,
+            reason=reason,
         )
         reply: wire.DecideReply = self._call(self._stub.Decide, request, DECIDE_SECONDS_MAX)
         return reply
@@ -85,28 +97,15 @@ class ControlClient:
             raise self._told(error) from error
 
     def _told(self, error: grpc.RpcError) -> ApplianceError:
-        """The runtime's own error, from the trailing metadata that its interceptor sets."""
-        trailing = {item.key: item.value for item in error.trailing_metadata() or ()}
-        kind = _by_code().get(str(trailing.get(CODE_KEY)))
-        remedy = trailing.get(REMEDY_KEY)
-        if kind is not None and isinstance(remedy, bytes):
-            return kind(error.details() or "", remedy=remedy.decode())
-        if error.code() is not grpc.StatusCode.UNAVAILABLE:
+        failure = failure_from(error)
+        if found := carried(failure.details, failure.trailing):
+            return found
+        if failure.status is not grpc.StatusCode.UNAVAILABLE:
             return ApplianceError(
-                f"the runtime did not finish the call: {error.code().name}, {error.details()}",
+                f"the runtime did not finish the call: {failure.status.name}, {failure.details}",
                 remedy="see the runtime's journal and `holdfast status`",
             )
         return Unreachable(
             f"no runtime answers on {self._socket}",
             remedy="start holdfast-runtime with the same state directory, or check its journal",
         )
-
-
-def _by_code() -> dict[str, type[ApplianceError]]:
-    found: dict[str, type[ApplianceError]] = {}
-    waiting: list[type[ApplianceError]] = [ApplianceError]
-    while waiting:
-        kind = waiting.pop()
-        found[kind.code] = kind
-        waiting += kind.__subclasses__()
-    return found
