@@ -27,7 +27,8 @@ from compiler import cli as compile_cli  # noqa: E402
 from compiler import spec  # noqa: E402
 from runtime.interceptors import status_code  # noqa: E402
 from runtime.services.control import ControlService  # noqa: E402
-from runtime.services.inference import InferenceService  # noqa: E402
+from runtime.services.infer import InferCalls  # noqa: E402
+from runtime.services.protocol import FAMILIES, SERVICE, names  # noqa: E402
 from tui import cli as operator_cli  # noqa: E402
 
 Rows = list[tuple[str, ...]]
@@ -164,12 +165,16 @@ def event_names(source: str) -> Iterator[str]:
             yield str(node.args[0].value)
 
 
+# What Prometheus adds to the name of a family.
+SUFFIXES = {"CounterMetricFamily": "_total", "GaugeMetricFamily": "", "HistogramMetricFamily": ""}
+
+
 def metrics() -> str:
     """Every metric of the exposition, as Prometheus shows its name."""
     rows = Rows()
     for node in ast.walk(ast.parse((ROOT / "runtime" / "metrics.py").read_text("utf-8"))):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            suffix = {"CounterMetricFamily": "_total", "GaugeMetricFamily": ""}.get(node.func.id)
+            suffix = SUFFIXES.get(node.func.id)
             if suffix is not None:
                 name, what = (ast.literal_eval(argument) for argument in node.args[:2])
                 rows.append((f"`{name}{suffix}`", what))
@@ -195,13 +200,16 @@ def leaves(command: Any, *above: str) -> Iterator[tuple[str, str]]:
 
 
 def inference_calls() -> str:
-    """Every call of the inference protocol: what it answers, or that it is not served."""
-    offered = inspect.getmembers(InferenceService.__mro__[1], inspect.isfunction)
-    rows = [
-        (f"`{name}`", summary(own) if (own := vars(InferenceService).get(name)) else "not served")
-        for name, _ in offered
-    ]
-    return table(("call", "what it answers"), sorted(rows, key=lambda row: row[1] == "not served"))
+    """Every call of the inference protocol and what it answers."""
+    answers = {"ModelInfer": InferCalls.infer, "ModelStreamInfer": InferCalls.stream}
+    for family in FAMILIES:
+        answers |= {name: vars(family)[name] for name in names(family)}
+    missing = SERVICE.methods_by_name.keys() - answers.keys()
+    assert not missing, missing
+    return table(
+        ("call", "what it answers"),
+        [(f"`{name}`", summary(call)) for name, call in answers.items()],
+    )
 
 
 def control_calls() -> str:

@@ -1,8 +1,9 @@
 """Carries out one decision.
 
 Knows: the order of a decision: allowed, recorded, carried out, outcome recorded. Rules: one decision at a
-time; traffic moves only after the log says so, and what it says last as done is what boot returns to. Leaves to others: the rules
-(`appliance.deployment`), loading and switching (`runtime.swap`).
+time; traffic moves only after the log says so, and what it says last as done is what boot returns to; no
+version answers or computes along that is not proven. Leaves to others: the rules (`appliance.deployment`),
+loading and switching (`runtime.swap`).
 """
 
 import asyncio
@@ -11,7 +12,17 @@ from typing import Literal
 
 from appliance import journal
 from appliance.audit.record import AnyRecord, Decision, Outcome
-from appliance.deployment import Act, Deployment, Retire, RollBack, act_name, apply
+from appliance.deployment import (
+    Act,
+    Deployment,
+    EndCanary,
+    EndShadow,
+    Retire,
+    Withdraw,
+    act_name,
+    apply,
+    subject,
+)
 from appliance.errors import ApplianceError, DecisionError, Draining
 from appliance.store import Store, StoredVersion
 from runtime.recorder import Recorder
@@ -38,6 +49,7 @@ class ControlPlane:
     async def decide(self, model: str, act: Act, *, actor: str, reason: str) -> str:
         """Record and carry out `act` and return the decision's id.
 
+        The decision's version is the one that the act is about, whether it names it or its role.
         Raises DecisionError, UnknownModel or UnknownVersion before anything is recorded; what kept
         the version from loading after the failed outcome is recorded; AuditUnwritable.
         """
@@ -50,10 +62,8 @@ class ControlPlane:
     async def _carry_out(self, model: str, act: Act, actor: str, reason: str) -> str:
         before = self._table.deployment(model)
         after = apply(before, act)
-        version = (after.active or 0) if isinstance(act, RollBack) else act.version
-        stored = self._store.describe(model, version)
-        if not isinstance(act, Retire):
-            _check_proven(stored)
+        version = subject(before, act) or 0
+        self._check_fit(model, version, act)
         decision = Decision(
             decision_id=self._new_id(),
             model=model,
@@ -102,6 +112,14 @@ class ControlPlane:
             except ApplianceError as error:
                 self._table.assume(deployment)
                 journal.failure("model.unready", error, model=deployment.model)
+
+    def _check_fit(self, model: str, version: int, act: Act) -> None:
+        """Raise UnknownVersion or DecisionError unless the version can be what `act` makes of it."""
+        if isinstance(act, EndCanary | EndShadow | Withdraw):
+            return  # what can no longer be read must still be got rid of
+        stored = self._store.describe(model, version)
+        if not isinstance(act, Retire):
+            _check_proven(stored)
 
     async def _record(self, record: AnyRecord) -> None:
         await self._recorder.appended(lambda: record)

@@ -5,15 +5,14 @@ on the recorder's thread, so its hashing holds up nobody. Leaves to others: when
 (`runtime.recorder`).
 """
 
-from dataclasses import dataclass
-
+import msgspec
 import numpy as np
 
 from appliance.audit.payload import Tensor, digest, inline
 from appliance.audit.record import Failure, Inference
 from appliance.store import StoredVersion
 from appliance.tensors import Interface
-from runtime.batcher import Served
+from runtime.batching import Served
 from runtime.codec import REQUEST_ID_CHARACTERS_MAX, Call, raw_bytes
 from runtime.router import Route
 from runtime.servable import Inputs
@@ -22,9 +21,8 @@ MODEL_CHARACTERS_MAX = 128
 MESSAGE_CHARACTERS_MAX = 1000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answered:
-    """Everything about one answer; times are nanoseconds."""
+class Answered(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Everything about one answer; times are nanoseconds. No dataclass, which takes ten times as long to make."""
 
     call: Call
     route: Route

@@ -146,6 +146,11 @@ def not_one_message() -> Refusal:
     return Refusal(grpc.StatusCode.UNIMPLEMENTED, "the call needs one message", ())
 
 
+def unfit() -> Refusal:
+    """The answer to a call whose method set trailing metadata that HTTP/2 does not carry."""
+    return refusal(ValueError("a key or a value of the trailing metadata is not fit for HTTP/2"))
+
+
 def _told(
     error: errors.ApplianceError,
     code: grpc.StatusCode,

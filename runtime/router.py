@@ -15,12 +15,12 @@ from appliance.errors import RequestError, UnknownModel, UnknownVersion, Version
 from appliance.version import parse_version
 
 LABELS = ("active", "canary", "shadow", "previous")
-Reason: TypeAlias = Literal["active", "canary", "pinned"]
+Reason: TypeAlias = Literal["active", "canary", "pinned", "shadow"]
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """The version that answers, and why: active, the canary's share, or pinned by the request."""
+    """The version that answers, and why; a shadow's answer goes to nobody (`runtime.shadowing`)."""
 
     version: int
     reason: Reason
@@ -42,8 +42,9 @@ def choose(
     version is active.
     """
     if not requested:
-        if in_canary(deployment, key) and deployment.canary in loaded:
-            return Route(deployment.canary, "canary")
+        canary = deployment.canary
+        if canary is not None and canary in loaded and in_canary(deployment, key):
+            return Route(canary, "canary")
         return Route(_active(deployment, loaded), "active")
     version = _labelled(deployment, requested) if requested in LABELS else _number(requested)
     if version not in known:

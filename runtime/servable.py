@@ -2,7 +2,8 @@
 
 Knows: how requests become one engine call and its outputs the answers. Rules: requests of a call share
 one batch; when the engine refuses a batch, each request is tried alone, so that one bad request costs
-the others nothing but time. Leaves to others: when to run (`runtime.batcher`).
+the others nothing but time; lanes of one version share its weights and its kernels, never a buffer.
+Leaves to others: when to run (`runtime.batching`).
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,29 +12,37 @@ from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
+import msgspec
 import numpy as np
 
+from appliance.clock import Clock, SystemClock
 from appliance.errors import ApplianceError, EngineError, RecipeError
 from appliance.golden import Golden, check_golden, rows_fit
 from appliance.manifest import GOLDEN_FILE, PROFILE_FILE, Manifest, Precision
 from appliance.profiles import Profile
 from appliance.store import EngineEntry, StoredVersion
 from appliance.tables import from_json
-from appliance.tensors import Array, Interface, blank, shapes_to_try
+from appliance.tensors import Array, shapes_to_try
 from runtime.engines import Engine, load_engine
 from runtime.kernels.chain import PLACE_COLUMNS, Chain
 from runtime.kernels.vector import DriftVector
+from runtime.trials import of_lengths, over_again, repeated
 
 Inputs: TypeAlias = Mapping[str, Array]
 Check: TypeAlias = Callable[[Inputs, Golden], float]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """What one request gets: served outputs by name, and its drift vectors, float32 (rows, k)."""
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """What one request gets: served outputs by name, and its drift vectors, float32 (rows, k).
+
+    Beside the engine its batch took `before_ns` to prepare, and `after_ns` for the steps after it, its
+    checks and its vectors, in nanoseconds.
+    """
 
     outputs: dict[str, Array]
     vectors: Array
+    before_ns: int = 0
+    after_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,10 +57,14 @@ class Batch:
 class Servable:
     """An engine between its recipe's kernels. `run` is called from one thread at a time."""
 
-    def __init__(self, *, engine: Engine, chain: Chain, vector: DriftVector) -> None:
+    def __init__(
+        self, *, engine: Engine, chain: Chain, vector: DriftVector, clock: Clock | None = None
+    ) -> None:
         self._engine = engine
         self._chain = chain
         self._vector = vector
+        self._clock = clock or SystemClock()
+        self._ran_ns = (0, 0)  # when the engine's last call began and ended
         self._buffers: dict[str, Array] = {}
         self._places = {
             name: np.empty((max(chain.served.batch_max, 1), PLACE_COLUMNS))
@@ -59,14 +72,25 @@ class Servable:
         }
         self.interface = chain.served
 
-    def run(self, requests: Sequence[Inputs]) -> list[Answer | ApplianceError]:
+    def lane(self) -> "Servable":
+        """A twin over the same weights with buffers of its own, to run beside this one.
+
+        The chain and the vector are shared: their kernels keep scratch by thread. Raises EngineError
+        when the engine has no further lane.
+        """
+        return Servable(
+            engine=self._engine.lane(), chain=self._chain, vector=self._vector, clock=self._clock
+        )
+
+    def run(self, requests: Sequence[Inputs], rows: int = 0) -> list[Answer | ApplianceError]:
         """Answer `requests`, inputs by served name, in order; a failed one gets its error.
 
         Batched requests have shape (rows, ...) and rows together at most `batch_max`; requests of
-        one call must agree in `batch_key`. An unbatched model takes one request a call.
+        one call must agree in `batch_key`. The engine call is padded to `rows` rows when they are
+        fewer; nobody gets those. An unbatched model takes one request a call.
         """
         try:
-            return [*self._run_batch(requests)]
+            return [*self._run_batch(requests, rows)]
         except Exception as error:  # noqa: BLE001 - a fault of one request must not reach the others
             if len(requests) == 1:
                 return [_engine_error(error)]
@@ -77,13 +101,17 @@ class Servable:
         shapes = self._chain.prepared_shape(inputs)
         return tuple(shape[1:] for _, shape in sorted(shapes.items()))
 
-    def warm(self, golden: Golden) -> None:
-        """Compile kernels, run the ends of axes' ranges and batch sizes by doubling, the largest last."""
+    def warm(self, golden: Golden, sizes: Sequence[int] = ()) -> None:
+        """Compile kernels, run the ends of axes' ranges and batch sizes by doubling, the largest last.
+
+        Of `sizes`, in rows, those that a batch may have are run too.
+        """
         self._chain.warm()
         for shapes in shapes_to_try(self.interface):
-            self._engine_outputs([_of_lengths(self.interface, shapes, golden)])
-        for rows in buckets(max(self.interface.batch_max, 1)):
-            self._engine_outputs([_repeated(golden.inputs, rows, self.interface.batch_max)])
+            self._engine_outputs([of_lengths(self.interface, shapes, golden)])
+        most = max(self.interface.batch_max, 1)
+        for rows in sorted({*buckets(most), *(size for size in sizes if size < most)}):
+            self._engine_outputs([repeated(golden.inputs, rows, self.interface.batch_max)])
 
     def prove(self, golden: Golden, manifest: Manifest, precision: Precision) -> float:
         """Return the largest error on the golden vectors; GoldenMissed beyond `precision`'s tolerance.
@@ -101,7 +129,7 @@ class Servable:
         batch = self.interface.batch_max
         if batch <= 1:
             return alone
-        filled = _over_again(golden, max(golden.rows, batch))
+        filled = over_again(golden, max(golden.rows, batch))
         return max(alone, self._golden_error(filled, check, rows_max=batch))
 
     def answered(self, inputs: Inputs) -> tuple[Inputs, Inputs]:
@@ -144,24 +172,44 @@ class Servable:
     def _as_rows(self, outputs: Inputs) -> Inputs:
         return outputs if self.interface.batch_max else {n: a[None] for n, a in outputs.items()}
 
-    def _run_batch(self, requests: Sequence[Inputs]) -> list[Answer]:
-        outputs, batch = self._engine_outputs(requests)
+    def _run_batch(self, requests: Sequence[Inputs], rows: int) -> list[Answer]:
+        began = self._clock.monotonic_ns()
+        outputs, batch = self._engine_outputs(requests, rows)
         served = self._chain.after(outputs, batch.placed)
         vectors = self._vector.compute(batch.prepared, outputs)
-        if not self.interface.batch_max:
-            return [Answer(outputs=served, vectors=vectors)]
+        started, ended = self._ran_ns
+        before, after = started - began, self._clock.monotonic_ns() - ended
+        if len(requests) == 1:
+            return [Answer(outputs=served, vectors=vectors, before_ns=before, after_ns=after)]
         return [
             Answer(
                 outputs={name: array[part] for name, array in served.items()},
                 vectors=vectors[part],
+                before_ns=before,
+                after_ns=after,
             )
             for part in _slices(requests)
         ]
 
-    def _engine_outputs(self, requests: Sequence[Inputs]) -> tuple[dict[str, Array], Batch]:
-        """Prepare all requests into the batch buffers and run the engine once."""
+    def _engine_outputs(
+        self, requests: Sequence[Inputs], rows: int = 0
+    ) -> tuple[dict[str, Array], Batch]:
+        """Prepare all requests into the batch buffers and run the engine once; without the padding."""
         batch = self._prepared(requests)
-        return self._computed(batch.prepared, batch.rows), batch
+        if rows <= batch.rows or not self.interface.batch_max:
+            return self._computed(batch.prepared, batch.rows), batch
+        padded = {name: self._padded(name, array, rows) for name, array in batch.prepared.items()}
+        outputs = self._computed(padded, rows)
+        return {name: array[: batch.rows] for name, array in outputs.items()}, batch
+
+    def _padded(self, name: str, prepared: Array, rows: int) -> Array:
+        """The whole of a batch buffer's first `rows` rows, of which those `prepared` stay.
+
+        The others repeat the first: a row that somebody sent is one that the engine takes.
+        """
+        padded = self._buffers[name][:rows]
+        padded[len(prepared) :] = prepared[:1]
+        return padded
 
     def _prepared(self, requests: Sequence[Inputs]) -> Batch:
         """All requests, in views of the batch buffers that hold until the next call."""
@@ -180,7 +228,9 @@ class Servable:
 
     def _computed(self, prepared: Inputs, rows: int) -> dict[str, Array]:
         """The engine's outputs. EngineError when one is not as the interface says: it is not served."""
-        outputs, interface = self._engine.run(prepared), self._engine.interface
+        interface, started = self._engine.interface, self._clock.monotonic_ns()
+        outputs = self._engine.run(prepared)
+        self._ran_ns = (started, self._clock.monotonic_ns())
         for spec in interface.outputs:
             array = outputs[spec.name] if interface.batch_max else outputs[spec.name][None]
             if len(array) != rows or not rows_fit(spec, array):
@@ -206,15 +256,20 @@ class Servable:
         return buffer[: shape[0]] if batch_max else buffer
 
 
-def load_proven(stored: StoredVersion, *, threads: int) -> Servable:
+def load_proven(
+    stored: StoredVersion, *, threads: int, lanes: int = 1, sizes: Sequence[int] = ()
+) -> Servable:
     """Load a version whose files were checked, warm it and prove it again on its golden vectors.
 
-    Raises EngineLoad, EngineError, RecipeError, StoreError or GoldenMissed; nothing stays loaded then.
+    The engine is made for as many `lanes`, of which this is the first, each on `threads` threads (0: they
+    share the cores). `sizes` are batch sizes, in rows, that are warmed too. Raises EngineLoad, EngineError, RecipeError, StoreError or GoldenMissed; nothing stays loaded then.
     """
-    servable = assemble(stored.directory, stored.manifest, stored.record.engine, threads=threads)
+    servable = assemble(
+        stored.directory, stored.manifest, stored.record.engine, threads=threads, lanes=lanes
+    )
     try:
         golden = golden_of(stored.directory)
-        servable.warm(golden)
+        servable.warm(golden, sizes)
         servable.prove(golden, stored.manifest, stored.record.engine.precision)
     except BaseException:
         servable.close()
@@ -222,7 +277,9 @@ def load_proven(stored: StoredVersion, *, threads: int) -> Servable:
     return servable
 
 
-def assemble(directory: Path, manifest: Manifest, entry: EngineEntry, *, threads: int) -> Servable:
+def assemble(
+    directory: Path, manifest: Manifest, entry: EngineEntry, *, threads: int, lanes: int = 1
+) -> Servable:
     """Make a servable from the files in `directory`. Raises EngineLoad or RecipeError."""
     engine = load_engine(
         entry.kind,
@@ -231,6 +288,7 @@ def assemble(directory: Path, manifest: Manifest, entry: EngineEntry, *, threads
         threads=threads,
         precision=entry.precision,
         bounds=entry.bounds,
+        lanes=lanes,
     )
     try:
         profile = from_json(
@@ -282,30 +340,3 @@ def buckets(rows_max: int) -> Iterator[int]:
         yield rows
         rows *= 2
     yield rows_max
-
-
-def _over_again(golden: Golden, rows: int) -> Golden:
-    """The golden rows in turn until there are `rows` of them."""
-    chosen = np.arange(rows) % golden.rows
-    return Golden(
-        inputs={name: array[chosen] for name, array in golden.inputs.items()},
-        outputs={name: array[chosen] for name, array in golden.outputs.items()},
-    )
-
-
-def _of_lengths(served: Interface, shapes: Mapping[str, tuple[int, ...]], golden: Golden) -> Inputs:
-    """One row of zeros of `shapes`; inputs without a range are those of the first golden row."""
-    rows = (1,) if served.batch_max else ()
-    blanks = {
-        spec.name: blank((*rows, *shapes[spec.name]), spec.datatype)
-        for spec in served.inputs
-        if spec.ranges
-    }
-    return {**_repeated(golden.inputs, 1, served.batch_max), **blanks}
-
-
-def _repeated(rows: Inputs, count: int, batch_max: int) -> Inputs:
-    """The first golden row `count` times; without a batch axis, the row alone."""
-    if not batch_max:
-        return {name: array[0, ...] for name, array in rows.items()}
-    return {name: np.repeat(array[:1], count, axis=0) for name, array in rows.items()}

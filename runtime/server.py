@@ -8,8 +8,10 @@ work.
 import asyncio
 import signal
 import uuid
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from functools import partial
+from typing import NamedTuple
 
 from appliance import journal
 from appliance.audit.log import AuditLog
@@ -20,22 +22,35 @@ from appliance.config import Config, StateConfig, use_kernel_cache
 from appliance.errors import AuditBroken
 from appliance.files import make_directory
 from appliance.signing import SigningKey
-from appliance.store import Store
+from appliance.store import Store, StoredVersion
 from appliance.version import release
 from runtime.controlplane import ControlPlane
 from runtime.dataplane import DataPlane
+from runtime.lanes import load_lanes
 from runtime.metrics import Metrics, serve_metrics
 from runtime.notify import notify, watchdog_seconds
 from runtime.recorder import Recorder
-from runtime.servable import load_proven
+from runtime.regions import Regions
+from runtime.servable import Servable
 from runtime.services.control import Addresses, ControlService
-from runtime.services.inference import InferenceService
+from runtime.services.infer import INFERRING, InferCalls
+from runtime.services.protocol import SERVICE, calls
 from runtime.swap import ServedTable
-from runtime.transport import ControlTransport, InferenceTransport
+from runtime.traces import Traces
+from runtime.transport import (
+    ControlTransport,
+    Health,
+    Transport,
+    listen,
+    on_loop,
+    reflection_methods,
+)
 
 # How long a call may still take once nothing of value is running.
 STOP_SECONDS = 2.0
 STATE_MODE = 0o750
+# How often versions are looked after.
+CHECK_SECONDS = 1.0
 # Longer than any model loads here; systemd waits this long for READY=1 instead of its own default.
 START_SECONDS_MAX = 600
 
@@ -57,10 +72,10 @@ async def serve(config: Config) -> None:
     async with AsyncExitStack() as life:
         starting = asyncio.create_task(startup(config, life, asked))
         if await _first(starting, asked.stop):
-            address = starting.result()
+            running = starting.result()
             notify("READY=1")
-            journal.event("runtime.ready", address=address)
-            await main_loop(address, asked.stop)
+            journal.event("runtime.ready", address=running.address)
+            await main_loop(running, asked.stop)
         notify("STOPPING=1", "STATUS=draining")
         journal.event("runtime.draining")
     journal.event("runtime.stopped")
@@ -79,16 +94,23 @@ class Asked:
         (self.hurry if self.stop.is_set() else self.stop).set()
 
 
-async def startup(config: Config, life: AsyncExitStack, asked: Asked) -> str:
-    """Open the log, bind, load what was last decided, and answer; returns the inference address.
+class Running(NamedTuple):
+    """What `main_loop` looks after."""
+
+    address: str
+    table: ServedTable
+
+
+async def startup(config: Config, life: AsyncExitStack, asked: Asked) -> Running:
+    """Open the log, bind, load what was last decided, and answer.
 
     Raises ListenError, StateError, KeyFileError or AuditError.
     """
     notify(f"EXTEND_TIMEOUT_USEC={START_SECONDS_MAX * 1_000_000}", "STATUS=starting")
-    clock, store, metrics = SystemClock(), Store(config.state.store), Metrics()
+    clock, store = SystemClock(), Store(config.state.store)
+    metrics, traces = Metrics(), Traces()
     recorder = await _open_recorder(config, clock, life)
-    load = partial(load_proven, threads=config.engine.threads)
-    table = ServedTable(store, load, config.batching, clock)
+    table = ServedTable(store, partial(_loaded, config), config.batching, clock)
     life.push_async_callback(table.close)
     controlplane = ControlPlane(
         store=store, table=table, recorder=recorder, new_id=lambda: uuid.uuid4().hex
@@ -99,12 +121,15 @@ async def startup(config: Config, life: AsyncExitStack, asked: Asked) -> str:
         metrics=metrics,
         clock=clock,
         bytes_max=config.server.bytes_in_flight_max,
+        awaited=config.audit.awaited,
+        traces=traces,
     )
     control = ControlTransport(config.state.control_socket)
     life.push_async_callback(control.stop, STOP_SECONDS)
     life.push_async_callback(controlplane.settle)
-    inference = InferenceTransport(config.server)
-    life.push_async_callback(_drain, inference, dataplane, config.server.drain_seconds, asked.hurry)
+    inference, health = listen(config.server), Health([SERVICE.full_name])
+    drain = partial(dataplane.drain, config.server.drain_seconds, asked.hurry)
+    life.push_async_callback(_drain, inference, health, drain)
     metrics.queued, metrics.audit_queue = table.queued, lambda: recorder.queued
     exposition = serve_metrics(metrics, config.metrics.address)
     life.push_async_callback(asyncio.to_thread, exposition.close)
@@ -121,17 +146,39 @@ async def startup(config: Config, life: AsyncExitStack, asked: Asked) -> str:
             metrics=metrics,
         )
     )
-    await inference.start(
-        InferenceService(config=config, table=table, dataplane=dataplane, metrics=metrics)
+    regions = Regions(config.shared_memory)
+    infer = InferCalls(dataplane, regions if regions.allowed else None)
+    answers = calls(
+        config=config,
+        store=store,
+        table=table,
+        dataplane=dataplane,
+        controlplane=controlplane,
+        metrics=metrics,
+        regions=regions,
+        traces=traces,
+        inferring=INFERRING,
     )
-    return inference.address
+    loop = asyncio.get_running_loop()
+    inference.start(
+        {
+            **health.methods(),
+            **reflection_methods([SERVICE.full_name]),
+            **{path: on_loop(call.answer, call.request, loop) for path, call in answers.items()},
+            **infer.methods(),
+        }
+    )
+    health.show_health(serving=True)
+    return Running(inference.address, table)
 
 
-async def main_loop(address: str, stop: asyncio.Event) -> None:
-    """Stay alive, and tell the watchdog so from the loop that answers requests, until `stop`."""
-    interval = watchdog_seconds()
+async def main_loop(running: Running, stop: asyncio.Event) -> None:
+    """Stay alive until `stop`: look after the versions, and tell the watchdog so each time."""
+    interval = min(watchdog_seconds() or CHECK_SECONDS, CHECK_SECONDS)
     while not stop.is_set():
-        notify("WATCHDOG=1", f"STATUS=serving on {address}")
+        running.table.check()
+        status = running.table.trouble or f"serving on {running.address}"
+        notify("WATCHDOG=1", f"STATUS={status}")
         with suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), interval)
 
@@ -172,21 +219,26 @@ async def _resume(config: Config, controlplane: ControlPlane) -> None:
     await controlplane.resume(completed, interrupted)
 
 
-async def _drain(
-    inference: InferenceTransport, dataplane: DataPlane, seconds: float, hurry: asyncio.Event
-) -> None:
-    """Refuse new requests, let running ones end within `seconds`, then cut what is left open.
+def _loaded(config: Config, stored: StoredVersion) -> Sequence[Servable]:
+    """Load a version, proven and warm, for each lane that its model has."""
+    model = stored.record.model
+    engine, sizes = config.engine_of(model), config.batching.of(model).bucket_rows
+    return load_lanes(stored, threads=engine.threads, lanes=engine.lanes, sizes=sizes)
 
-    Idle streams are cut, not waited for; a health watcher that does not read cannot hold it up.
+
+async def _drain(
+    inference: Transport, health: Health, drain: Callable[[], Awaitable[None]]
+) -> None:
+    """Refuse new requests, let running ones end, then cut what is left open.
+
+    Idle streams are cut, not waited for.
     """
-    draining = asyncio.create_task(dataplane.drain(seconds, hurry))
-    with suppress(TimeoutError):
-        await asyncio.wait_for(inference.show_health(serving=False), STOP_SECONDS)
-    await draining
+    health.show_health(serving=False)
+    await drain()
     await inference.stop(STOP_SECONDS)
 
 
-async def _first(starting: asyncio.Task[str], stop: asyncio.Event) -> bool:
+async def _first(starting: asyncio.Task[Running], stop: asyncio.Event) -> bool:
     """Whether `starting` ended before `stop` was asked for; it is cancelled otherwise."""
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)

@@ -6,8 +6,8 @@ Leaves to others: whether a move is allowed (`appliance.deployment`) and recorde
 """
 
 import asyncio
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -18,19 +18,22 @@ from appliance.deployment import Deployment
 from appliance.errors import ApplianceError, EngineLoad, UnknownModel
 from appliance.manifest import recipe_sha256
 from appliance.store import Store, StoredVersion
-from runtime.batcher import Batcher
+from runtime.batching import Batcher
+from runtime.checking import Checked
 from runtime.router import LABELS, Route, choose
 from runtime.servable import Servable
 from runtime.stale import with_fitting_engine
 
-Load = Callable[[StoredVersion], Servable]
+# Loads a version, proven and warm, once for each of its lanes; the first is the original.
+Load: TypeAlias = Callable[[StoredVersion], Sequence[Servable]]
 
 
 @dataclass(slots=True, eq=False)
-class Lane:
+class Loaded:
     """A loaded version with its queue, and how many requests are using it.
 
     `stored` names the engine that is loaded; `stale` says why that is not the version's own, else "".
+    `checked` remembers what requests of one header ask for.
     """
 
     stored: StoredVersion
@@ -38,15 +41,41 @@ class Lane:
     batcher: Batcher
     recipe_sha256: str
     stale: str = ""
-    users: int = 0
-    unused: asyncio.Event = field(default_factory=asyncio.Event)
+    checked: dict[bytes, Checked] = field(default_factory=dict)
+    _users: int = 0
+    _unused: Callable[[], None] | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def hold(self) -> bool:
+        """Count one more user, unless it is being drained: then choose again."""
+        with self._lock:
+            if self._unused is not None:
+                return False
+            self._users += 1
+            return True
+
+    def release(self) -> None:
+        """Count one user less; the last one lets a drain go on."""
+        with self._lock:
+            self._users -= 1
+            unused = None if self._users else self._unused
+        if unused is not None:
+            unused()
+
+    def drain(self, unused: Callable[[], None]) -> None:
+        """Take no more users, and call `unused` once the last has gone."""
+        with self._lock:
+            self._unused = unused
+            busy = self._users
+        if not busy:
+            unused()
 
 
-Fresh: TypeAlias = dict[tuple[str, int], Lane]
+ByVersion: TypeAlias = dict[int, Loaded]
 
 
 class ServedTable:
-    """All loaded versions. Every method runs on the event loop."""
+    """All loaded versions. `hold` may be called on any thread, all else on the event loop."""
 
     def __init__(self, store: Store, load: Load, batching: BatchingConfig, clock: Clock) -> None:
         self._store = store
@@ -54,7 +83,8 @@ class ServedTable:
         self._batching = batching
         self._clock = clock
         self._deployments: dict[str, Deployment] = {}
-        self._lanes: Fresh = {}
+        # A model's dict is replaced, never changed: other threads read it.
+        self._loaded: dict[str, ByVersion] = {}
         self._draining: set[asyncio.Task[None]] = set()
 
     def deployment(self, model: str) -> Deployment:
@@ -85,32 +115,49 @@ class ServedTable:
 
     def loaded(self, model: str) -> list[int]:
         """Versions of the model that can answer, rising."""
-        return sorted(version for name, version in self._lanes if name == model)
+        return sorted(self._loaded.get(model, ()))
 
-    def stale(self, model: str, version: int) -> Lane | None:
+    def stale(self, model: str, version: int) -> Loaded | None:
         """The loaded version, when another engine than its own serves."""
-        lane = self._lanes.get((model, version))
-        return lane if lane is not None and lane.stale else None
+        found = self._loaded.get(model, {}).get(version)
+        return found if found is not None and found.stale else None
 
     def queued(self) -> dict[str, int]:
         """Requests that wait now, by model."""
-        waiting: dict[str, int] = {}
-        for (model, _), lane in list(self._lanes.items()):
-            waiting[model] = waiting.get(model, 0) + lane.batcher.queued
-        return waiting
+        return {
+            model: sum(loaded.batcher.queued for loaded in versions.values())
+            for model, versions in list(self._loaded.items())
+        }
 
     @property
     def ready(self) -> bool:
         """True when every model that has an active version can answer."""
-        return all(
-            deployment.active is None or (model, deployment.active) in self._lanes
-            for model, deployment in self._deployments.items()
-        )
+        return not self.trouble
 
-    def route(self, model: str, requested: str, key: str = "") -> tuple[Route, Lane]:
-        """Choose the lane that answers a request; raises as `runtime.router.choose`."""
-        loaded, deployment = self.loaded(model), self._deployments.get(model)
-        known = loaded
+    @property
+    def trouble(self) -> str:
+        """Why a model that has an active version cannot answer, "" when all can."""
+        for model, deployment in self._deployments.items():
+            if deployment.active is None:
+                continue
+            found = self._loaded.get(model, {}).get(deployment.active)
+            if found is None:
+                return f"version {deployment.active} of '{model}' is not loaded"
+            if found.batcher.trouble:
+                return found.batcher.trouble
+        return ""
+
+    def check(self) -> None:
+        """Let every version look after its lanes and its queue; to be called about every second."""
+        for versions in self._loaded.values():
+            for loaded in versions.values():
+                loaded.batcher.check()
+
+    def route(self, model: str, requested: str, key: str = "") -> tuple[Route, Loaded]:
+        """Choose the version that answers a request; raises as `runtime.router.choose`."""
+        loaded = self._loaded.get(model, {})
+        deployment = self._deployments.get(model)
+        known: Collection[int] = loaded
         # The disk is asked only about what is not loaded, so that no answerable request waits for it.
         if deployment is None or requested not in ("", *LABELS, *map(str, loaded)):
             known = self._stored(model)
@@ -121,7 +168,7 @@ class ServedTable:
             known=known,
             loaded=loaded,
         )
-        return route, self._lanes[model, route.version]
+        return route, loaded[route.version]
 
     def _stored(self, model: str) -> list[int]:
         try:
@@ -133,65 +180,77 @@ class ServedTable:
                 f"Request for unknown model: '{model}' is not found", remedy=error.remedy
             ) from error
 
-    @contextmanager
-    def use(self, model: str, requested: str) -> Iterator[tuple[Route, Lane]]:
-        """Hold the lane that answers a request, so that no swap closes it meanwhile."""
-        route, lane = self.route(model, requested)
-        lane.users += 1
-        try:
-            yield route, lane
-        finally:
-            lane.users -= 1
-            if not lane.users:
-                lane.unused.set()
+    def hold(self, model: str, requested: str, key: str) -> tuple[Route, Loaded]:
+        """Choose the version that answers a request, and hold it so that no swap closes it meanwhile.
 
-    async def prepare(self, after: Deployment) -> Fresh:
+        The caller releases it. Raises as `route`.
+        """
+        while True:
+            route, loaded = self.route(model, requested, key)
+            if loaded.hold():
+                return route, loaded
+
+    def hold_shadow(self, model: str) -> Loaded | None:
+        """The model's shadow, held, when it is loaded and nothing waits for it; the caller releases it."""
+        deployment = self._deployments.get(model)
+        if deployment is None or deployment.shadow is None:
+            return None
+        found = self._loaded.get(model, {}).get(deployment.shadow)
+        free = found is not None and not found.batcher.queued and found.hold()
+        return found if free else None
+
+    async def prepare(self, after: Deployment, *, about: int | None = None) -> ByVersion:
         """Load, warm and prove the versions that `after` needs and that are not loaded yet.
 
-        When its active version fails to load, raises that error and nothing has changed; a previous
-        version that fails to load is only noted.
+        When the active version, or the one that a decision is `about`, fails to load, raises that error
+        and nothing has changed; any other version that fails to load is only noted.
         """
-        fresh: Fresh = {}
+        fresh: ByVersion = {}
         for version in after.loaded:
-            if (after.model, version) in self._lanes:
+            if version in self._loaded.get(after.model, ()):
                 continue
             try:
-                fresh[after.model, version] = await self._load_lane(after.model, version)
+                fresh[version] = await self._load_version(after.model, version)
             except ApplianceError as error:
-                if version == after.active:
+                if version in (after.active, about):
+                    self.discard(fresh)
                     raise
                 journal.failure("version.load", error, model=after.model, version=version)
         return fresh
 
-    def switch(self, after: Deployment, fresh: Fresh) -> None:
+    def switch(self, after: Deployment, fresh: ByVersion) -> None:
         """Let `after` answer from this moment; what it no longer needs is drained. Cannot fail."""
-        self._lanes.update(fresh)
+        before = self._loaded.get(after.model, {}) | fresh
+        self._loaded[after.model] = {
+            version: loaded for version, loaded in before.items() if version in after.loaded
+        }
         self._deployments[after.model] = after
-        for version in self.loaded(after.model):
+        for version, loaded in before.items():
             if version not in after.loaded:
-                self._drain(self._lanes.pop((after.model, version)))
+                self._drain(loaded)
 
-    def discard(self, fresh: Fresh) -> None:
+    def discard(self, fresh: ByVersion) -> None:
         """Free what `prepare` loaded and nobody switched to."""
-        for lane in fresh.values():
-            self._drain(lane)
+        for loaded in fresh.values():
+            self._drain(loaded)
 
     def assume(self, deployment: Deployment) -> None:
         """Take a deployment over without loading it, so that its model is known but unready."""
         self._deployments[deployment.model] = deployment
 
     async def close(self) -> None:
-        """Drain and close every lane."""
-        for lane in self._lanes.values():
-            self._drain(lane)
-        self._lanes.clear()
+        """Drain and close every version."""
+        left = [loaded for versions in self._loaded.values() for loaded in versions.values()]
+        self._loaded.clear()
+        for loaded in left:
+            self._drain(loaded)
         await asyncio.gather(*self._draining)
 
-    async def _load_lane(self, model: str, version: int) -> Lane:
+    async def _load_version(self, model: str, version: int) -> Loaded:
         found = await asyncio.to_thread(self._store.open, model, version)
         stored, stale = await asyncio.to_thread(with_fitting_engine, found)
         try:
-            servable = await asyncio.to_thread(self._load, stored)
+            servables = await asyncio.to_thread(self._load, stored)
         except ApplianceError:
             raise
         except Exception as error:
@@ -202,28 +261,38 @@ class ServedTable:
             ) from error
         now = await asyncio.to_thread(self._store.describe, model, version)
         if now.record != found.record:
-            await asyncio.to_thread(servable.close)
+            for servable in servables:
+                await asyncio.to_thread(servable.close)
             raise EngineLoad(
                 f"version {version} of '{model}' got another engine while it was loaded",
                 remedy="try again",
             )
-        batcher = Batcher(servable, self._batching, self._clock, name=f"{model}/{version}")
+        batcher = Batcher(
+            servables, self._batching.of(model), self._clock, name=f"{model}/{version}"
+        )
         journal.event("version.loaded", model=model, version=version)
         digest = recipe_sha256(stored.manifest)
-        return Lane(
-            stored=stored, servable=servable, batcher=batcher, recipe_sha256=digest, stale=stale
+        return Loaded(
+            stored=stored,
+            servable=servables[0],
+            batcher=batcher,
+            recipe_sha256=digest,
+            stale=stale,
         )
 
-    def _drain(self, lane: Lane) -> None:
-        task = asyncio.create_task(_drained(lane))
+    def _drain(self, loaded: Loaded) -> None:
+        task = asyncio.create_task(_drained(loaded))
         self._draining.add(task)
         task.add_done_callback(self._draining.discard)
 
 
-async def _drained(lane: Lane) -> None:
-    """Wait until nobody uses the lane, then free it off the event loop."""
-    while lane.users:
-        lane.unused.clear()
-        await lane.unused.wait()
-    await asyncio.to_thread(lane.batcher.close)
-    await asyncio.to_thread(lane.servable.close)
+async def _drained(loaded: Loaded) -> None:
+    """Wait until nobody uses the version, then free it off the event loop."""
+    loop, unused = asyncio.get_running_loop(), asyncio.Event()
+
+    def tell() -> None:
+        loop.call_soon_threadsafe(unused.set)
+
+    loaded.drain(tell)
+    await unused.wait()
+    await asyncio.to_thread(loaded.batcher.close)

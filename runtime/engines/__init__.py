@@ -13,11 +13,12 @@ from appliance.manifest import Precision
 from appliance.tensors import Interface
 from runtime.engines.bounded import Bounded
 from runtime.engines.engine import Engine
+from runtime.engines.libraries import cores
 from runtime.engines.onnxruntime_cpu import OnnxRuntimeEngine, PortableEngine
 from runtime.engines.openvino_cpu import OpenVinoEngine
 from runtime.engines.stamp import stamp_of
 
-ENGINES: dict[str, Callable[[Path, Interface, int, Precision], Engine]] = {
+ENGINES: dict[str, Callable[[Path, Interface, int, Precision, int], Engine]] = {
     OnnxRuntimeEngine.kind: OnnxRuntimeEngine.load,
     PortableEngine.kind: PortableEngine.load,
     OpenVinoEngine.kind: OpenVinoEngine.load,
@@ -34,11 +35,14 @@ def load_engine(
     threads: int,
     precision: Precision,
     bounds: Mapping[str, tuple[int, int]] | None = None,
+    lanes: int = 1,
 ) -> Engine:
-    """Load the engine file at `path`, of `kind` and `precision`, to run on `threads` threads (0 = all).
+    """Load the engine file at `path`, of `kind` and `precision`, for as many `lanes` at a time.
 
-    `bounds` are those of integer inputs, lowest and highest value by name; others are refused. Raises EngineLoad when the kind is unknown here, or the file is missing, damaged, made for another
-    machine or library version, or does not have `interface`.
+    Each runs on `threads` threads; with 0 they share the cores. `bounds` are those of integer inputs,
+    lowest and highest value by name; others are refused. Raises EngineLoad when the kind is unknown here,
+    or the file is missing, damaged, made for another machine or library version, or does not have
+    `interface`.
     """
     load = ENGINES.get(kind)
     if load is None:
@@ -46,5 +50,5 @@ def load_engine(
             f"this release has no engine of kind '{kind}'",
             remedy=f"build the bundle again for one of {sorted(ENGINES)}",
         )
-    engine = load(path, interface, threads, precision)
+    engine = load(path, interface, threads or max(cores(0) // lanes, 1), precision, lanes)
     return Bounded(engine, bounds) if bounds else engine

@@ -49,6 +49,10 @@ class Bounded:
                 )
         return self._engine.run(inputs)
 
+    def lane(self) -> "Bounded":
+        """See Engine."""
+        return Bounded(self._engine.lane(), self._bounds)
+
     def close(self) -> None:
         """See Engine."""
         self._engine.close()

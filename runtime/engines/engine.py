@@ -27,5 +27,14 @@ class Engine(Protocol):
         Raises EngineError when the engine fails; it stays usable for other inputs.
         """
 
+    def lane(self) -> "Engine":
+        """Another execution context over the same weights, to run beside this one on another thread.
+
+        Raises EngineError when the engine has no further one.
+        """
+
     def close(self) -> None:
-        """Free what the engine holds; it is not used afterwards."""
+        """Free what the engine holds but its other lanes; it is not used afterwards.
+
+        A call that runs on another thread, because it hung, stays safe.
+        """

@@ -61,9 +61,11 @@ class OnnxRuntimeEngine:
         interface: Interface,
         threads: int,
         precision: Precision,  # noqa: ARG003 - the file's own types say it
+        lanes: int = 1,
     ) -> "OnnxRuntimeEngine":
         """Load an ORT format file. Raises EngineLoad."""
-        options = session_options(threads)
+        # A run computes on its own thread and on those of the session, which the lanes share.
+        options = session_options((cores(threads) - 1) * lanes + 1)
         options.add_session_config_entry("session.load_model_format", "ORT")
         try:
             session = onnxruntime().InferenceSession(
@@ -74,6 +76,10 @@ class OnnxRuntimeEngine:
         except Exception as error:  # the library's errors share no base class
             raise unloadable(path, "ONNX Runtime", error) from error
         return cls(session, interface)
+
+    def lane(self) -> "OnnxRuntimeEngine":
+        """The same session: it may be run from several threads at a time."""
+        return type(self)(self._session, self.interface)
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Compute all outputs; see `Engine.run`. RequestError for BYTES that are no UTF-8 text."""

@@ -19,16 +19,22 @@ class ListReply(_message.Message):
     def __init__(self, models: _Optional[_Iterable[_Union[Model, _Mapping]]] = ...) -> None: ...
 
 class Model(_message.Message):
-    __slots__ = ("name", "active", "previous", "versions")
+    __slots__ = ("name", "active", "previous", "versions", "canary", "canary_per_mille", "shadow")
     NAME_FIELD_NUMBER: _ClassVar[int]
     ACTIVE_FIELD_NUMBER: _ClassVar[int]
     PREVIOUS_FIELD_NUMBER: _ClassVar[int]
     VERSIONS_FIELD_NUMBER: _ClassVar[int]
+    CANARY_FIELD_NUMBER: _ClassVar[int]
+    CANARY_PER_MILLE_FIELD_NUMBER: _ClassVar[int]
+    SHADOW_FIELD_NUMBER: _ClassVar[int]
     name: str
     active: int
     previous: int
     versions: _containers.RepeatedCompositeFieldContainer[Version]
-    def __init__(self, name: _Optional[str] = ..., active: _Optional[int] = ..., previous: _Optional[int] = ..., versions: _Optional[_Iterable[_Union[Version, _Mapping]]] = ...) -> None: ...
+    canary: int
+    canary_per_mille: int
+    shadow: int
+    def __init__(self, name: _Optional[str] = ..., active: _Optional[int] = ..., previous: _Optional[int] = ..., versions: _Optional[_Iterable[_Union[Version, _Mapping]]] = ..., canary: _Optional[int] = ..., canary_per_mille: _Optional[int] = ..., shadow: _Optional[int] = ...) -> None: ...
 
 class Version(_message.Message):
     __slots__ = ("number", "role", "loaded", "engine", "bundle_sha256", "built", "release_notes", "thresholds", "damage", "precision", "error_max", "warnings", "trials")
@@ -93,18 +99,20 @@ class Trial(_message.Message):
     def __init__(self, engine: _Optional[str] = ..., precision: _Optional[str] = ..., median_ms: _Optional[float] = ..., verdict: _Optional[str] = ...) -> None: ...
 
 class DecideRequest(_message.Message):
-    __slots__ = ("model", "act", "version", "actor", "reason")
+    __slots__ = ("model", "act", "version", "actor", "reason", "per_mille")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     ACT_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     ACTOR_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    PER_MILLE_FIELD_NUMBER: _ClassVar[int]
     model: str
     act: str
     version: int
     actor: str
     reason: str
-    def __init__(self, model: _Optional[str] = ..., act: _Optional[str] = ..., version: _Optional[int] = ..., actor: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+    per_mille: int
+    def __init__(self, model: _Optional[str] = ..., act: _Optional[str] = ..., version: _Optional[int] = ..., actor: _Optional[str] = ..., reason: _Optional[str] = ..., per_mille: _Optional[int] = ...) -> None: ...
 
 class DecideReply(_message.Message):
     __slots__ = ("decision_id", "model")
@@ -149,7 +157,7 @@ class StatusReply(_message.Message):
     def __init__(self, release: _Optional[str] = ..., address: _Optional[str] = ..., metrics_address: _Optional[str] = ..., wall_ns: _Optional[int] = ..., started_wall_ns: _Optional[int] = ..., draining: _Optional[bool] = ..., audit_records: _Optional[int] = ..., audit_queue: _Optional[int] = ..., audit_failure: _Optional[str] = ..., models: _Optional[_Iterable[_Union[ModelStatus, _Mapping]]] = ...) -> None: ...
 
 class ModelStatus(_message.Message):
-    __slots__ = ("name", "active", "previous", "answered", "failed", "rows", "batches", "queued", "p50_ms", "p99_ms")
+    __slots__ = ("name", "active", "previous", "answered", "failed", "rows", "batches", "queued", "p50_ms", "p99_ms", "canary", "canary_per_mille", "shadow")
     NAME_FIELD_NUMBER: _ClassVar[int]
     ACTIVE_FIELD_NUMBER: _ClassVar[int]
     PREVIOUS_FIELD_NUMBER: _ClassVar[int]
@@ -160,6 +168,9 @@ class ModelStatus(_message.Message):
     QUEUED_FIELD_NUMBER: _ClassVar[int]
     P50_MS_FIELD_NUMBER: _ClassVar[int]
     P99_MS_FIELD_NUMBER: _ClassVar[int]
+    CANARY_FIELD_NUMBER: _ClassVar[int]
+    CANARY_PER_MILLE_FIELD_NUMBER: _ClassVar[int]
+    SHADOW_FIELD_NUMBER: _ClassVar[int]
     name: str
     active: int
     previous: int
@@ -170,4 +181,7 @@ class ModelStatus(_message.Message):
     queued: int
     p50_ms: float
     p99_ms: float
-    def __init__(self, name: _Optional[str] = ..., active: _Optional[int] = ..., previous: _Optional[int] = ..., answered: _Optional[int] = ..., failed: _Optional[int] = ..., rows: _Optional[int] = ..., batches: _Optional[int] = ..., queued: _Optional[int] = ..., p50_ms: _Optional[float] = ..., p99_ms: _Optional[float] = ...) -> None: ...
+    canary: int
+    canary_per_mille: int
+    shadow: int
+    def __init__(self, name: _Optional[str] = ..., active: _Optional[int] = ..., previous: _Optional[int] = ..., answered: _Optional[int] = ..., failed: _Optional[int] = ..., rows: _Optional[int] = ..., batches: _Optional[int] = ..., queued: _Optional[int] = ..., p50_ms: _Optional[float] = ..., p99_ms: _Optional[float] = ..., canary: _Optional[int] = ..., canary_per_mille: _Optional[int] = ..., shadow: _Optional[int] = ...) -> None: ...

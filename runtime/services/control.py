@@ -9,8 +9,23 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from appliance.clock import Clock
-from appliance.deployment import Act, Activate, Deployment, Retire, RollBack
+from appliance.deployment import (
+    Act,
+    Activate,
+    Deployment,
+    EndCanary,
+    EndShadow,
+    PerMille,
+    Promote,
+    Retire,
+    RollBack,
+    StartCanary,
+    StartShadow,
+    Withdraw,
+)
 from appliance.errors import ApplianceError, DecisionError
 from appliance.store import Store, StoredVersion
 from appliance.version import release
@@ -112,6 +127,9 @@ class ControlService(stubs.ControlServicer):
         return wire.ModelStatus(
             name=deployment.model,
             active=deployment.active or 0,
+            canary=deployment.canary or 0,
+            canary_per_mille=deployment.canary_per_mille,
+            shadow=deployment.shadow or 0,
             previous=deployment.previous or 0,
             answered=sum(version.success.count for version in versions),
             failed=counts.refused + sum(version.fail.count for version in versions),
@@ -126,6 +144,9 @@ class ControlService(stubs.ControlServicer):
         return wire.Model(
             name=deployment.model,
             active=deployment.active or 0,
+            canary=deployment.canary or 0,
+            canary_per_mille=deployment.canary_per_mille,
+            shadow=deployment.shadow or 0,
             previous=deployment.previous or 0,
             versions=[
                 self._version(deployment, number)
@@ -143,27 +164,44 @@ class ControlService(stubs.ControlServicer):
             _describe(version, self._store.describe(deployment.model, number))
         except ApplianceError as error:
             version.damage = str(error)
-        lane = self._table.stale(deployment.model, number)
-        if lane is not None:
-            record, engine = lane.stored.record, lane.stored.record.engine
+        loaded = self._table.stale(deployment.model, number)
+        if loaded is not None:
+            record, engine = loaded.stored.record, loaded.stored.record.engine
             version.engine, version.precision = engine.kind, engine.precision
             for trial in record.trials:
                 if (trial.engine, trial.precision) == (engine.kind, engine.precision):
                     version.error_max = trial.error_max or 0.0
-            version.warnings.insert(0, lane.stale)
+            version.warnings.insert(0, loaded.stale)
         return version
 
 
 def act_from(request: wire.DecideRequest) -> Act:
-    """The act a request names; DecisionError when there is no such act."""
+    """The act a request names; DecisionError when there is no such act, or no such share."""
+    version = request.version
     acts: dict[str, Callable[[], Act]] = {
-        "activate": lambda: Activate(version=request.version),
+        "activate": lambda: Activate(version=version),
+        "start_canary": lambda: StartCanary(version=version, per_mille=_share(request.per_mille)),
+        "end_canary": EndCanary,
+        "promote": Promote,
+        "start_shadow": lambda: StartShadow(version=version),
+        "end_shadow": EndShadow,
         "roll_back": RollBack,
-        "retire": lambda: Retire(version=request.version),
+        "withdraw": Withdraw,
+        "retire": lambda: Retire(version=version),
     }
     if request.act not in acts:
         raise DecisionError(f"there is no act '{request.act}'", remedy=f"use one of {list(acts)}")
     return acts[request.act]()
+
+
+def _share(per_mille: int) -> int:
+    try:
+        return msgspec.convert(per_mille, PerMille)
+    except msgspec.ValidationError as error:
+        raise DecisionError(
+            f"a canary answers 1 to 999 thousandths of the requests, not {per_mille}",
+            remedy="give such a share; for all requests, promote the canary",
+        ) from error
 
 
 def _describe(version: wire.Version, stored: StoredVersion) -> None:

@@ -1,9 +1,10 @@
 """The runtime's rooms over a real store and a real log, with engines that are made here."""
 
 import asyncio
-import dataclasses
 import itertools
+from types import MappingProxyType
 
+import msgspec
 import numpy as np
 import pytest
 import tritonclient.grpc as triton
@@ -41,9 +42,13 @@ CALL = Call(
 
 
 class Sent:
-    """The tensors of a request; `arrays` may fail."""
+    """A request of two rows; `arrays` may fail."""
 
-    def __init__(self, arrays=None):
+    header = None
+    places = MappingProxyType({})
+
+    def __init__(self, call, arrays=None):
+        self.call = call
         self._arrays = arrays or (lambda: {"x": np.ones((2, 1), np.float32)})
 
     def heads(self):
@@ -61,7 +66,10 @@ class Echo:
     def __init__(self):
         self.closed = False
 
-    def run(self, requests):
+    def lane(self):
+        return Echo()
+
+    def run(self, requests, rows):
         return [
             Answer(outputs=dict(request), vectors=np.zeros((len(request["x"]), 1), np.float32))
             for request in requests
@@ -72,6 +80,14 @@ class Echo:
 
     def close(self):
         self.closed = True
+
+
+def settle(future, result):
+    """Give `future` the answer, or the error that came instead."""
+    if isinstance(result, Exception):
+        future.set_exception(result)
+    else:
+        future.set_result(result)
 
 
 class World:
@@ -100,15 +116,21 @@ class World:
         if stored.number in self.broken:
             raise EngineLoad("it does not load", remedy="build it again")
         self.loaded[stored.number] = Echo()
-        return self.loaded[stored.number]
+        return [self.loaded[stored.number]]
 
     async def decide(self, act):
         return await self.control.decide("digits", act, actor="op", reason="test")
 
     async def ask(self, version="", *, size=100, arrays=None):
         """One request of two rows; `size` is its bytes on the wire, `arrays` how its data is read."""
-        call = dataclasses.replace(CALL, version=version, bytes=size)
-        return await self.dataplane.infer(call, Sent(arrays))
+        call = msgspec.structs.replace(CALL, version=version, bytes=size)
+        loop, future = asyncio.get_running_loop(), asyncio.get_running_loop().create_future()
+
+        def told(result):
+            loop.call_soon_threadsafe(settle, future, result)
+
+        self.dataplane.infer(Sent(call, arrays), told)
+        return await future
 
     async def close(self):
         await self.table.close()

@@ -58,10 +58,12 @@ async def test_previous_stays_warm_and_the_one_before_is_freed(world):
 async def test_a_lane_in_use_is_not_closed(world):
     await world.decide(Activate(version=1))
     await world.decide(Activate(version=2))
-    with world.table.use("digits", "1"):
-        await world.decide(Retire(version=1))
-        await asyncio.sleep(0.05)
-        assert not world.loaded[1].closed
+    _, loaded = world.table.hold("digits", "1", "key")
+    await world.decide(Retire(version=1))
+    await asyncio.sleep(0.05)
+    assert not world.loaded[1].closed
+    assert not loaded.hold()
+    loaded.release()
     await asyncio.gather(*world.table._draining)
     assert world.loaded[1].closed
 

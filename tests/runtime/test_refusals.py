@@ -93,11 +93,6 @@ REFUSALS = {
         "StatusCode.INVALID_ARGUMENT",
         "requested model 'nothing' is not available",
     ),
-    "a call that is not served": (
-        lambda c: c.get_trace_settings(),
-        "StatusCode.UNIMPLEMENTED",
-        "this call is not served",
-    ),
     "an image without pixels": (
         lambda c: c.infer("digits", [image_input(np.zeros((1, 0, 8, 1), np.uint8))]),
         "StatusCode.INVALID_ARGUMENT",
@@ -133,11 +128,3 @@ def test_a_wrong_raw_length_is_refused(runtime):
             oip_stubs.GRPCInferenceServiceStub(channel).ModelInfer(request)
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert "Expected 64, got 5" in refused.value.details()
-
-
-def test_a_stream_is_refused_as_not_served(runtime):
-    with grpc.insecure_channel(runtime.address) as channel:
-        stub = oip_stubs.GRPCInferenceServiceStub(channel)
-        with pytest.raises(grpc.RpcError) as refused:
-            next(stub.ModelStreamInfer(iter([oip.ModelInferRequest()])))
-    assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED

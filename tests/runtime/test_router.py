@@ -1,7 +1,6 @@
 """Which version answers."""
 
 import pytest
-
 from hypothesis import given
 from hypothesis import strategies as st
 

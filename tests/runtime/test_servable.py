@@ -1,5 +1,6 @@
 """A version between its kernels: batches, failures of one request, proof."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,9 @@ class Negating:
         if (x == 13).any():
             raise EngineError("13 is unlucky", remedy="send another number")
         return {"y": -x}
+
+    def lane(self):
+        return Negating(self.interface.batch_max)
 
     def close(self):
         self.closed = True
@@ -89,6 +93,68 @@ def test_answers_outlive_the_next_batch():
     np.testing.assert_array_equal(first.outputs["y"], [[-1, -2]])
 
 
+def test_an_engine_call_is_padded_and_nobody_gets_the_padding():
+    ours, engine = servable()
+    first, second = ours.run([rows(1), rows(5)], 4)
+    assert engine.calls == [(4, 2)]
+    np.testing.assert_array_equal(first.outputs["y"], [[-1, -2]])
+    np.testing.assert_array_equal(second.outputs["y"], [[-5, -6]])
+    (alone,) = ours.run([rows(3, 7)], 3)
+    np.testing.assert_array_equal(alone.outputs["y"], [[-3, -4], [-7, -8]])
+    assert alone.outputs["p"].shape == (2, 2)
+    assert len(alone.vectors) == 2
+
+
+def test_padding_is_what_the_engine_takes():
+    ours, engine = servable()
+    seen = []
+    run = engine.run
+    engine.run = lambda inputs: seen.append(inputs["x"].copy()) or run(inputs)
+    ours.run([rows(9), rows(1)], 4)
+    np.testing.assert_array_equal(seen[0][2:], [[9, 10], [9, 10]])
+
+
+def test_lanes_share_nothing_that_changes():
+    ours, engine = servable()
+    twin = ours.lane()
+    (first,) = ours.run([rows(1)])
+    (other,) = twin.run([rows(5)])
+    np.testing.assert_array_equal(first.outputs["y"], [[-1, -2]])
+    np.testing.assert_array_equal(other.outputs["y"], [[-5, -6]])
+    assert engine.calls == [(1, 2)]
+    twin.close()
+    assert not engine.closed
+
+
+def test_lanes_run_side_by_side_on_a_stored_version(state, held_out):
+    ours = load_proven(Store(state / "store").open("digits", 2), threads=1, lanes=2)
+    lanes, images = [ours, ours.lane()], held_out["image"]
+    wanted = ours.run([{"image": images[:8]}])[0].outputs["logits"]
+    with ThreadPoolExecutor(2) as threads:
+        answers = [
+            threads.submit(lane.run, [{"image": images[:8]}]) for _ in range(20) for lane in lanes
+        ]
+        for answer in answers:
+            np.testing.assert_allclose(
+                answer.result()[0].outputs["logits"], wanted, rtol=1e-5, atol=1e-5
+            )
+    for lane in lanes:
+        lane.close()
+
+
+def test_an_answer_says_where_its_time_went():
+    times = iter(range(0, 100, 10))
+
+    class Clock:
+        def monotonic_ns(self):
+            return next(times)
+
+    ours, _ = servable()
+    ours._clock = Clock()
+    (answer,) = ours.run([rows(1)])
+    assert (answer.before_ns, answer.after_ns) == (10, 10)
+
+
 def test_an_unbatched_model_has_no_row_axis():
     ours, engine = servable(batch_max=0)
     (answer,) = ours.run([{"x": np.array([1, 2], np.float32)}])
@@ -127,6 +193,12 @@ def test_warming_ends_with_the_largest_batch(batch_max, sizes):
     ours, engine = servable(batch_max)
     ours.warm(Golden(inputs={"x": rows(1)["x"]}, outputs={}))
     assert engine.calls == ([(size, 2) for size in sizes] if batch_max else [(2,)])
+
+
+def test_warming_runs_the_sizes_that_are_padded_to():
+    ours, engine = servable()
+    ours.warm(Golden(inputs={"x": rows(1)["x"]}, outputs={}), sizes=(3, 9))
+    assert engine.calls == [(1, 2), (2, 2), (3, 2), (4, 2)]
 
 
 def test_proof_fills_the_largest_batch(digits_state):

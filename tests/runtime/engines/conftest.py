@@ -100,10 +100,14 @@ def kind(request) -> str:
 def load(engine_files, kind) -> Callable[..., Engine]:
     """Loads a tiny model's engine: load("matmul"), load("matmul", threads=2)."""
 
-    def load(name: str, *, threads: int = 1, interface: Interface | None = None) -> Engine:
+    def load(
+        name: str, *, threads: int = 1, lanes: int = 1, interface: Interface | None = None
+    ) -> Engine:
         given = interface or {"matmul": MATMUL, "mixed": MIXED}[name]
         path = engine_files[name] / FILES[kind]
-        return load_engine(kind, path, interface=given, threads=threads, precision=Precision.FP32)
+        return load_engine(
+            kind, path, interface=given, threads=threads, precision=Precision.FP32, lanes=lanes
+        )
 
     return load
 

@@ -1,0 +1,11 @@
+"""Batching: many callers, few engine calls, each caller's own rows back.
+
+Knows: who may use it, and by what names. Rules: `sizes`, `line` and `waiting` are pure, `batcher` has the
+threads. Leaves to others: what a batch computes (`runtime.servable`).
+"""
+
+from runtime.batching.batcher import Batcher
+from runtime.batching.lane import Runner
+from runtime.batching.ticket import Outcome, Served, Ticket
+
+__all__ = ["Batcher", "Outcome", "Runner", "Served", "Ticket"]

@@ -1,0 +1,338 @@
+"""Forms batches and runs them on the servable's lanes.
+
+Knows: the queue of one servable and the threads that empty it. Rules: a request that finds a lane idle
+is not held; a batch is what queued while the lanes were busy, and only a lane that comes back to a queue
+waits for more, if a delay is set; a thread is woken only when there is work for it and never by a timer
+else; each caller gets exactly its own rows, once; outcomes are told outside of the lock. A lane whose
+engine call takes too long is given up: its requests get an error, a fresh lane takes its place, and if
+the call should end after all nobody hears of it. Leaves to others: what a batch computes
+(`runtime.servable`), calling `check`.
+"""
+
+import threading
+from collections.abc import Callable, Hashable, Sequence
+
+from appliance import journal
+from appliance.clock import Clock
+from appliance.config import BatchingConfig
+from appliance.errors import ApplianceError, Draining, EngineError
+from runtime.batching.lane import Lane, Runner, tell
+from runtime.batching.learned import Learned
+from runtime.batching.sizes import Sizes
+from runtime.batching.ticket import NEVER, Outcome, Served, Ticket
+from runtime.batching.waiting import Leaving, Waiting, expired
+from runtime.servable import Answer, Inputs
+
+LOST_MAX = 3  # lanes that hang at a time and are replaced: each keeps a thread and its buffers
+
+
+class Batcher:
+    """One queue and one thread a lane. Every method may be called from any thread."""
+
+    def __init__(
+        self, runners: Sequence[Runner], config: BatchingConfig, clock: Clock, *, name: str
+    ) -> None:
+        """Run batches on `runners`, at least one, which are the batcher's from now on; `name` is told."""
+        self._clock = clock
+        self._name = name
+        self._sizes = Sizes(
+            min(config.rows_max, max(runners[0].interface.batch_max, 1)),
+            preferred=config.preferred_rows,
+            buckets=config.bucket_rows,
+        )
+        self._waiting = Waiting(config, self._sizes)
+        self._learned = Learned(inline_ns=config.inline_us_max * 1000)
+        self._delay_ns = config.delay_us_max * 1000
+        self._call_ns_max = int(config.engine_seconds_max * 1e9)
+        self._leave = self._cancel  # one bound method for all tickets
+        self._lock = threading.Lock()
+        self._closed = False
+        self._wanted = len(runners)
+        self._lanes = [self._new_lane(runner, self._work) for runner in runners]
+        self._lost: list[Lane] = []
+        self._idle: list[
+            Lane
+        ] = []  # they sleep until there is work; the last to fall asleep is woken
+        self._holding: list[Lane] = []  # they wait for more, for as long as the delay lets them
+        for lane in self._lanes:
+            lane.thread.start()
+
+    @property
+    def queued(self) -> int:
+        """Requests that wait now."""
+        return self._waiting.requests
+
+    @property
+    def trouble(self) -> str:
+        """What is wrong with the lanes, for whoever asks about health; "" when nothing is."""
+        hanging, left = len(self._lost), len(self._lanes)
+        if left >= self._wanted and not hanging:
+            return ""
+        return (
+            f"{self._name}: engine calls that have not ended within "
+            f"{self._call_ns_max / 1e9:g} s: {hanging}; lanes at work: {left} of {self._wanted}"
+        )
+
+    def submit(
+        self,
+        inputs: Inputs,
+        rows: int,
+        then: Callable[[Outcome], None],
+        *,
+        key: Hashable,
+        client: str = "",
+        priority: int = 0,
+        deadline_ns: int | None = None,
+        timeout_us: int = 0,
+        may_inline: bool = False,
+    ) -> Ticket:
+        """Let `rows` rows be answered; `then` gets the outcome, once, on the thread that has it.
+
+        Requests of equal `key` fit one engine call. priority: 1 is the highest, 0 the queue's default.
+        deadline_ns: on the clock's monotonic_ns; nobody listens afterwards. timeout_us: of the wait, 0
+        for the queue's own. With `may_inline` this thread may run it, before it returns, when a lane is
+        idle and the engine quick. Never blocks else. Raises Overloaded when the queue is full or the time
+        is or would be over, Draining after `close`, EngineError when every lane hangs; `then` is not
+        called then.
+        """
+        assert rows > 0
+        now = self._clock.monotonic_ns()
+        deadline = NEVER if deadline_ns is None else deadline_ns
+        ticket = Ticket(inputs, rows, then, key, client, now, deadline, self._leave)
+        leaving: Leaving = []
+        lane: Lane | None = None
+        woken: Lane | None = None
+        with self._lock:
+            self._check_open()
+            if (
+                may_inline
+                and self._idle
+                and not self._waiting.requests
+                and self._learned.quick(rows)
+            ):
+                if now >= deadline:
+                    raise expired()
+                lane = self._idle.pop()
+                lane.batch, lane.started_ns = [ticket], now
+            else:
+                row_ns = self._learned.row_ns // len(self._lanes)
+                leaving = self._waiting.put(
+                    ticket, priority=priority, timeout_us=timeout_us, row_ns=row_ns, now_ns=now
+                )
+                if self._idle or self._holding:
+                    woken = self._sleeper()
+        if lane is not None:
+            self._run_inline(lane, ticket)
+            return ticket
+        if woken is not None:
+            woken.wake()
+        if leaving:
+            _tell_others(leaving, ticket)
+        return ticket
+
+    def check(self) -> None:
+        """Give up lanes that hang and sweep requests whose time is over; to be called about every second."""
+        fresh: list[Lane] = []
+        with self._lock:
+            now = self._clock.monotonic_ns()
+            leaving = self._waiting.expire(now)
+            hanging = [
+                lane
+                for lane in self._lanes
+                if lane.batch and now - lane.started_ns > self._call_ns_max
+            ]
+            for lane in hanging:
+                leaving += [(ticket, self._hang()) for ticket in lane.batch]
+                lane.batch, lane.lost = [], True
+                self._lanes.remove(lane)
+                self._lost.append(lane)
+                if len(self._lost) <= LOST_MAX and not (self._closed and not self.queued):
+                    fresh.append(self._new_lane(lane.runner, self._start_again))
+            self._lanes += fresh
+            if not self._lanes:
+                leaving += [(ticket, self._hang()) for ticket in self._waiting.clear()]
+        for lane in fresh:
+            lane.thread.start()
+        for lane in hanging:
+            journal.event("engine.hung", batcher=self._name, trouble=self.trouble)
+            lane.over.set()
+        for ticket, error in leaving:
+            tell(ticket, error)
+
+    def close(self) -> None:
+        """Answer what is queued, end the threads and close the runners; blocks until all has been done.
+
+        A lane that hangs is given up as ever, and closes its runner when its call ends.
+        """
+        with self._lock:
+            self._closed = True
+            sleepers = self._idle + self._holding
+            self._idle, self._holding = [], []
+        for lane in sleepers:
+            lane.wake()
+        while working := self._working():
+            if not working.over.wait(self._call_ns_max / 1e9):
+                self.check()
+
+    def _working(self) -> Lane | None:
+        with self._lock:
+            return next((lane for lane in self._lanes if not lane.over.is_set()), None)
+
+    def _new_lane(self, runner: Runner, work: Callable[[Lane], None]) -> Lane:
+        return Lane(runner, name=f"engine {self._name}", work=work)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise _draining()
+        if not self._lanes:
+            raise self._hang()
+
+    def _cancel(self, ticket: Ticket) -> bool:
+        with self._lock:
+            return self._waiting.leave(ticket)
+
+    def _sleeper(self) -> Lane | None:
+        """A lane to wake for what has just been queued. The caller holds the lock."""
+        if self._idle:
+            return self._idle.pop()
+        if self._holding and self._waiting.rows >= self._sizes.enough:
+            return self._holding.pop()
+        return None
+
+    def _start_again(self, lane: Lane) -> None:
+        """The thread of a lane that replaces one that hangs; its runner is still the other's."""
+        try:
+            lane.runner = lane.runner.lane()
+        except Exception as error:  # noqa: BLE001 - no lane is no reason to end the others
+            journal.failure("engine.unreplaced", error, batcher=self._name)
+            with self._lock:
+                self._lanes.remove(lane)
+                stranded = [] if self._lanes else self._waiting.clear()
+            lane.over.set()
+            for ticket in stranded:
+                tell(ticket, self._hang())
+        else:
+            self._work(lane)
+
+    def _work(self, lane: Lane) -> None:
+        """The life of a lane's thread."""
+        while batch := self._next(lane):
+            self._run(lane, batch)
+        try:
+            lane.runner.close()
+        except Exception as error:  # noqa: BLE001 - a library's fault must not keep `close` waiting
+            journal.failure("engine.unclosed", error, batcher=self._name)
+        lane.over.set()
+
+    def _next(self, lane: Lane) -> list[Ticket]:
+        """Wait for work and take a batch; empty when there will be none."""
+        while True:
+            with self._lock:
+                if lane.lost and not self._came_back(lane):
+                    return []
+                now = self._clock.monotonic_ns()
+                leaving = self._waiting.expire(now)
+                hold_ns = self._hold_ns(lane, now)
+                batch: list[Ticket] = []
+                if not hold_ns:
+                    free = sum(not other.batch for other in self._lanes)
+                    batch = lane.batch = self._waiting.take(free)
+                    lane.started_ns = now
+                ended = self._closed and not batch
+                if not batch and not ended:
+                    (self._holding if hold_ns else self._idle).append(lane)
+            for ticket, error in leaving:
+                tell(ticket, error)
+            if batch or ended:
+                return batch
+            self._sleep(lane, hold_ns)
+
+    def _hold_ns(self, lane: Lane, now: int) -> int:
+        """How long a lane waits for more rows; 0 not at all."""
+        if not self._delay_ns or self._closed or self._idle:
+            return 0
+        found = self._waiting.next()
+        if found is None or found[1] >= self._sizes.enough:
+            return 0
+        came_ns = found[0].queued_ns
+        return max(came_ns + self._delay_ns - now, 0) if came_ns < lane.ended_ns else 0
+
+    def _sleep(self, lane: Lane, hold_ns: int) -> None:
+        if not hold_ns:
+            lane.sleep()
+        elif not lane.sleep(hold_ns / 1e9):
+            with self._lock:
+                woken = lane not in self._holding
+                if not woken:
+                    self._holding.remove(lane)
+            if woken:
+                lane.sleep()  # somebody has just taken it out and is about to wake it
+
+    def _came_back(self, lane: Lane) -> bool:
+        """Whether a lane that was given up, and is done with its call now, works again."""
+        self._lost.remove(lane)
+        lane.lost = self._closed or len(self._lanes) >= self._wanted
+        if not lane.lost:
+            lane.over.clear()
+            self._lanes.append(lane)
+        return not lane.lost
+
+    def _run_inline(self, lane: Lane, ticket: Ticket) -> None:
+        """Run an idle lane's batch on this thread; its own sleeps on, unless there is more to do."""
+        self._run(lane, [ticket])
+        with self._lock:
+            asleep = not (lane.lost or self._closed or self._waiting.requests)
+            if asleep:
+                self._idle.append(lane)
+        if not asleep:
+            lane.wake()
+
+    def _run(self, lane: Lane, batch: list[Ticket]) -> None:
+        started, rows = lane.started_ns, sum(ticket.rows for ticket in batch)
+        answers = lane.answers(batch, self._sizes.padded(rows))
+        lane.ended_ns = self._clock.monotonic_ns()
+        took = lane.ended_ns - started
+        with self._lock:
+            if lane.lost:
+                return  # they were told
+            lane.batch = []
+            self._learned.add(took, rows=rows, requests=len(batch))
+        for ticket, answer in zip(batch, answers, strict=True):
+            tell(ticket, _outcome(answer, started - ticket.queued_ns, took, rows))
+
+    def _hang(self) -> EngineError:
+        return EngineError(
+            f"the engine of {self._name} has not answered within {self._call_ns_max / 1e9:g} s",
+            remedy="see the journal; raise [batching] engine_seconds_max if the model is that slow",
+        )
+
+
+def _outcome(
+    answer: Answer | ApplianceError, queue_ns: int, took_ns: int, batch_rows: int
+) -> Outcome:
+    if isinstance(answer, ApplianceError):
+        return answer
+    return Served(
+        answer=answer,
+        queue_ns=queue_ns,
+        before_ns=answer.before_ns,
+        compute_ns=took_ns - answer.before_ns - answer.after_ns,
+        after_ns=answer.after_ns,
+        batch_rows=batch_rows,
+    )
+
+
+def _draining() -> Draining:
+    return Draining("GRPC server is shutting down", remedy="try again later")
+
+
+def _tell_others(leaving: Leaving, newcomer: Ticket) -> None:
+    """Tell those that left for `newcomer`; raises its own error when it is among them."""
+    own = None
+    for ticket, error in leaving:
+        if ticket is newcomer:
+            own = error
+        else:
+            tell(ticket, error)
+    if own is not None:
+        raise own

@@ -1,0 +1,57 @@
+"""One request on its way through a batcher, and what becomes of it.
+
+Knows: what is kept of a request while it waits. Rules: a ticket is the only thing made for a request.
+Leaves to others: when it is taken (`waiting`) and by whom (`batcher`).
+"""
+
+from collections.abc import Callable, Hashable
+from typing import TypeAlias
+
+import msgspec
+
+from appliance.errors import ApplianceError
+from runtime.servable import Answer, Inputs
+
+NEVER = 1 << 63  # later than any time on a clock of nanoseconds
+
+
+class Served(msgspec.Struct, frozen=True, kw_only=True):
+    """An answer and where its time went; `batch_rows` rows shared the engine call.
+
+    In nanoseconds: it waited `queue_ns`; its batch took `before_ns` to prepare, `compute_ns` in the engine
+    and `after_ns` for what follows there.
+    """
+
+    answer: Answer
+    queue_ns: int
+    before_ns: int
+    compute_ns: int
+    after_ns: int
+    batch_rows: int
+
+
+Outcome: TypeAlias = Served | ApplianceError
+
+
+class Ticket(msgspec.Struct, eq=False):
+    """A request that was submitted. All but `cancel` is the batcher's own.
+
+    `line` is the place of its line while it waits, else -1; `due_ns`, on the monotonic clock, is when
+    its time in that line is over.
+    """
+
+    inputs: Inputs
+    rows: int
+    then: Callable[[Outcome], None]
+    key: Hashable
+    client: str
+    queued_ns: int
+    deadline_ns: int
+    leave: Callable[["Ticket"], bool]
+    due_ns: int = NEVER
+    line: int = -1
+    number: int = 0
+
+    def cancel(self) -> bool:
+        """True when the request still waited and is gone now; its `then` is never called. Any thread."""
+        return self.leave(self)

@@ -1,0 +1,121 @@
+"""The fast lane: grpcio's core, driven by one thread.
+
+Knows: how calls are asked for, polled and counted, and how the core is shut down. Rules: one thread polls
+and runs the methods, so they must not block; a number of calls is always asked for in advance; over the
+limit a call is refused before its message is read. Leaves to others: one call's operations (`calls`),
+options and binding (`listening`).
+"""
+
+import asyncio
+from threading import Lock, Thread
+from typing import Any
+
+from appliance import journal
+from appliance.config import ServerConfig
+from runtime.interceptors import not_served, over_limit
+from runtime.transport.calls import Event, FastCall, StreamCall, UnaryCall, failed, refuse
+from runtime.transport.core import cygrpc
+from runtime.transport.exchange import Methods, Streaming
+from runtime.transport.listening import bind, options
+
+# Calls asked for in advance: as many may arrive at once without waiting for the poller.
+ASKED_FOR = 64
+# How long cut calls may take to be over.
+CUT_SECONDS = 5.0
+
+
+class FastTransport:
+    """A bound server (a Transport). Raises ListenError."""
+
+    def __init__(self, config: ServerConfig) -> None:
+        self._queue = cygrpc.CompletionQueue()
+        self._server = cygrpc.Server(tuple(options(config)), False)  # noqa: FBT003 - no xDS
+        self._server.register_completion_queue(self._queue)
+        self.address = bind(config, self._add_port)
+        self._methods: dict[bytes, Any] = {}
+        self._calls_max = config.requests_in_flight_max
+        self._over_limit = over_limit(self._calls_max)
+        self._calls: set[FastCall] = set()
+        # Held for what must not meet the core's end: asking, shutting down, cutting, destroying.
+        self._core = Lock()
+        self._asked_for = 0
+        self._draining = self._shut = self._destroyed = False
+        self._thread: Thread | None = None
+
+    @property
+    def in_flight(self) -> int:
+        """Calls that have begun and whose close has not come."""
+        return len(self._calls)
+
+    def start(self, methods: Methods) -> None:
+        """See Transport."""
+        self._methods = {path.encode(): method for path, method in methods.items()}
+        self._server.start()
+        for _ in range(ASKED_FOR):
+            self._ask()
+        self._thread = Thread(target=self._serve, name="holdfast-wire", daemon=True)
+        self._thread.start()
+
+    async def stop(self, seconds: float) -> None:
+        """See Transport."""
+        if self._thread is None:
+            self.start({})  # the core gives a port back only by shutting down
+        assert self._thread is not None
+        with self._core:
+            if not self._draining:
+                self._draining = True
+                self._server.shutdown(self._queue, self._shut_down)
+        await asyncio.to_thread(self._thread.join, seconds)
+        if self._thread.is_alive():
+            for call in list(self._calls):
+                call.watch()
+            with self._core:
+                if not self._destroyed:
+                    self._server.cancel_all_calls()
+            await asyncio.to_thread(self._thread.join, CUT_SECONDS)
+        if self._thread.is_alive():
+            journal.event("transport.stuck", calls=len(self._calls))
+
+    def _add_port(self, address: str, credentials: Any) -> int:
+        private = credentials._credentials if credentials else None  # noqa: SLF001 - for the core
+        return int(self._server.add_http2_port(address.encode(), private))
+
+    def _ask(self) -> None:
+        """Ask the core for one more call, unless it is to take no more."""
+        with self._core:
+            if self._draining:
+                return
+            self._server.request_call(self._queue, self._queue, self._arrived)
+            self._asked_for += 1
+
+    def _serve(self) -> None:
+        """Poll until the core is shut down and every call is over; what completes runs here."""
+        poll = self._queue.poll
+        while not (self._shut and not self._calls and not self._asked_for):
+            event = poll()
+            try:
+                event.tag(event)
+            except Exception as error:  # noqa: BLE001 - one call must not end all others
+                failed(error)
+            # An event keeps its call and message alive; the next may be long in coming.
+            del event
+        with self._core:
+            self._destroyed = True
+            self._server.destroy()
+
+    def _arrived(self, event: Event) -> None:
+        self._asked_for -= 1
+        if not event.success:
+            return  # shutting down
+        self._ask()
+        method = self._methods.get(event.call_details.method)
+        if method is None:
+            refuse(event, not_served(event.call_details.method.decode(errors="replace")))
+        elif len(self._calls) >= self._calls_max:
+            refuse(event, self._over_limit)
+        else:
+            kind = StreamCall if isinstance(method, Streaming) else UnaryCall
+            self._calls.add(kind(event, method, self._calls.discard))
+
+    def _shut_down(self, _: Event) -> None:
+        self._shut = True
