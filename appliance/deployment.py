@@ -40,8 +40,9 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     @property
     def loaded(self) -> tuple[int, ...]:
-        """The versions that must be warm, the most needed first."""
-        held = (self.active, self.canary, self.shadow, self.previous)
+        """The versions that must be warm, the most needed first; previous only behind an active one."""
+        kept = None if self.active is None else self.previous
+        held = (self.active, self.canary, self.shadow, kept)
         return tuple(version for version in held if version is not None)
 
     def role(self, version: int) -> str:
