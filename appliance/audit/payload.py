@@ -7,6 +7,8 @@ a client sent them. Leaves to others: the raw bytes themselves (`runtime.codec`)
 
 import hashlib
 from collections.abc import Iterable
+from functools import lru_cache
+from operator import itemgetter
 from typing import Annotated
 
 import msgspec
@@ -41,9 +43,14 @@ def digest(tensors: Iterable[tuple[str, DataType, tuple[int, ...], bytes | memor
     raw bytes: the byte count in the line keeps two different lists from hashing alike.
     """
     total = hashlib.sha256()
-    for name, datatype, shape, data in sorted(tensors, key=lambda tensor: tensor[0]):
+    for name, datatype, shape, data in sorted(tensors, key=itemgetter(0)):
         view = memoryview(data)
-        head = {"bytes": view.nbytes, "datatype": datatype, "name": name, "shape": shape}
-        total.update(msgspec.json.encode(head, order="sorted") + b"\n")
+        total.update(_line(name, datatype, shape, view.nbytes))
         total.update(view)
     return total.hexdigest()
+
+
+@lru_cache(4096)  # requests of one model mostly have the same shapes
+def _line(name: str, datatype: DataType, shape: tuple[int, ...], size: int) -> bytes:
+    head = {"bytes": size, "datatype": datatype, "name": name, "shape": shape}
+    return msgspec.json.encode(head, order="sorted") + b"\n"

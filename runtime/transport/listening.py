@@ -29,6 +29,7 @@ PENDING_SECONDS_MAX = 10
 def options(config: ServerConfig) -> list[tuple[str, int]]:
     """The channel arguments of a server (grpc/impl/channel_arg_names.h); times in milliseconds."""
     probe = int(config.probe_seconds * 1000)
+    handshake = int(HANDSHAKE_SECONDS_MAX * 1000)
     return [
         ("grpc.max_receive_message_length", config.request_bytes_max),
         ("grpc.max_send_message_length", -1),
@@ -42,9 +43,11 @@ def options(config: ServerConfig) -> list[tuple[str, int]]:
         ("grpc.max_connection_age_ms", int(config.connection_seconds_max * 1000)),
         ("grpc.max_connection_age_grace_ms", int(config.call_seconds_max * 1000)),
         ("grpc.max_connection_idle_ms", int(config.idle_seconds_max * 1000)),
-        ("grpc.server_handshake_timeout_ms", int(HANDSHAKE_SECONDS_MAX * 1000)),
+        ("grpc.server_handshake_timeout_ms", handshake),
+        ("grpc.http2.settings_timeout", handshake),
         ("grpc.keepalive_time_ms", probe),
         ("grpc.keepalive_timeout_ms", probe),
+        ("grpc.http2.ping_timeout_ms", probe),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.min_ping_interval_without_data_ms", PING_SECONDS_MIN * 1000),
         # A second runtime on a taken port must fail, not share it.

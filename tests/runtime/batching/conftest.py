@@ -1,5 +1,6 @@
 """A runner under the tests' control, and a batcher over it. No clock runs and nothing sleeps."""
 
+import itertools
 import threading
 import time
 
@@ -14,6 +15,7 @@ from runtime.servable import Answer
 
 X = TensorSpec(name="x", datatype=DataType.FP32, shape=(-1,))
 SECOND = 1_000_000_000
+_numbers = itertools.count(1)
 PATIENCE_SECONDS = 30  # of a test for a thread: a bound, not a wait
 
 
@@ -151,12 +153,13 @@ class Bench:
 
     def __init__(self, *, lanes=1, batch_max=8, **settings):
         self.clock = HandClock()
+        self.name = f"m/{next(_numbers)}"
         self.engine = Engine(batch_max)
         self.batcher = Batcher(
             [FakeRunner(self.engine) for _ in range(lanes)],
             BatchingConfig(**settings),
             self.clock,
-            name="m/1",
+            name=self.name,
         )
         self.callers = Callers(self.batcher)
 
@@ -182,12 +185,22 @@ class Bench:
         raise AssertionError("it did not come")
 
     def settle(self):
-        """Until every lane sleeps."""
-        self.until(lambda: len(self.batcher._idle) == len(self.batcher._lanes))
+        """Until every lane sleeps or is held inside the engine."""
+        self.until(self._settled)
+
+    def _settled(self):
+        batcher, engine = self.batcher, self.engine
+        still = len(batcher._idle) + len(batcher._holding) + engine.inside
+        leaving = engine.inside and (engine.open or engine.passes)
+        return not leaving and still == len(batcher._lanes) + len(batcher._lost)
 
     def close(self):
+        """Let everything end, also calls that were given up: what they tell then must be nothing."""
         self.engine.let_go()
         self.batcher.close()
+        for thread in threading.enumerate():
+            if thread.name == f"engine {self.name}":
+                thread.join(PATIENCE_SECONDS)
 
 
 @pytest.fixture(scope="session")

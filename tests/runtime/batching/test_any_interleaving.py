@@ -34,6 +34,8 @@ step = st.one_of(
     st.tuples(st.just("time"), st.sampled_from([1, SECOND, 30 * SECOND])),
     st.tuples(st.just("check")),
     st.tuples(st.just("hang")),
+    st.tuples(st.just("settle")),
+    st.tuples(st.just("settle")),
 )
 
 
@@ -57,17 +59,19 @@ def run(ours, script, tickets):
                 ours.clock.now += more[0]
             case "check":
                 ours.batcher.check()
+            case "settle":
+                ours.settle()
             case "hang":
                 ours.clock.now += 61 * SECOND
                 ours.batcher.check()
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(
     script=st.lists(step, max_size=30),
     rows_max=st.integers(1, 8),
     lanes=st.integers(1, 3),
-    quick=st.booleans(),
+    quick=st.sampled_from([False, False, True]),
     delay_us_max=st.sampled_from([0, 100]),
     lanes_left=st.integers(0, 3),
     bucket_rows=st.sampled_from([(), (2, 8)]),
@@ -90,8 +94,7 @@ def test_each_caller_gets_exactly_its_own_rows_once(
     else:
         ours.engine.hold()
     run(ours, script, tickets)
-    ours.engine.let_go()
-    ours.batcher.close()
+    ours.close()
     for number, ticket in tickets.items():
         if ticket:
             ours.callers.check(number)
@@ -136,7 +139,7 @@ def test_so_it_is_with_many_threads_that_send_at_once(make_bench, counts, lanes,
         thread.start()
     for thread in threads:
         thread.join()
-    ours.batcher.close()
+    ours.close()
     assert len(ours.callers.sent) == sum(counts)
     for number in range(sum(counts)):
         ours.callers.check(number)

@@ -25,7 +25,7 @@ def test_a_call_that_takes_too_long_costs_its_requests_and_its_lane_only(bench):
     hang(ours)
     assert "has not answered within 60 s" in str(ours.callers.wait(0)[0])
     assert ours.batcher.trouble == (
-        "m/1: engine calls that have not ended within 60 s: 1; lanes at work: 1 of 1"
+        f"{ours.name}: engine calls that have not ended within 60 s: 1; lanes at work: 1 of 1"
     )
     ours.engine.wait_inside(2)
     ours.engine.let_go()

@@ -69,6 +69,7 @@ class Wire:
         self.held = Held()
         self.talks = []
         self.answer = None
+        self.fault = None
         self.channel = grpc.aio.insecure_channel(
             address,
             options=[
@@ -78,7 +79,9 @@ class Wire:
             ],
         )
 
-    def open(self, stream):
+    def opened(self, stream):
+        if self.fault:
+            raise self.fault
         self.talks.append(Talk(stream, self.answer))
         return self.talks[-1]
 
@@ -147,7 +150,7 @@ async def serve(lane):
                 "/test.Wire/Held": wire.held,
                 "/test.Wire/Broken": broken,
                 "/test.Wire/Refused": refused,
-                "/test.Wire/Talk": Streaming(lambda stream: wire.open(stream)),
+                "/test.Wire/Talk": Streaming(wire.opened),
                 **(methods or {}),
             }
         )

@@ -1,11 +1,11 @@
 """What clients may do wrong, over both lanes: the server goes on, and nothing of them stays behind."""
 
 import asyncio
-import os
 import signal
 import socket
 import sys
 import threading
+from pathlib import Path
 
 import grpc
 import pytest
@@ -60,7 +60,7 @@ async def test_a_connection_that_does_not_answer_probes_is_cut(serve):
     assert await asyncio.to_thread(_until_closed, wire.address, PREFACE)
 
 
-async def test_a_thousand_idle_connections_do_not_hinder_a_call(wire, until):
+async def test_hundreds_of_idle_connections_do_not_hinder_a_call(wire, until):
     before = _open_files()
     crowd = [await asyncio.to_thread(_connect, wire.address) for _ in range(500)]
     try:
@@ -175,4 +175,4 @@ def _until_closed(address, sent):
 
 
 def _open_files():
-    return len(os.listdir("/proc/self/fd"))
+    return len(list(Path("/proc/self/fd").iterdir()))

@@ -103,7 +103,7 @@ class Servicer:
     """Coroutines as a servicer has them."""
 
     def __init__(self):
-        self.cancelled = asyncio.Event()
+        self.begun, self.cancelled = asyncio.Event(), asyncio.Event()
 
     async def answer(self, request, context):
         assert context.peer().startswith("ipv4:")
@@ -115,13 +115,14 @@ class Servicer:
         return health_pb2.HealthCheckResponse(status=SERVING)
 
     async def hang(self, request, context):
+        self.begun.set()
         try:
             await asyncio.Event().wait()
         finally:
             self.cancelled.set()
 
 
-async def test_a_coroutine_answers_refuses_and_is_cancelled(serve, until):
+async def test_a_coroutine_answers_refuses_and_is_cancelled(serve):
     servicer, loop = Servicer(), asyncio.get_running_loop()
     wire = await serve(
         {
@@ -142,7 +143,7 @@ async def test_a_coroutine_answers_refuses_and_is_cancelled(serve, until):
     error = await wire.fails(wire.ask("Answer", b"\xff\xff"))
     assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
     hanging = wire.ask("Hang")
-    await until(lambda: wire.transport.in_flight)
+    await servicer.begun.wait()
     hanging.cancel()
     await servicer.cancelled.wait()
 

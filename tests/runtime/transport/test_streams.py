@@ -77,16 +77,19 @@ async def test_a_message_comes_only_when_it_is_asked_for(wire, until):
     assert await call.code() is grpc.StatusCode.OK
 
 
-async def test_a_writer_is_held_up_by_a_stream_that_does_not_read(wire):
+async def test_a_writer_is_held_up_by_a_stream_that_does_not_read(wire, until):
     call = wire.stream()
     talk = await _begun(wire, call)
     filling = asyncio.create_task(_fill(call, 100))
     done, _ = await asyncio.wait({filling}, timeout=0.3)
     assert not done
     assert talk.messages == [b"one"]
+    talk.answer = lambda talk, message: talk.stream.read()
+    talk.stream.read()
+    await filling
+    await until(lambda: talk.messages == [b"one", *[PIECE] * 100])
     talk.stream.finish()
     assert await call.code() is grpc.StatusCode.OK
-    await asyncio.gather(filling, return_exceptions=True)
 
 
 async def test_a_reader_that_stops_leaves_messages_unsent_and_loses_none(wire, until):
@@ -159,10 +162,7 @@ async def test_a_receiver_that_raises_ends_its_stream_only(wire):
 
 
 async def test_a_stream_that_cannot_be_opened_is_refused(wire):
-    def fail(stream):
-        raise RuntimeError("the secret")
-
-    wire.open = fail
+    wire.fault = RuntimeError("the secret")
     call = wire.stream()
     assert await call.code() is grpc.StatusCode.INTERNAL
 

@@ -1,7 +1,8 @@
 """TLS and who the client's certificate names, over both lanes."""
 
-import datetime
+import datetime as dt
 import ipaddress
+from pathlib import Path
 
 import grpc
 import pytest
@@ -14,8 +15,8 @@ from appliance.config import ServerConfig, TlsConfig
 from appliance.errors import ListenError
 from runtime.transport import Streaming, listen
 
-NOW = datetime.datetime.now(datetime.UTC)
-DAY = datetime.timedelta(days=1)
+NOW = dt.datetime.now(dt.UTC)
+DAY = dt.timedelta(days=1)
 LOOPBACK = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
 
 
@@ -79,8 +80,8 @@ def who(message, exchange):
 
 def secure(wire, authority, client=None):
     """A channel that trusts `authority` and presents the pair of paths in `client`."""
-    certificate, key = [open(path, "rb").read() for path in client] if client else (None, None)
-    roots = open(authority.certificate, "rb").read()
+    certificate, key = [Path(path).read_bytes() for path in client] if client else (None, None)
+    roots = Path(authority.certificate).read_bytes()
     credentials = grpc.ssl_channel_credentials(roots, key, certificate)
     return grpc.aio.secure_channel(wire.address, credentials)
 
@@ -98,12 +99,8 @@ async def test_tls_answers_those_who_trust_it_and_nobody_in_plain_text(serve, tl
     ("alternatives", "identity"),
     [((), b"line-7"), ((x509.DNSName("line-7.plant"), x509.DNSName("other")), b"line-7.plant")],
 )
-async def test_a_client_certificate_names_its_caller(
-    serve, tls, authority, alternatives, identity, until
-):
-    tls = TlsConfig(
-        certificate=tls.certificate, key=tls.key, client_ca=authority.certificate
-    )
+async def test_a_client_certificate_names_its_caller(serve, tls, authority, alternatives, identity):
+    tls = TlsConfig(certificate=tls.certificate, key=tls.key, client_ca=authority.certificate)
     streams = []
 
     class Quiet:

@@ -49,7 +49,8 @@ async def test_a_method_sees_who_calls(serve):
     assert seen["deadline_ns"] is None
     before = time.monotonic_ns()
     await wire.ask("Look", timeout=1000)
-    assert 990e9 < seen["deadline_ns"] - before < 1010e9
+    # The wire carries few digits of a long time.
+    assert 0.9 < (seen["deadline_ns"] - before) / 1000e9 < 1.1
 
 
 async def test_a_reply_may_come_from_any_thread_with_trailing_metadata(wire):
