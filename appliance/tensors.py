@@ -125,6 +125,8 @@ class TensorSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     def fits(self, shape: tuple[int, ...]) -> bool:
         """True when an unbatched `shape` agrees with this spec; -1 in it is a length not known yet."""
+        if shape == self.shape and not self.ranges:
+            return True
         return (
             len(shape) == len(self.shape)
             and all(want in (-1, got) for want, got in zip(self.shape, shape, strict=True))

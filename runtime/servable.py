@@ -7,10 +7,9 @@ Leaves to others: when to run (`runtime.batching`).
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 import numpy as np
@@ -45,8 +44,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     after_ns: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Batch:
+class Batch(NamedTuple):
     """Requests prepared for one engine call: its inputs, and where images lie (see `Chain.before`)."""
 
     rows: int
