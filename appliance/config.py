@@ -142,6 +142,17 @@ class MetricsConfig(Section, frozen=True, kw_only=True):
     address: str = "127.0.0.1:9464"
 
 
+class TracesConfig(Section, frozen=True, kw_only=True):
+    """OpenTelemetry traces of requests, by OTLP over gRPC; an empty endpoint turns them off.
+
+    A caller that began a trace (W3C traceparent) says itself whether the request belongs to it.
+    """
+
+    endpoint: str = ""
+    share_per_mille: Annotated[int, msgspec.Meta(ge=0, le=1000)] = 10
+    requests_per_second_max: Positive = 50
+
+
 class QueueConfig(Section, frozen=True, kw_only=True):
     """One priority's queue of a model; 0 means no bound and no timeout of its own.
 
@@ -228,6 +239,7 @@ class Config(Section, frozen=True, kw_only=True):
     server: ServerConfig = ServerConfig()
     shared_memory: SharedMemoryConfig = SharedMemoryConfig()
     metrics: MetricsConfig = MetricsConfig()
+    traces: TracesConfig = TracesConfig()
     batching: BatchingConfig = BatchingConfig()
     engine: EngineConfig = EngineConfig()
     build: BuildConfig = BuildConfig()

@@ -5,7 +5,7 @@ saying why not; a version plays one role at most; nothing here loads, records or
 others: carrying it out (`runtime.controlplane`), choosing for a request (`runtime.router`).
 """
 
-from typing import Annotated, TypeAlias
+from typing import Annotated, TypeAlias, TypeVar
 
 import msgspec
 
@@ -20,6 +20,20 @@ _FREED = {
     "shadow": "end the shadow first",
 }
 PerMille = Annotated[int, msgspec.Meta(ge=1, le=999)]
+Section = TypeVar("Section", bound=msgspec.Struct)
+
+
+class Tuning(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How one model is batched and computed, as it was measured to be best; names and units as in the settings.
+
+    It holds for every version of the model, over what the settings of the box say.
+    """
+
+    rows_max: Annotated[int, msgspec.Meta(ge=1, le=1 << 20)]
+    delay_us_max: Annotated[int, msgspec.Meta(ge=0, le=60_000_000)]
+    lanes: Annotated[int, msgspec.Meta(ge=1, le=64)]
+    threads: Annotated[int, msgspec.Meta(ge=0, le=1024)]
+    bucket_rows: tuple[Annotated[int, msgspec.Meta(ge=1, le=1 << 20)], ...] = ()
 
 
 class Deployment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -27,7 +41,7 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     `active` answers, but for the `canary_per_mille` thousandths of requests that `canary` answers (0
     without one); `shadow` computes along and its answers are only recorded; `previous` is what roll back
-    returns to; `retired` ones never serve again.
+    returns to; `retired` ones never serve again. `tuning` is None where the settings of the box hold.
     """
 
     model: ModelName
@@ -37,6 +51,7 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     canary: VersionNumber | None = None
     canary_per_mille: Annotated[int, msgspec.Meta(ge=0, le=999)] = 0
     shadow: VersionNumber | None = None
+    tuning: Tuning | None = None
 
     @property
     def loaded(self) -> tuple[int, ...]:
@@ -107,6 +122,16 @@ class Retire(_Act, frozen=True, kw_only=True, tag="retire"):
     version: VersionNumber
 
 
+class Tune(_Act, frozen=True, kw_only=True, tag="tune"):
+    """Batch and compute the model as `tuning` says, from now on and after each start."""
+
+    tuning: Tuning
+
+
+class EndTuning(_Act, frozen=True, kw_only=True, tag="end_tuning"):
+    """Batch and compute the model as the settings of the box say again."""
+
+
 Act: TypeAlias = (
     Activate
     | StartCanary
@@ -117,6 +142,8 @@ Act: TypeAlias = (
     | RollBack
     | Withdraw
     | Retire
+    | Tune
+    | EndTuning
 )
 
 
@@ -134,7 +161,7 @@ def subject(deployment: Deployment, act: Act) -> int | None:
             return deployment.canary
         case EndShadow():
             return deployment.shadow
-        case Withdraw():
+        case Withdraw() | Tune() | EndTuning():
             return deployment.active
         case _:
             return act.version
@@ -169,10 +196,28 @@ def apply(deployment: Deployment, act: Act) -> Deployment:
             return msgspec.structs.replace(
                 deployment, active=None, previous=active, canary=None, canary_per_mille=0
             )
-        case Retire():  # pragma: no branch
+        case Retire():
             _check_free(deployment, act.version, to_be="retired", leaving=("previous",))
             retired = tuple(sorted((*deployment.retired, act.version)))
             return _given(deployment, act.version, retired=retired)
+        case Tune() | EndTuning():  # pragma: no branch
+            return _tune(deployment, act.tuning if isinstance(act, Tune) else None)
+
+
+def tuned(section: Section, tuning: Tuning | None) -> Section:
+    """`section` of the settings with those of its values that `tuning` has."""
+    told = {} if tuning is None else msgspec.structs.asdict(tuning)
+    own = {name: told[name] for name in section.__struct_fields__ if name in told}
+    return msgspec.structs.replace(section, **own)
+
+
+def _tune(deployment: Deployment, tuning: Tuning | None) -> Deployment:
+    if tuning == deployment.tuning:
+        why = "it is tuned so already" if tuning else "it is not tuned"
+        raise _refused(deployment, why, "nothing to do")
+    if tuning:
+        _held(deployment, "active", "activate one first")
+    return msgspec.structs.replace(deployment, tuning=tuning)
 
 
 def _answering(deployment: Deployment, version: int) -> Deployment:

@@ -129,6 +129,7 @@ def exit_codes() -> str:
         exits.UNEXPECTED: "our own mistake, with a traceback",
         exits.USAGE: "a command line that does not parse",
         exits.DRIFT_FOUND: "`holdfast drift check` found drift",
+        exits.GOAL_MISSED: "`holdfast tune` found no setting that meets the goal",
         exits.INTERRUPTED: "stopped by Ctrl-C",
         exits.BROKEN_PIPE: "whoever read the output stopped reading",
     }
@@ -165,6 +166,7 @@ def event_names(source: str) -> Iterator[str]:
             yield str(node.args[0].value)
 
 
+EXPOSITION = ROOT / "runtime" / "metrics" / "exposition.py"
 # What Prometheus adds to the name of a family.
 SUFFIXES = {"CounterMetricFamily": "_total", "GaugeMetricFamily": "", "HistogramMetricFamily": ""}
 
@@ -172,7 +174,7 @@ SUFFIXES = {"CounterMetricFamily": "_total", "GaugeMetricFamily": "", "Histogram
 def metrics() -> str:
     """Every metric of the exposition, as Prometheus shows its name."""
     rows = Rows()
-    for node in ast.walk(ast.parse((ROOT / "runtime" / "metrics.py").read_text("utf-8"))):
+    for node in ast.walk(ast.parse(EXPOSITION.read_text("utf-8"))):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             suffix = SUFFIXES.get(node.func.id)
             if suffix is not None:

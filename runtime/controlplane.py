@@ -17,6 +17,7 @@ from appliance.deployment import (
     Deployment,
     EndCanary,
     EndShadow,
+    EndTuning,
     Retire,
     Withdraw,
     act_name,
@@ -76,7 +77,7 @@ class ControlPlane:
         )
         await self._record(decision)
         try:
-            fresh = await self._table.prepare(after)
+            fresh = await self._table.prepare(after, about=None if _lets_go(act) else version)
         except ApplianceError as error:
             await self._record(_outcome(decision, "failed", before, str(error)))
             journal.failure("decision.failed", error, model=model, act=decision.act)
@@ -108,21 +109,42 @@ class ControlPlane:
             await self._record(_outcome(decision, "interrupted", standing, "the runtime stopped"))
         for deployment in completed.values():
             try:
-                self._table.switch(deployment, await self._table.prepare(deployment))
+                fresh = await self._table.prepare(deployment, about=deployment.active)
+                self._table.switch(deployment, fresh)
             except ApplianceError as error:
                 self._table.assume(deployment)
                 journal.failure("model.unready", error, model=deployment.model)
 
+    async def renew(self, model: str, version: int) -> None:
+        """Let a version that has a role take up the engine that was made anew for it; never raises.
+
+        No decision: number, bundle and proof are the same, and every record names the engine.
+        """
+        async with self._one_at_a_time:
+            if self._settled or (model, version) not in self._table.waiting_for_engine():
+                return
+            try:
+                await self._table.renew(model, version)
+            except ApplianceError as error:
+                journal.failure("version.unrenewed", error, model=model, version=version)
+            else:
+                journal.event("version.renewed", model=model, version=version)
+
     def _check_fit(self, model: str, version: int, act: Act) -> None:
         """Raise UnknownVersion or DecisionError unless the version can be what `act` makes of it."""
-        if isinstance(act, EndCanary | EndShadow | Withdraw):
-            return  # what can no longer be read must still be got rid of
+        if _lets_go(act) or isinstance(act, EndTuning):
+            return
         stored = self._store.describe(model, version)
         if not isinstance(act, Retire):
             _check_proven(stored)
 
     async def _record(self, record: AnyRecord) -> None:
         await self._recorder.appended(lambda: record)
+
+
+def _lets_go(act: Act) -> bool:
+    """Whether the act only ends something: possible also for a version that can no longer be read."""
+    return isinstance(act, EndCanary | EndShadow | Withdraw)
 
 
 def _check_words(actor: str, reason: str) -> None:

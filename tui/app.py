@@ -13,7 +13,7 @@ from textual.app import App
 
 from appliance.errors import ApplianceError, DecisionError
 from tui.gateway import Gateway
-from tui.preview import Order, Preview, preview
+from tui.preview import Order, Preview, outlook, preview
 from tui.screens.deciding import DecidingScreen
 from tui.screens.help import HelpScreen
 from tui.screens.serving import ServingScreen
@@ -70,17 +70,16 @@ class ConsoleApp(App[None]):
     @work
     async def decide(self, proposal: Preview) -> None:
         """Ask for the reason, then carry the decision out and tell its outcome."""
-        reason = await self.push_screen_wait(DecidingScreen(proposal, self.actor))
-        if reason is None:
+        order = await self.push_screen_wait(DecidingScreen(proposal, self.actor))
+        if order is None:
             return
-        order = Order(
-            model=proposal.before.model, act=proposal.act, actor=self.actor, reason=reason
-        )
+        # The share of a canary may have become another one in the dialog.
+        decided = outlook(proposal.before, order.act)
         try:
-            self._check_unchanged(proposal)
-            await self._carry_out(order, proposal)
+            self._check_unchanged(decided)
+            await self._carry_out(order, decided)
         except ApplianceError as error:
-            self._complain(f"{proposal.title}: not done", error)
+            self._complain(f"{decided.title}: not done", error)
 
     def action_help(self) -> None:
         """Open the help page."""

@@ -18,7 +18,8 @@ import typer
 from appliance.commands import reporting
 from appliance.errors import ConfigError
 from tui.cli_decisions import decisions
-from tui.cli_evidence import audit, drift
+from tui.cli_evidence import audit, comparing, drift
+from tui.cli_tune import tuning
 from tui.options import ConfigOption, JsonOption, StateOption, box_config, complete_model
 
 app = typer.Typer(
@@ -119,5 +120,7 @@ def _open_console(ctx: typer.Context, config: Path | None, state: Path | None) -
 
 # Typer lists commands in the order in which they were added.
 app.add_typer(decisions)
+app.add_typer(tuning)
+app.add_typer(comparing)
 app.add_typer(audit, name="audit", no_args_is_help=True)
 app.add_typer(drift, name="drift", no_args_is_help=True)

@@ -1,4 +1,4 @@
-"""The command line of decisions: activate, rollback, retire.
+"""The command line of decisions: activate, canary, promote, shadow, rollback, withdraw, retire.
 
 Knows: the options of each. Rules: a decision has a reason and an actor. Leaves to others: carrying it
 out (`tui.commands.deciding`).
@@ -11,14 +11,28 @@ from pathlib import Path
 import typer
 
 from appliance.commands import reporting
-from appliance.deployment import Act, Activate, Retire, RollBack
+from appliance.deployment import (
+    Act,
+    Activate,
+    EndCanary,
+    EndShadow,
+    Promote,
+    Retire,
+    RollBack,
+    StartCanary,
+    StartShadow,
+    Withdraw,
+)
 from appliance.errors import ConfigError
 from tui.options import (
     ActorOption,
     ConfigOption,
+    EndOption,
     JsonOption,
     ModelArgument,
     ReasonOption,
+    ShareOption,
+    StartedArgument,
     StateOption,
     VersionArgument,
     YesOption,
@@ -49,6 +63,79 @@ def activate(
 
 @decisions.command()
 @reporting
+def canary(
+    *,
+    ctx: typer.Context,
+    model: ModelArgument,
+    version: StartedArgument = None,
+    share: ShareOption = None,
+    end: EndOption = False,
+    reason: ReasonOption,
+    actor: ActorOption = None,
+    yes: YesOption = False,
+    config: ConfigOption = None,
+    state: StateOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Let VERSION of MODEL answer a share of the requests beside the active version."""
+    act: Act
+    if end:
+        _check_bare(version, share)
+        act = EndCanary()
+    else:
+        if share is None:
+            raise typer.BadParameter("say how much it answers, such as 5%", param_hint="--share")
+        act = StartCanary(version=_named(version), per_mille=share)
+    socket = box_config(ctx, config, state).state.control_socket
+    _decide(socket, model, act, reason, actor, ask=not yes, as_json=json)
+
+
+@decisions.command()
+@reporting
+def promote(
+    *,
+    ctx: typer.Context,
+    model: ModelArgument,
+    reason: ReasonOption,
+    actor: ActorOption = None,
+    yes: YesOption = False,
+    config: ConfigOption = None,
+    state: StateOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Let the canary of MODEL answer all requests; the active version becomes the previous one."""
+    socket = box_config(ctx, config, state).state.control_socket
+    _decide(socket, model, Promote(), reason, actor, ask=not yes, as_json=json)
+
+
+@decisions.command()
+@reporting
+def shadow(
+    *,
+    ctx: typer.Context,
+    model: ModelArgument,
+    version: StartedArgument = None,
+    end: EndOption = False,
+    reason: ReasonOption,
+    actor: ActorOption = None,
+    yes: YesOption = False,
+    config: ConfigOption = None,
+    state: StateOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Let VERSION of MODEL compute along; its answers are recorded and go to nobody."""
+    act: Act
+    if end:
+        _check_bare(version)
+        act = EndShadow()
+    else:
+        act = StartShadow(version=_named(version))
+    socket = box_config(ctx, config, state).state.control_socket
+    _decide(socket, model, act, reason, actor, ask=not yes, as_json=json)
+
+
+@decisions.command()
+@reporting
 def rollback(
     *,
     ctx: typer.Context,
@@ -63,6 +150,24 @@ def rollback(
     """Let the previous version of MODEL answer again."""
     socket = box_config(ctx, config, state).state.control_socket
     _decide(socket, model, RollBack(), reason, actor, ask=not yes, as_json=json)
+
+
+@decisions.command()
+@reporting
+def withdraw(
+    *,
+    ctx: typer.Context,
+    model: ModelArgument,
+    reason: ReasonOption,
+    actor: ActorOption = None,
+    yes: YesOption = False,
+    config: ConfigOption = None,
+    state: StateOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Let no version of MODEL answer; rollback returns to the one that did."""
+    socket = box_config(ctx, config, state).state.control_socket
+    _decide(socket, model, Withdraw(), reason, actor, ask=not yes, as_json=json)
 
 
 @decisions.command()
@@ -82,6 +187,19 @@ def retire(
     """Take VERSION of MODEL out of use for good."""
     socket = box_config(ctx, config, state).state.control_socket
     _decide(socket, model, Retire(version=version), reason, actor, ask=not yes, as_json=json)
+
+
+def _named(version: int | None) -> int:
+    if version is None:
+        raise typer.BadParameter(
+            "name one, or end the present one with --end", param_hint="VERSION"
+        )
+    return version
+
+
+def _check_bare(*named: int | None) -> None:
+    if any(value is not None for value in named):
+        raise typer.BadParameter("takes the model's name alone", param_hint="--end")
 
 
 def _decide(

@@ -1,7 +1,7 @@
-"""The command line of evidence: audit verify, tail, show; drift check.
+"""The command line of evidence: compare; audit verify, tail, show; drift check.
 
 Knows: the options of each and their limits. Rules: all of these read files, so the runtime need not be
-up. Leaves to others: reading and printing (`tui.commands.audit`, `tui.commands.drift`).
+up. Leaves to others: reading and printing (`tui.commands`).
 """
 
 # ruff: noqa: PLC0415 - imports inside commands keep `holdfast --help` quick
@@ -17,9 +17,34 @@ from tui.options import ConfigOption, JsonOption, ModelArgument, StateOption, bo
 
 ROWS, ROWS_MAX = 1000, 200_000
 RECORDS, RECORDS_MAX = 20, 100_000
+REQUESTS, REQUESTS_MAX = 1000, 100_000
 
+comparing = typer.Typer()
 audit = typer.Typer(help="Read and verify the audit log; works while the runtime is down.")
 drift = typer.Typer(help="Compare what was served with what the model was proven on.")
+
+
+@comparing.command()
+@reporting
+def compare(
+    *,
+    ctx: typer.Context,
+    model: ModelArgument,
+    number: Annotated[
+        int,
+        typer.Option(
+            "--number", "-n", min=1, max=REQUESTS_MAX, help="How many of the last requests."
+        ),
+    ] = REQUESTS,
+    config: ConfigOption = None,
+    state: StateOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Compare the canary and the shadow of MODEL with its active version, by the audit log."""
+    from tui.commands import compare as commands
+
+    chosen = box_config(ctx, config, state).state
+    commands.compare(chosen, model, requests=number, as_json=json)
 
 
 @audit.command("verify")

@@ -109,6 +109,8 @@ class RuntimeGateway:
                 order.model,
                 act_name(order.act),
                 order.version,
+                per_mille=order.per_mille,
+                tuning=order.tuning,
                 actor=order.actor,
                 reason=order.reason,
             )
@@ -130,5 +132,17 @@ class RuntimeGateway:
         self._listed = None
 
 
-def _roles(models: Iterable[wire.Model] | Iterable[wire.ModelStatus]) -> set[tuple[str, int, int]]:
-    return {(model.name, model.active, model.previous) for model in models}
+def _roles(
+    models: Iterable[wire.Model] | Iterable[wire.ModelStatus],
+) -> set[tuple[str, int, int, int, int, int]]:
+    return {
+        (
+            model.name,
+            model.active,
+            model.previous,
+            model.canary,
+            model.canary_per_mille,
+            model.shadow,
+        )
+        for model in models
+    }

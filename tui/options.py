@@ -12,6 +12,7 @@ import typer
 
 from appliance.config import Config, load_config
 from appliance.errors import ApplianceError
+from tui import wording
 
 _BOX = "Which box"
 
@@ -25,6 +26,26 @@ def complete_model(ctx: typer.Context, incomplete: str) -> list[str]:
     except (ApplianceError, OSError):
         return []
     return [name for name in models if name.startswith(incomplete)]
+
+
+def complete_version(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Numbers of the model's stored versions that start with `incomplete`, none when unreadable."""
+    from appliance.store import Store  # noqa: PLC0415 - it loads numpy, which help has no use for
+
+    try:
+        store = Store(box_config(ctx, None, None).state.store)
+        versions = store.versions(str(ctx.params.get("model")))
+    except (ApplianceError, OSError):
+        return []
+    return [str(number) for number in versions if str(number).startswith(incomplete)]
+
+
+def _per_mille(text: str) -> int:
+    """The thousandths in a share; BadParameter, saying the form, for what is none."""
+    try:
+        return wording.per_mille(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"'{text}': {error}") from error
 
 
 ConfigOption = Annotated[
@@ -44,7 +65,31 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for a progr
 ModelArgument = Annotated[
     str, typer.Argument(metavar="MODEL", help="The model's name.", autocompletion=complete_model)
 ]
-VersionArgument = Annotated[int, typer.Argument(metavar="VERSION", min=1, help="Its version.")]
+VersionArgument = Annotated[
+    int,
+    typer.Argument(metavar="VERSION", min=1, help="Its version.", autocompletion=complete_version),
+]
+# Of a command that may end instead of start.
+StartedArgument = Annotated[
+    int | None,
+    typer.Argument(
+        metavar="VERSION",
+        min=1,
+        show_default=False,
+        help="Its version; with --end none.",
+        autocompletion=complete_version,
+    ),
+]
+ShareOption = Annotated[
+    int | None,
+    typer.Option(
+        "--share",
+        metavar="SHARE",
+        parser=_per_mille,
+        help="How much of the requests it answers: 5%, 0.5% or 5 per mille.",
+    ),
+]
+EndOption = Annotated[bool, typer.Option("--end", help="End it instead of starting it.")]
 ReasonOption = Annotated[
     str, typer.Option("--reason", help="Why; it is recorded with the decision.")
 ]

@@ -45,22 +45,22 @@ def tensor_text(tensor: Tensor) -> str:
     return f"{tensor.datatype} {shape}: {', '.join(values[:VALUES_MAX])}{more}"
 
 
-def _values(tensor: Tensor) -> list[str]:
-    if tensor.datatype is DataType.BYTES:
-        return _strings(tensor.data)
-    dtype = tensor.datatype.numpy
-    whole = len(tensor.data) // dtype.itemsize * dtype.itemsize
-    return [f"{value:.6g}" for value in np.frombuffer(tensor.data[:whole], dtype).tolist()]
-
-
-def _strings(data: bytes) -> list[str]:
-    """The strings in a BYTES tensor: each has its length in front (4 bytes, little-endian)."""
+def elements(data: bytes) -> list[bytes]:
+    """The elements of a BYTES tensor: each has its length in front (4 bytes, little-endian)."""
     found, at = [], 0
     while at + _LENGTH_BYTES <= len(data):
         length = int.from_bytes(data[at : at + _LENGTH_BYTES], "little")
         at += _LENGTH_BYTES + length
-        found.append(data[at - length : at].decode("utf-8", "replace"))
+        found.append(data[at - length : at])
     return found
+
+
+def _values(tensor: Tensor) -> list[str]:
+    if tensor.datatype is DataType.BYTES:
+        return [element.decode("utf-8", "replace") for element in elements(tensor.data)]
+    dtype = tensor.datatype.numpy
+    whole = len(tensor.data) // dtype.itemsize * dtype.itemsize
+    return [f"{value:.6g}" for value in np.frombuffer(tensor.data[:whole], dtype).tolist()]
 
 
 def _vector_text(vector: bytes, rows: int) -> str:
@@ -69,9 +69,14 @@ def _vector_text(vector: bytes, rows: int) -> str:
 
 
 def _deployment_text(deployment: Deployment) -> str:
-    active, previous = wording.version(deployment.active), wording.version(deployment.previous)
-    retired = ", ".join(map(str, deployment.retired)) or wording.NOTHING
-    return f"active {active}, previous {previous}, retired {retired}"
+    roles = [f"active {wording.version(deployment.active)}"]
+    if deployment.canary is not None:
+        roles.append(f"canary {wording.canary(deployment.canary, deployment.canary_per_mille)}")
+    if deployment.shadow is not None:
+        roles.append(f"shadow {deployment.shadow}")
+    roles.append(f"previous {wording.version(deployment.previous)}")
+    roles.append(f"retired {wording.numbers(deployment.retired)}")
+    return ", ".join(roles)
 
 
 def _name(field: str) -> str:

@@ -7,6 +7,7 @@ characters, so that it cannot drive a terminal. Leaves to others: fetching (`tui
 from collections.abc import Iterable
 
 from appliance.commands import printable
+from appliance.deployment import Tuning
 from runtime.protocol import control_pb2 as wire
 from tui.snapshot import Box, ModelLine, Threshold, Traffic, Trial, VersionLine
 
@@ -33,8 +34,22 @@ def model_from_wire(model: wire.Model, traffic: Traffic | None = None) -> ModelL
         name=model.name,
         active=model.active or None,
         previous=model.previous or None,
+        canary=model.canary or None,
+        canary_per_mille=model.canary_per_mille,
+        shadow=model.shadow or None,
+        tuning=_tuning(model.tuning) if model.HasField("tuning") else None,
         versions=tuple(lines),
         traffic=traffic or Traffic(),
+    )
+
+
+def _tuning(setting: wire.Tuning) -> Tuning:
+    return Tuning(
+        rows_max=setting.rows_max,
+        delay_us_max=setting.delay_us_max,
+        lanes=setting.lanes,
+        threads=setting.threads,
+        bucket_rows=tuple(setting.bucket_rows),
     )
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from appliance.commands import printable
-from appliance.deployment import Deployment
+from appliance.deployment import Deployment, Tuning
 from appliance.errors import ApplianceError
 
 
@@ -125,21 +125,41 @@ class Traffic:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelLine:
-    """One model: which versions play which role, and its traffic."""
+    """One model: which versions play which role, and its traffic.
+
+    `canary_per_mille` is the share of the requests that the canary answers, 0 without one; `tuning` is None
+    where the settings of the box hold.
+    """
 
     name: str
     active: int | None
     previous: int | None
     versions: tuple[VersionLine, ...]
     traffic: Traffic = Traffic()
+    canary: int | None = None
+    canary_per_mille: int = 0
+    shadow: int | None = None
+    tuning: Tuning | None = None
 
     @property
     def deployment(self) -> Deployment:
         """The roles, as the deployment rules take them."""
         retired = sorted(line.number for line in self.versions if line.role == "retired")
         return Deployment(
-            model=self.name, active=self.active, previous=self.previous, retired=tuple(retired)
+            model=self.name,
+            active=self.active,
+            previous=self.previous,
+            retired=tuple(retired),
+            canary=self.canary,
+            canary_per_mille=self.canary_per_mille,
+            shadow=self.shadow,
+            tuning=self.tuning,
         )
+
+    @property
+    def accompanied(self) -> bool:
+        """Whether a canary or a shadow is running."""
+        return self.canary is not None or self.shadow is not None
 
     def version(self, number: int) -> VersionLine | None:
         """The version called `number`, None when there is none."""

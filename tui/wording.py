@@ -1,14 +1,21 @@
 """How numbers read, and what the keys are called. Pure.
 
-Knows: the short form of rates, durations, counts and shares that fits a table cell; the console's keys.
-Rules: one quantity reads the same on the screen and in a command's table; nothing known reads as "-",
-never as a zero. Leaves to others: layout and colour.
+Knows: the short form of rates, durations, counts and shares that fits a table cell, and how an operator
+writes a share; the console's keys. Rules: one quantity reads the same on the screen and in a command's
+table; nothing known reads as "-", never as a zero. Leaves to others: layout and colour.
 """
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
+
+from appliance.deployment import Tuning
 
 NOTHING = "-"
+_SHARE = re.compile(r"\s*([0-9]{1,4}(?:\.[0-9]{1,4})?)\s*(%|‰|per cent|per mille)\s*")
+_THOUSANDTHS = {"%": 10, "per cent": 10, "‰": 1, "per mille": 1}
 _KILO = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
 
 
@@ -27,13 +34,37 @@ KEYS = (
         key="a",
         action="activate",
         label="Activate",
-        meaning="let the chosen version answer; asks why before it does",
+        meaning="let the chosen version answer; asks why",
     ),
     Key(
         key="b",
         action="roll_back",
         label="Roll back",
         meaning="let the previous version answer again",
+    ),
+    Key(
+        key="c",
+        action="start_canary",
+        label="Canary",
+        meaning="let the chosen version answer a share",
+    ),
+    Key(
+        key="p",
+        action="promote",
+        label="Promote",
+        meaning="let the canary answer all requests",
+    ),
+    Key(
+        key="s",
+        action="start_shadow",
+        label="Shadow",
+        meaning="let the chosen version compute along for the record",
+    ),
+    Key(
+        key="e",
+        action="end",
+        label="End",
+        meaning="end the canary or shadow; of both, the chosen one",
     ),
     Key(
         key="r",
@@ -49,8 +80,6 @@ KEYS = (
         meaning="leave the console; the runtime keeps serving",
     ),
 )
-ACTS = {"activate": "Activate", "roll_back": "Roll back", "retire": "Retire"}
-ROLES = {"active": "active", "previous": "previous", "retired": "retired", "": NOTHING}
 
 
 def count(value: float) -> str:
@@ -121,6 +150,46 @@ def moment(text: str) -> str:
 def version(number: int | None) -> str:
     """A version number, NOTHING for none."""
     return NOTHING if number is None else str(number)
+
+
+def numbers(versions: Iterable[int]) -> str:
+    """Version numbers, NOTHING for none: "1, 2"."""
+    return ", ".join(map(str, versions)) or NOTHING
+
+
+def share(per_mille: int) -> str:
+    """A share of the requests, given in thousandths: 5%, 0.5%."""
+    return f"{per_mille / 10:g}%"
+
+
+def canary(number: int | None, per_mille: int) -> str:
+    """A canary with its share, such as "4 5%"; NOTHING for none."""
+    return NOTHING if number is None else f"{number} {share(per_mille)}"
+
+
+def tuning(setting: Tuning | None) -> str:
+    """A setting, such as "2 lanes on all cores, 16 rows, 400 us"; NOTHING for none of its own."""
+    if setting is None:
+        return NOTHING
+    cores = plural(setting.threads, "thread") + " each" if setting.threads else "all cores"
+    told = f"{plural(setting.lanes, 'lane')} on {cores}, up to {plural(setting.rows_max, 'row')}"
+    if setting.delay_us_max:
+        told += f", delay {setting.delay_us_max:,} us"
+    return f"{told}, buckets {numbers(setting.bucket_rows)}" if setting.bucket_rows else told
+
+
+def role(name: str, canary_per_mille: int) -> str:
+    """A version's role as a cell, a canary's with its share: "active", "canary 5%", NOTHING for none."""
+    return f"canary {share(canary_per_mille)}" if name == "canary" else name or NOTHING
+
+
+def per_mille(text: str) -> int:
+    """The thousandths in a share as an operator writes it; ValueError, saying the form, for others."""
+    found = _SHARE.fullmatch(text)
+    thousandths = Decimal(found[1]) * _THOUSANDTHS[found[2]] if found else Decimal(0)
+    if not 1 <= thousandths <= 999 or thousandths != int(thousandths):
+        raise ValueError("a share is 0.1% to 99.9%, such as 5%, 0.5% or 5 per mille")
+    return int(thousandths)
 
 
 def plural(number: int, noun: str) -> str:

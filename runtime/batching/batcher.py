@@ -63,6 +63,11 @@ class Batcher:
         return self._waiting.requests
 
     @property
+    def lanes(self) -> tuple[int, int]:
+        """Lanes at work, and engine calls that hang."""
+        return len(self._lanes), len(self._lost)
+
+    @property
     def trouble(self) -> str:
         """What is wrong with the lanes, for whoever asks about health; "" when nothing is."""
         hanging, left = len(self._lost), len(self._lanes)

@@ -19,7 +19,7 @@ class ListReply(_message.Message):
     def __init__(self, models: _Optional[_Iterable[_Union[Model, _Mapping]]] = ...) -> None: ...
 
 class Model(_message.Message):
-    __slots__ = ("name", "active", "previous", "versions", "canary", "canary_per_mille", "shadow")
+    __slots__ = ("name", "active", "previous", "versions", "canary", "canary_per_mille", "shadow", "tuning")
     NAME_FIELD_NUMBER: _ClassVar[int]
     ACTIVE_FIELD_NUMBER: _ClassVar[int]
     PREVIOUS_FIELD_NUMBER: _ClassVar[int]
@@ -27,6 +27,7 @@ class Model(_message.Message):
     CANARY_FIELD_NUMBER: _ClassVar[int]
     CANARY_PER_MILLE_FIELD_NUMBER: _ClassVar[int]
     SHADOW_FIELD_NUMBER: _ClassVar[int]
+    TUNING_FIELD_NUMBER: _ClassVar[int]
     name: str
     active: int
     previous: int
@@ -34,7 +35,22 @@ class Model(_message.Message):
     canary: int
     canary_per_mille: int
     shadow: int
-    def __init__(self, name: _Optional[str] = ..., active: _Optional[int] = ..., previous: _Optional[int] = ..., versions: _Optional[_Iterable[_Union[Version, _Mapping]]] = ..., canary: _Optional[int] = ..., canary_per_mille: _Optional[int] = ..., shadow: _Optional[int] = ...) -> None: ...
+    tuning: Tuning
+    def __init__(self, name: _Optional[str] = ..., active: _Optional[int] = ..., previous: _Optional[int] = ..., versions: _Optional[_Iterable[_Union[Version, _Mapping]]] = ..., canary: _Optional[int] = ..., canary_per_mille: _Optional[int] = ..., shadow: _Optional[int] = ..., tuning: _Optional[_Union[Tuning, _Mapping]] = ...) -> None: ...
+
+class Tuning(_message.Message):
+    __slots__ = ("rows_max", "delay_us_max", "lanes", "threads", "bucket_rows")
+    ROWS_MAX_FIELD_NUMBER: _ClassVar[int]
+    DELAY_US_MAX_FIELD_NUMBER: _ClassVar[int]
+    LANES_FIELD_NUMBER: _ClassVar[int]
+    THREADS_FIELD_NUMBER: _ClassVar[int]
+    BUCKET_ROWS_FIELD_NUMBER: _ClassVar[int]
+    rows_max: int
+    delay_us_max: int
+    lanes: int
+    threads: int
+    bucket_rows: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, rows_max: _Optional[int] = ..., delay_us_max: _Optional[int] = ..., lanes: _Optional[int] = ..., threads: _Optional[int] = ..., bucket_rows: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Version(_message.Message):
     __slots__ = ("number", "role", "loaded", "engine", "bundle_sha256", "built", "release_notes", "thresholds", "damage", "precision", "error_max", "warnings", "trials")
@@ -99,20 +115,22 @@ class Trial(_message.Message):
     def __init__(self, engine: _Optional[str] = ..., precision: _Optional[str] = ..., median_ms: _Optional[float] = ..., verdict: _Optional[str] = ...) -> None: ...
 
 class DecideRequest(_message.Message):
-    __slots__ = ("model", "act", "version", "actor", "reason", "per_mille")
+    __slots__ = ("model", "act", "version", "actor", "reason", "per_mille", "tuning")
     MODEL_FIELD_NUMBER: _ClassVar[int]
     ACT_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     ACTOR_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     PER_MILLE_FIELD_NUMBER: _ClassVar[int]
+    TUNING_FIELD_NUMBER: _ClassVar[int]
     model: str
     act: str
     version: int
     actor: str
     reason: str
     per_mille: int
-    def __init__(self, model: _Optional[str] = ..., act: _Optional[str] = ..., version: _Optional[int] = ..., actor: _Optional[str] = ..., reason: _Optional[str] = ..., per_mille: _Optional[int] = ...) -> None: ...
+    tuning: Tuning
+    def __init__(self, model: _Optional[str] = ..., act: _Optional[str] = ..., version: _Optional[int] = ..., actor: _Optional[str] = ..., reason: _Optional[str] = ..., per_mille: _Optional[int] = ..., tuning: _Optional[_Union[Tuning, _Mapping]] = ...) -> None: ...
 
 class DecideReply(_message.Message):
     __slots__ = ("decision_id", "model")

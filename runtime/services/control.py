@@ -18,12 +18,15 @@ from appliance.deployment import (
     Deployment,
     EndCanary,
     EndShadow,
+    EndTuning,
     PerMille,
     Promote,
     Retire,
     RollBack,
     StartCanary,
     StartShadow,
+    Tune,
+    Tuning,
     Withdraw,
 )
 from appliance.errors import ApplianceError, DecisionError
@@ -148,6 +151,7 @@ class ControlService(stubs.ControlServicer):
             canary_per_mille=deployment.canary_per_mille,
             shadow=deployment.shadow or 0,
             previous=deployment.previous or 0,
+            tuning=_wired(deployment.tuning),
             versions=[
                 self._version(deployment, number)
                 for number in self._store.versions(deployment.model)
@@ -188,6 +192,8 @@ def act_from(request: wire.DecideRequest) -> Act:
         "roll_back": RollBack,
         "withdraw": Withdraw,
         "retire": lambda: Retire(version=version),
+        "tune": lambda: Tune(tuning=_tuning(request.tuning)),
+        "end_tuning": EndTuning,
     }
     if request.act not in acts:
         raise DecisionError(f"there is no act '{request.act}'", remedy=f"use one of {list(acts)}")
@@ -202,6 +208,18 @@ def _share(per_mille: int) -> int:
             f"a canary answers 1 to 999 thousandths of the requests, not {per_mille}",
             remedy="give such a share; for all requests, promote the canary",
         ) from error
+
+
+def _tuning(setting: wire.Tuning) -> Tuning:
+    told = {name: getattr(setting, name) for name in Tuning.__struct_fields__}
+    try:
+        return msgspec.convert(told | {"bucket_rows": list(setting.bucket_rows)}, Tuning)
+    except msgspec.ValidationError as error:
+        raise DecisionError(f"no such tuning: {error}", remedy="give its every value") from error
+
+
+def _wired(tuning: Tuning | None) -> wire.Tuning | None:
+    return wire.Tuning(**msgspec.structs.asdict(tuning)) if tuning else None
 
 
 def _describe(version: wire.Version, stored: StoredVersion) -> None:

@@ -12,6 +12,7 @@ from tritonclient.grpc import model_config_pb2 as oip_config
 from tritonclient.grpc import service_pb2 as oip
 
 from appliance.config import BatchingConfig, Config, QueueConfig
+from appliance.deployment import Tuning, tuned
 from appliance.store import StoredVersion
 from appliance.tensors import DataType, TensorSpec
 from appliance.version import release
@@ -54,7 +55,8 @@ class Description:
         """The configuration as load tools read it: dims without the batch axis."""
         stored = await found(self._table, request.name, request.version)
         loaded = self._table.loaded(request.name)
-        config = configuration(stored, config=self._config, loaded=loaded)
+        tuning = self._table.deployment(request.name).tuning
+        config = configuration(stored, config=self._config, loaded=loaded, tuning=tuning)
         return oip.ModelConfigResponse(config=config)
 
 
@@ -74,7 +76,9 @@ def platform(stored: StoredVersion) -> str:
     return f"holdfast_{stored.record.engine.kind}"
 
 
-def configuration(stored: StoredVersion, *, config: Config, loaded: Iterable[int]) -> Any:
+def configuration(
+    stored: StoredVersion, *, config: Config, loaded: Iterable[int], tuning: Tuning | None
+) -> Any:
     """The ModelConfig of a version; `loaded` are the versions of its model that can be asked."""
     model, interface = stored.manifest.model, stored.manifest.served
     told = oip_config.ModelConfig(
@@ -86,10 +90,10 @@ def configuration(stored: StoredVersion, *, config: Config, loaded: Iterable[int
         output=[_configured(oip_config.ModelOutput, spec) for spec in interface.outputs],
     )
     told.version_policy.specific.versions.extend(loaded)
-    lanes = config.engine_of(model).lanes
+    lanes = tuned(config.engine_of(model), tuning).lanes
     told.instance_group.add(name=model, kind=oip_config.ModelInstanceGroup.KIND_CPU, count=lanes)
     if interface.batch_max:
-        _add_batching(told.dynamic_batching, config.batching.of(model))
+        _add_batching(told.dynamic_batching, tuned(config.batching.of(model), tuning))
     return told
 
 

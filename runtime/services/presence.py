@@ -4,13 +4,13 @@ Knows: what readiness is made of. Rules: an unknown model is not ready, which is
 clients poll for it). Leaves to others: why (`runtime.swap`, the journal).
 """
 
+import asyncio
 from typing import Any
 
 from tritonclient.grpc import service_pb2 as oip
 
 from appliance.errors import UnknownModel, UnknownVersion, VersionNotServed
 from runtime.dataplane import DataPlane
-from runtime.services.found import found
 from runtime.swap import ServedTable
 
 
@@ -32,7 +32,7 @@ class Presence:
     async def ModelReady(self, request: Any, context: Any) -> Any:
         """Whether a model (or one version) can answer; an unknown one cannot, which is no error."""
         try:
-            await found(self._table, request.name, request.version)
+            _, loaded = await asyncio.to_thread(self._table.route, request.name, request.version)
         except (UnknownModel, UnknownVersion, VersionNotServed):
             return oip.ModelReadyResponse(ready=False)
-        return oip.ModelReadyResponse(ready=True)
+        return oip.ModelReadyResponse(ready=not loaded.trouble)

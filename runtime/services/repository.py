@@ -145,7 +145,10 @@ class Repository:
             return
         stored = await asyncio.to_thread(self._store.describe, model, version)
         loaded = self._table.loaded(model)
-        override.check_same(configuration(stored, config=self._config, loaded=loaded))
+        tuning = self._deployment(model).tuning
+        override.check_same(
+            configuration(stored, config=self._config, loaded=loaded, tuning=tuning)
+        )
 
     def _check_answers(self, deployment: Deployment) -> None:
         """Raise LoadFailed when the active version is one that did not load: loading is for boot."""

@@ -107,6 +107,11 @@ class Transport(Protocol):
     """A bound server; `address` is "host:port" with the port that it got."""
 
     address: str
+    refused: int  # calls over the limit, since the start
+
+    @property
+    def in_flight(self) -> int:
+        """Calls that have begun and are not over."""
 
     def start(self, methods: Methods) -> None:
         """Begin to answer. Called once, from the running asyncio loop."""

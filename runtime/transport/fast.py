@@ -35,6 +35,7 @@ class FastTransport:
         self._methods: dict[bytes, Any] = {}
         self._calls_max = config.requests_in_flight_max
         self._over_limit = over_limit(self._calls_max)
+        self.refused = 0
         self._calls: set[FastCall] = set()
         # Held for what must not meet the core's end: asking, shutting down, cutting, destroying.
         self._core = Lock()
@@ -112,6 +113,7 @@ class FastTransport:
         if method is None:
             refuse(event, not_served(event.call_details.method.decode(errors="replace")))
         elif len(self._calls) >= self._calls_max:
+            self.refused += 1
             refuse(event, self._over_limit)
         else:
             kind = StreamCall if isinstance(method, Streaming) else UnaryCall

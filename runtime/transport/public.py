@@ -40,6 +40,7 @@ class PublicTransport(grpc.GenericRpcHandler):  # type: ignore[type-arg]
         self.address = bind(config, self._add_port)
         self._calls_max = config.requests_in_flight_max
         self._over_limit = over_limit(self._calls_max)
+        self.refused = 0
         self._methods: Methods = {}
         self._starting: asyncio.Task[None] | None = None
         self.in_flight = 0
@@ -64,6 +65,7 @@ class PublicTransport(grpc.GenericRpcHandler):  # type: ignore[type-arg]
         if method is None:
             return grpc.stream_stream_rpc_method_handler(_refuse(not_served(details.method)))
         if self.in_flight >= self._calls_max:
+            self.refused += 1
             return grpc.stream_stream_rpc_method_handler(_refuse(self._over_limit))
         if isinstance(method, Streaming):
             return grpc.stream_stream_rpc_method_handler(self._counted(_stream, method))

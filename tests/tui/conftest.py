@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import msgspec
 import pytest
 from pytest_textual_snapshot import SVGImageExtension
 
+from appliance.deployment import Act, Deployment, apply
 from appliance.errors import ApplianceError, UnknownModel
 from runtime.client import CODE_KEY, REMEDY_KEY
 from runtime.protocol import control_pb2 as wire
@@ -40,7 +42,7 @@ def version_line(number: int, role: str = "", **changes: Any) -> VersionLine:
     line = VersionLine(
         number=number,
         role=role,
-        loaded=role in ("active", "previous"),
+        loaded=role in ("active", "canary", "shadow", "previous"),
         engine="openvino" if number % 2 else "onnxruntime",
         bundle_sha256=f"{number:x}4f6c1e09ab37d25" * 4,
         built=f"2026-09-{19 + number % 3:02d}T1{number}:20:00Z",
@@ -99,6 +101,16 @@ def digits() -> ModelLine:
             course=course(1200.0),
         ),
     )
+
+
+def accompanied() -> ModelLine:
+    """`digits` with a canary and a shadow beside the active version."""
+    versions = (
+        version_line(5, "shadow"),
+        version_line(4, "canary"),
+        *digits().versions[1:],
+    )
+    return replace(digits(), canary=4, canary_per_mille=50, shadow=5, versions=versions)
 
 
 def wine() -> ModelLine:
@@ -192,16 +204,33 @@ class FakeControl(stubs.ControlServicer):
         if self.refusal:
             refuse(context, self.refusal)
         model = self.models[0]
-        if request.act == "activate":
-            model.previous, model.active = model.active, request.version
-        elif request.act == "roll_back":
-            model.previous, model.active = model.active, model.previous
-        roles = {model.active: "active", model.previous: "previous"}
+        after = apply(wire_deployment(model), wire_act(request))
+        model.active, model.previous = after.active or 0, after.previous or 0
+        model.canary, model.canary_per_mille = after.canary or 0, after.canary_per_mille
+        model.shadow = after.shadow or 0
         for version in model.versions:
-            retired = request.act == "retire" and version.number == request.version
-            gone = retired or version.role == "retired"
-            version.role = roles.get(version.number, "retired" if gone else "")
+            version.role = after.role(version.number)
         return wire.DecideReply(decision_id="d-0007", model=model)
+
+
+def wire_act(request: wire.DecideRequest) -> Act:
+    """The act that a request names, by its recorded form."""
+    fields = {"version": request.version, "per_mille": request.per_mille}
+    given = {name: value for name, value in fields.items() if value}
+    return msgspec.convert({"type": request.act, **given}, Act)
+
+
+def wire_deployment(model: wire.Model) -> Deployment:
+    """The roles of a listed model."""
+    return Deployment(
+        model=model.name,
+        active=model.active or None,
+        previous=model.previous or None,
+        retired=tuple(line.number for line in model.versions if line.role == "retired"),
+        canary=model.canary or None,
+        canary_per_mille=model.canary_per_mille,
+        shadow=model.shadow or None,
+    )
 
 
 def wire_model(name: str, *, active: int, previous: int, numbers: tuple[int, ...]) -> wire.Model:
@@ -238,6 +267,9 @@ def wire_status(control: FakeControl) -> wire.StatusReply:
             name=model.name,
             active=model.active,
             previous=model.previous,
+            canary=model.canary,
+            canary_per_mille=model.canary_per_mille,
+            shadow=model.shadow,
             answered=control.answered,
             failed=1,
             rows=control.answered * 2,

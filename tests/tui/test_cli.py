@@ -10,31 +10,21 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from appliance.errors import EngineLoad
-from appliance.exits import INTERRUPTED, USAGE
-from runtime.protocol import control_pb2 as wire
 from tests.tui.conftest import FakeControl
-from tui.actor import login_name
 from tui.cli import app
 
 Run = Callable[..., Result]
-DECISION_REFUSED, UNREACHABLE, UNKNOWN, CONFIG = 19, 23, 18, 10
+UNREACHABLE, UNKNOWN, CONFIG = 23, 18, 10
 
 
 @pytest.fixture
 def run(box_state: Path) -> Run:
     """run("status") is `holdfast status --state <the test's box>`."""
 
-    def command(*arguments: str, answer: str | None = None) -> Result:
-        return CliRunner().invoke(app, [*arguments, "--state", str(box_state)], input=answer)
+    def command(*arguments: str) -> Result:
+        return CliRunner().invoke(app, [*arguments, "--state", str(box_state)])
 
     return command
-
-
-@pytest.fixture
-def someone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A person sits at the terminal."""
-    monkeypatch.setattr("tui.commands.deciding.someone_is_there", lambda: True)
 
 
 def told(result: Result) -> Any:
@@ -67,6 +57,9 @@ class TestStatus:
                 {
                     "model": "digits",
                     "active": 2,
+                    "canary": None,
+                    "canary_per_mille": 0,
+                    "shadow": None,
                     "previous": 1,
                     "answered": 100,
                     "failed": 1,
@@ -164,119 +157,6 @@ class TestVersions:
         assert "error [model.unknown]" in result.stderr
 
 
-class TestDecisions:
-    def test_activate(self, control: FakeControl, run: Run) -> None:
-        result = run("activate", "digits", "3", "--reason", "fewer errors", "--yes")
-        assert result.exit_code == 0
-        assert "Activate version 3 of digits: done" in result.stdout
-        assert f"decision d-0007 of {login_name()}" in result.stdout
-        assert control.orders == [
-            wire.DecideRequest(
-                model="digits",
-                act="activate",
-                version=3,
-                actor=login_name(),
-                reason="fewer errors",
-            )
-        ]
-
-    def test_roll_back_as_json(self, control: FakeControl, run: Run) -> None:
-        shown = told(
-            run("rollback", "digits", "--reason", "errors", "--actor", "alice", "--yes", "--json")
-        )
-        assert [line["role"] for line in shown.pop("versions")] == ["", "previous", "active"]
-        assert shown == {
-            "decision_id": "d-0007",
-            "model": "digits",
-            "act": "roll_back",
-            "version": None,
-            "actor": "alice",
-            "reason": "errors",
-            "before": {"active": 2, "previous": 1, "retired": []},
-            "after": {"active": 1, "previous": 2, "retired": []},
-        }
-
-    def test_retire(self, control: FakeControl, run: Run) -> None:
-        shown = told(run("retire", "digits", "3", "--reason", "old", "--yes", "--json"))
-        assert shown["after"] == {"active": 2, "previous": 1, "retired": [3]}
-
-    def test_a_person_sees_before_and_after_and_agrees(
-        self, control: FakeControl, run: Run, someone: None
-    ) -> None:
-        result = run("activate", "digits", "3", "--reason", "r", answer="y\n")
-        assert result.exit_code == 0
-        asked = [line.split() for line in result.stderr.splitlines()]
-        assert ["active", "2", "->", "3"] in asked
-        assert ["previous", "1", "->", "2"] in asked
-        assert len(control.orders) == 1
-
-    def test_a_person_says_no(self, control: FakeControl, run: Run, someone: None) -> None:
-        result = run("activate", "digits", "3", "--reason", "r", answer="n\n")
-        assert result.exit_code == INTERRUPTED
-        assert "Nothing was changed." in result.stderr
-        assert control.orders == []
-
-    def test_a_person_hangs_up(self, control: FakeControl, run: Run, someone: None) -> None:
-        result = run("activate", "digits", "3", "--reason", "r", answer="")
-        assert result.exit_code == INTERRUPTED
-        assert control.orders == []
-
-    def test_yes_asks_nobody(self, control: FakeControl, run: Run, someone: None) -> None:
-        assert run("rollback", "digits", "--reason", "r", "--yes").exit_code == 0
-        assert len(control.orders) == 1
-
-    def test_a_script_without_yes_is_refused(self, control: FakeControl, run: Run) -> None:
-        result = run("rollback", "digits", "--reason", "r")
-        assert result.exit_code == CONFIG
-        assert "add --yes" in result.stderr
-        assert control.orders == []
-
-    def test_the_runtime_refuses(self, control: FakeControl, run: Run) -> None:
-        control.refusal = EngineLoad("no memory", remedy="free some")
-        result = run("activate", "digits", "3", "--reason", "r", "--yes")
-        assert result.exit_code == 16
-        assert result.stderr == "error [engine.load]: no memory\nremedy: free some\n"
-        assert result.stdout == ""
-
-    @pytest.mark.parametrize(
-        ("arguments", "code"),
-        [
-            (("activate", "digits", "2"), DECISION_REFUSED),
-            (("retire", "digits", "2"), DECISION_REFUSED),
-            (("activate", "digits", "9"), UNKNOWN),
-            (("activate", "wine", "1"), UNKNOWN),
-            (("activate", "digits", "0"), USAGE),
-        ],
-    )
-    def test_what_cannot_be_is_refused_before_it_is_sent(
-        self, control: FakeControl, run: Run, arguments: tuple[str, ...], code: int
-    ) -> None:
-        assert run(*arguments, "--reason", "r", "--yes").exit_code == code
-        assert control.orders == []
-
-    def test_an_empty_store_knows_no_model(self, control: FakeControl, run: Run) -> None:
-        control.hide = True
-        assert run("rollback", "digits", "--reason", "r").exit_code == UNKNOWN
-
-    @pytest.mark.parametrize("reason", [(), ("--reason", " ")])
-    def test_a_decision_needs_a_reason(
-        self, control: FakeControl, run: Run, reason: tuple[str, ...]
-    ) -> None:
-        assert run("rollback", "digits", *reason).exit_code in {USAGE, CONFIG}
-        assert control.orders == []
-
-    def test_giving_up_the_wait_says_that_the_decision_goes_on(
-        self, control: FakeControl, run: Run, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        def interrupted(*_: object) -> None:
-            raise KeyboardInterrupt
-
-        monkeypatch.setattr("tui.gateway.RuntimeGateway.decide", interrupted)
-        result = run("rollback", "digits", "--reason", "r", "--yes")
-        assert result.exit_code == INTERRUPTED
-        assert "goes on with the decision" in result.stderr
-
-
 class TestChoosingTheBox:
     def test_the_state_may_stand_before_the_command(
         self, control: FakeControl, box_state: Path
@@ -306,7 +186,9 @@ class TestTheCommandItself:
 
     def test_help_names_every_command(self) -> None:
         shown = CliRunner().invoke(app, ["--help"]).stdout
-        for name in ("status", "versions", "activate", "rollback", "retire", "audit", "drift"):
+        serving = ("status", "versions", "compare", "audit", "drift")
+        decisions = ("activate", "canary", "promote", "shadow", "rollback", "withdraw", "retire")
+        for name in (*serving, *decisions):
             assert f" {name} " in shown
 
     @pytest.mark.parametrize("name", ["audit", "drift"])
@@ -316,19 +198,32 @@ class TestTheCommandItself:
     def test_version(self) -> None:
         assert CliRunner().invoke(app, ["--version"]).stdout.startswith("holdfast 0.")
 
-    def test_model_names_are_completed_from_the_store(self, box_state: Path) -> None:
-        for name in ("digits", "digits-old", "wine"):
-            (box_state / "store" / name / "1").mkdir(parents=True)
-        found = subprocess.run(
+    @pytest.mark.parametrize(
+        ("words", "found"),
+        [
+            ("activate di", ["digits", "digits-old"]),
+            ("promote w", ["wine"]),
+            ("canary digits ", ["1", "2", "12"]),
+            ("shadow digits 1", ["1", "12"]),
+            ("shadow gone ", []),
+        ],
+    )
+    def test_models_and_versions_are_completed_from_the_store(
+        self, box_state: Path, words: str, found: list[str]
+    ) -> None:
+        for name in ("digits/1", "digits/2", "digits/12", "digits-old/1", "wine/1"):
+            (box_state / "store" / name).mkdir(parents=True)
+        line = f"holdfast --state {box_state} {words}"
+        told = subprocess.run(
             [sys.executable, "-c", "from tui.cli import main; main()"],
             env={
                 "_HOLDFAST_COMPLETE": "complete_bash",
-                "_TYPER_COMPLETE_ARGS": f"holdfast --state {box_state} activate di",
-                "COMP_WORDS": f"holdfast --state {box_state} activate di",
-                "COMP_CWORD": "4",
+                "_TYPER_COMPLETE_ARGS": line,
+                "COMP_WORDS": line,
+                "COMP_CWORD": str(line.count(" ")),
             },
             capture_output=True,
             text=True,
             check=True,
         )
-        assert found.stdout.split() == ["digits", "digits-old"]
+        assert told.stdout.split() == found

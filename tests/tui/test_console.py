@@ -1,17 +1,14 @@
 """The operator's keys: every decision confirmed, cancelled, refused; the console survives all."""
 
 import threading
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from dataclasses import replace
 
-from textual.pilot import Pilot
 from textual.widgets import Input, Label
 
 from appliance.deployment import Activate, Retire, RollBack
 from appliance.errors import EngineLoad, Unreachable
 from tests.tui.conftest import FakeGateway, digits, snapshot, version_line
-from tui.app import ConsoleApp
+from tests.tui.piloting import console, see, table, until, write
 from tui.preview import Order
 from tui.screens.deciding import DecidingScreen
 from tui.screens.help import HelpScreen
@@ -19,44 +16,9 @@ from tui.screens.serving import ServingScreen
 from tui.screens.trouble import TroubleScreen
 from tui.snapshot import ModelLine, Snapshot, unreachable
 from tui.widgets.models import ModelTable
-from tui.widgets.versions import VersionTable
 
 TICK_SECONDS = 0.1
 AWAY = unreachable(Unreachable("no runtime answers", remedy="start holdfast-runtime"))
-
-
-@asynccontextmanager
-async def console(
-    gateway: FakeGateway, *, tick_seconds: float = 3600
-) -> AsyncIterator[tuple[ConsoleApp, Pilot[None]]]:
-    """A running console that has looked once."""
-    app = ConsoleApp(gateway, actor="alice", tick_seconds=tick_seconds)
-    async with app.run_test(size=(80, 24), notifications=True) as pilot:
-        await until(pilot, lambda: app.snapshot is gateway.now)
-        yield app, pilot
-
-
-async def until(pilot: Pilot[None], holds: Callable[[], bool]) -> None:
-    """Let the console work until `holds`; the test's own time limit ends a vain wait."""
-    while not holds():
-        await pilot.pause(0.005)
-    await pilot.pause()
-
-
-async def see(app: ConsoleApp, pilot: Pilot[None], now: Snapshot) -> None:
-    """Let the console take its next look, at `now`."""
-    assert isinstance(app.gateway, FakeGateway)
-    app.gateway.now = now
-    await app._look()
-    await pilot.pause()
-
-
-async def write(pilot: Pilot[None], text: str) -> None:
-    await pilot.press(*("space" if letter == " " else letter for letter in text))
-
-
-def table(app: ConsoleApp) -> VersionTable:
-    return app.serving.query_one(VersionTable)
 
 
 class TestDecisions:
@@ -178,7 +140,7 @@ class TestDecisions:
     async def test_a_model_without_versions_has_nothing_to_activate(self) -> None:
         gateway = FakeGateway(snapshot(models=(replace(digits(), versions=()),)))
         async with console(gateway) as (app, pilot):
-            await pilot.press("a", "r")
+            await pilot.press("a", "c", "s", "r")
             assert app.screen is app.serving
 
 

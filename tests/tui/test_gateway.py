@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from appliance.deployment import Activate, RollBack
+from appliance.deployment import Act, Activate, RollBack, StartCanary
 from appliance.errors import DecisionError, UnknownModel, Unreachable
 from tests.tui.conftest import ControlServer, FakeControl
 from tui.gateway import LIST_SECONDS, RuntimeGateway
@@ -26,7 +26,7 @@ class HandClock:
         return self.monotonic
 
 
-def order(act: Activate | RollBack) -> Order:
+def order(act: Act) -> Order:
     return Order(model="digits", act=act, actor="alice", reason="because")
 
 
@@ -59,6 +59,12 @@ def test_a_decision_of_someone_else_is_seen_at_the_next_look(
         gateway.look()
         control.models[0].active = 3
         assert gateway.look().models[0].active == 3
+        control.models[0].canary, control.models[0].canary_per_mille = 2, 50
+        assert gateway.look().models[0].canary == 2
+        control.models[0].canary_per_mille = 100
+        assert gateway.look().models[0].canary_per_mille == 100
+        control.models[0].shadow = 1
+        assert gateway.look().models[0].shadow == 1
 
 
 def test_a_draining_runtime_is_shown_as_such(control: FakeControl, box_state: Path) -> None:
@@ -100,6 +106,14 @@ def test_a_decision_carries_actor_and_reason(control: FakeControl, box_state: Pa
     assert (sent.actor, sent.reason) == ("alice", "because")
     assert decision_id == "d-0007"
     assert (model.active, model.previous) == (3, 2)
+
+
+def test_a_canary_carries_its_share(control: FakeControl, box_state: Path) -> None:
+    with RuntimeGateway(box_state / "control.sock") as gateway:
+        _, model = gateway.decide(order(StartCanary(version=3, per_mille=25)))
+    sent = control.orders[0]
+    assert (sent.act, sent.version, sent.per_mille) == ("start_canary", 3, 25)
+    assert (model.canary, model.canary_per_mille) == (3, 25)
 
 
 def test_a_refusal_comes_back_as_it_was_raised(control: FakeControl, box_state: Path) -> None:

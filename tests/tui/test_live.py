@@ -10,15 +10,19 @@ import sys
 import termios
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from appliance.exits import OK
+from runtime.client import InferenceClient
 from tests.conftest import Runtime
 from tui.app import ConsoleApp
 from tui.cli import app
 from tui.gateway import RuntimeGateway
 from tui.snapshot import Link
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -36,7 +40,8 @@ def test_the_commands_carry_decisions_out_and_the_log_tells_of_them(state: Path)
     decided = json.loads(
         holdfast(state, "activate", "digits", "2", "--reason", "fewer errors", "--yes", "--json")
     )
-    assert decided["after"] == {"active": 2, "previous": 1, "retired": []}
+    roles = {role: decided["after"][role] for role in ("active", "previous", "retired")}
+    assert roles == {"active": 2, "previous": 1, "retired": []}
     assert [item["role"] for item in decided["versions"]] == ["active", "previous"]
 
     holdfast(state, "rollback", "digits", "--reason", "to show the way back", "--yes")
@@ -47,6 +52,39 @@ def test_the_commands_carry_decisions_out_and_the_log_tells_of_them(state: Path)
     assert [entry["record"]["category"] for entry in told] == ["decision", "outcome"]
     assert told[0]["record"]["reason"] == "fewer errors"
     assert json.loads(holdfast(state, "audit", "verify", "--json"))["records"] >= 7
+
+
+def test_a_canary_and_a_shadow_are_compared_by_what_the_log_says(
+    runtime: Runtime, state: Path
+) -> None:
+    reasons = ("--reason", "to see", "--yes")
+    with np.load(ROOT / "examples" / "digits" / "traffic.npz") as archive:
+        images = archive["image"][:100]
+    holdfast(state, "shadow", "digits", "2", *reasons)
+    with InferenceClient(runtime.address) as client:
+        for number, image in enumerate(images):
+            client.infer("digits", {"image": image[None]}, request_id=f"beside-{number}")
+    told = json.loads(holdfast(state, "compare", "digits", "--json"))
+    active, shadow = told["versions"]
+    assert (told["requests"], active["answered"]) == (100, 100)
+    assert shadow["role"] == "shadow"
+    agreement = told["agreement"]
+    assert agreement["paired"] == shadow["answered"] <= 100
+    for output in agreement["outputs"]:
+        assert output["rows"] == agreement["paired"]
+        assert output["reshaped"] == 0
+    holdfast(state, "shadow", "digits", "--end", *reasons)
+
+    holdfast(state, "canary", "digits", "2", "--share", "50%", *reasons)
+    with InferenceClient(runtime.address) as client:
+        for number, image in enumerate(images):
+            client.infer("digits", {"image": image[None]}, request_id=f"share-{number}")
+    active, canary = json.loads(holdfast(state, "compare", "digits", "--json"))["versions"]
+    assert active["answered"] + canary["answered"] == 100
+    assert min(active["answered"], canary["answered"]) > 20
+    shown = holdfast(state, "compare", "digits")
+    assert "canary 50%" in shown
+    holdfast(state, "canary", "digits", "--end", *reasons)
 
 
 async def test_the_console_shows_it_and_decides(runtime: Runtime) -> None:

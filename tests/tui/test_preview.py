@@ -4,10 +4,21 @@ from dataclasses import replace
 
 import pytest
 
-from appliance.deployment import Activate, Retire, RollBack
+from appliance.deployment import (
+    Act,
+    Activate,
+    EndCanary,
+    EndShadow,
+    Promote,
+    Retire,
+    RollBack,
+    StartCanary,
+    StartShadow,
+    Withdraw,
+)
 from appliance.errors import DecisionError, StoreError, UnknownVersion
-from tests.tui.conftest import digits, version_line, wine
-from tui.preview import Change, Order, preview
+from tests.tui.conftest import accompanied, digits, version_line, wine
+from tui.preview import Change, Order, preview, share_offered
 
 
 def test_activation_moves_the_active_version_to_previous() -> None:
@@ -30,6 +41,43 @@ def test_retiring_takes_a_version_out_for_good() -> None:
         Change(role="previous", before="2", after="-"),
         Change(role="retired", before="1", after="1, 2"),
     )
+
+
+def test_a_canary_and_a_shadow_have_lines_where_there_is_one() -> None:
+    started = preview(digits(), StartCanary(version=4, per_mille=50))
+    assert [change.role for change in started.changes] == [
+        *("active", "canary", "previous", "retired"),
+    ]
+    assert started.changes[1] == Change(role="canary", before="-", after="4 5%")
+    ended = preview(accompanied(), EndShadow())
+    assert ended.changes[1:3] == (
+        Change(role="canary", before="4 5%", after="4 5%"),
+        Change(role="shadow", before="5", after="-"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("act", "title"),
+    [
+        (StartCanary(version=4, per_mille=5), "Let canary version 4 of digits answer 0.5%"),
+        (EndCanary(), "End version 4 of digits as canary"),
+        (Promote(), "Promote version 4 of digits"),
+        (EndShadow(), "End version 5 of digits as shadow"),
+        (StartShadow(version=2), "Start version 2 of digits as shadow"),
+        (Withdraw(), "Withdraw version 3 of digits"),
+        (RollBack(), "Roll back digits to version 2"),
+        (Retire(version=2), "Retire version 2 of digits"),
+    ],
+)
+def test_a_title_names_the_version_whether_the_act_does_or_not(act: Act, title: str) -> None:
+    assert preview(accompanied(), act).title == title
+
+
+def test_the_share_offered_grows_and_is_never_the_present_one() -> None:
+    assert share_offered(digits().deployment, 4) == 50
+    for now, offered in ((50, 100), (600, 999), (999, 500)):
+        running = replace(accompanied(), canary_per_mille=now).deployment
+        assert share_offered(running, 4) == offered
 
 
 @pytest.mark.parametrize("act", [Activate(version=3), Activate(version=1), Retire(version=3)])
@@ -55,10 +103,17 @@ def test_a_damaged_version_can_be_retired_but_not_activated() -> None:
     model = replace(digits(), versions=(version_line(5, damage="engine.ort was changed"),))
     with pytest.raises(StoreError, match="was changed"):
         preview(model, Activate(version=5))
+    with pytest.raises(StoreError):
+        preview(model, StartCanary(version=5, per_mille=1))
+    with pytest.raises(StoreError):
+        preview(model, StartShadow(version=5))
     assert preview(model, Retire(version=5)).after.retired == (5,)
 
 
 def test_an_order_names_its_version_as_the_service_wants_it() -> None:
     made = Order(model="digits", act=Activate(version=4), actor="alice", reason="r")
-    assert made.version == 4
-    assert replace(made, act=RollBack()).version == 0
+    assert (made.version, made.per_mille) == (4, 0)
+    canary = replace(made, act=StartCanary(version=2, per_mille=50))
+    assert (canary.version, canary.per_mille) == (2, 50)
+    for act in (RollBack(), Promote(), EndCanary(), EndShadow(), Withdraw()):
+        assert replace(made, act=act).version == 0

@@ -4,6 +4,7 @@ import struct
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from appliance.audit.payload import Tensor
 from appliance.audit.record import Boot, Inference, Outcome
@@ -82,6 +83,9 @@ def test_an_outcome_shows_how_the_model_stands() -> None:
         deployment=Deployment(model="digits", active=2, retired=(1,)),
     )
     assert dict(record_lines(outcome))["deployment"] == "active 2, previous -, retired 1"
+    beside = Deployment(model="digits", active=2, canary=3, canary_per_mille=5, shadow=4)
+    told = dict(record_lines(replace(outcome, deployment=beside)))["deployment"]
+    assert told == "active 2, canary 3 0.5%, shadow 4, previous -, retired -"
 
 
 def test_a_boot_names_release_and_settings() -> None:

@@ -1,5 +1,7 @@
 """Replies of the control service become what the screens show."""
 
+import msgspec
+
 from appliance.deployment import Deployment
 from runtime.protocol import control_pb2 as wire
 from tests.tui.conftest import FakeControl, wire_model, wire_status
@@ -16,9 +18,14 @@ def test_versions_come_newest_first_and_no_version_is_none() -> None:
 def test_the_deployment_is_what_the_rules_take() -> None:
     listed = wire_model("digits", active=3, previous=2, numbers=(1, 2, 3))
     listed.versions[0].role = "retired"
-    assert model_from_wire(listed).deployment == Deployment(
-        model="digits", active=3, previous=2, retired=(1,)
+    plain = Deployment(model="digits", active=3, previous=2, retired=(1,))
+    assert model_from_wire(listed).deployment == plain
+    assert not model_from_wire(listed).accompanied
+    listed.canary, listed.canary_per_mille, listed.shadow = 4, 50, 5
+    assert model_from_wire(listed).deployment == msgspec.structs.replace(
+        plain, canary=4, canary_per_mille=50, shadow=5
     )
+    assert model_from_wire(listed).accompanied
 
 
 def test_a_version_keeps_its_thresholds() -> None:

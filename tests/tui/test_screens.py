@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from appliance.errors import EngineLoad, Unreachable
-from tests.tui.conftest import FakeGateway, box, digits, snapshot, version_line, wine
+from tests.tui.conftest import FakeGateway, accompanied, box, digits, snapshot, version_line, wine
 from tui.app import ConsoleApp
 from tui.snapshot import CONNECTING, Link, Snapshot, Traffic, unreachable
 
@@ -49,6 +49,12 @@ def test_crowded(snap_compare: Compare, size: tuple[int, int]) -> None:
 
 
 @SIZES
+def test_canary_and_shadow(snap_compare: Compare, size: tuple[int, int]) -> None:
+    now = snapshot(models=(accompanied(), wine()))
+    assert snap_compare(console(now), terminal_size=size, press=["tab", "down"])
+
+
+@SIZES
 def test_nothing_asked_yet(snap_compare: Compare, size: tuple[int, int]) -> None:
     idle = replace(digits(), traffic=Traffic())
     assert snap_compare(console(snapshot(models=(idle,))), terminal_size=size)
@@ -67,6 +73,15 @@ def test_unreachable(snap_compare: Compare, size: tuple[int, int]) -> None:
 
 def test_confirming_an_activation(snap_compare: Compare) -> None:
     assert snap_compare(console(snapshot()), press=["a", *"fewer"])
+
+
+def test_confirming_a_canary(snap_compare: Compare) -> None:
+    assert snap_compare(console(snapshot()), press=["c", "enter", *"try"])
+
+
+def test_a_wrong_share(snap_compare: Compare) -> None:
+    now = snapshot(models=(accompanied(),))
+    assert snap_compare(console(now), press=["tab", "down", "c", "backspace"])
 
 
 def test_a_refused_decision(snap_compare: Compare) -> None:

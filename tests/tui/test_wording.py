@@ -92,6 +92,35 @@ def test_a_time_to_the_second() -> None:
     assert wording.moment("") == "-"
 
 
+@pytest.mark.parametrize(("thousandths", "text"), [(50, "5%"), (5, "0.5%"), (999, "99.9%")])
+def test_shares(thousandths: int, text: str) -> None:
+    assert wording.share(thousandths) == text
+    assert wording.per_mille(text) == thousandths
+
+
+@pytest.mark.parametrize(
+    ("text", "thousandths"),
+    [("5%", 50), (" 5 % ", 50), ("12.50%", 125), ("50 per mille", 50), ("7‰", 7), ("2 per cent", 20)],
+)  # fmt: skip
+def test_a_share_as_an_operator_writes_it(text: str, thousandths: int) -> None:
+    assert wording.per_mille(text) == thousandths
+
+
+@pytest.mark.parametrize(
+    "text", ["", "5", "0.05", "0%", "100%", "0.05%", "0.5 per mille", "-5%", "5 %%", "all"]
+)
+def test_what_is_no_share_is_told_with_the_form(text: str) -> None:
+    with pytest.raises(ValueError, match="such as 5%"):
+        wording.per_mille(text)
+
+
+def test_roles() -> None:
+    assert [wording.role(name, 50) for name in ("active", "canary", "")] == [
+        *("active", "canary 5%", "-"),
+    ]
+    assert wording.canary(None, 0) == "-"
+
+
 def test_nouns() -> None:
     assert wording.plural(1, "version") == "1 version"
     assert wording.plural(12_034, "record") == "12,034 records"

@@ -5,12 +5,14 @@ before and after and is asked; a script says --yes; giving up the wait does not 
 so. Leaves to others: the rules of decisions (`appliance.deployment`).
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import typer
+from rich.console import Console
 from rich.table import Table
 
-from appliance.deployment import Deployment, act_name
+from appliance.deployment import Deployment, act_name, subject
 from appliance.errors import ConfigError, UnknownModel
 from appliance.exits import INTERRUPTED
 from tui.commands.serving import model_json
@@ -21,24 +23,45 @@ from tui.printing import table as new_table
 from tui.snapshot import ModelLine
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """A decision that was carried out: what was shown before, and the model after it."""
+
+    order: Order
+    proposal: Preview
+    decision_id: str
+    after: ModelLine
+
+
 def decide(socket: Path, order: Order, *, ask: bool, as_json: bool) -> None:
     """Carry out `order` and print its outcome.
 
     Raises DecisionError, UnknownModel, UnknownVersion, Unreachable, or what kept the version from
     loading; ConfigError when nobody can be asked; SystemExit when the operator says no.
     """
+    taken = take(socket, order, ask=ask)
+    if as_json:
+        print_json(_decision_json(taken))
+    else:
+        show(out(), taken)
+
+
+def take(socket: Path, order: Order, *, ask: bool) -> Taken:
+    """Carry out `order`, after asking if need be. Raises as `decide`."""
     with RuntimeGateway(socket) as gateway:
         proposal = preview(_model(gateway, order.model), order.act)
         if ask:
             _confirm(proposal)
         decision_id, after = _carry_out(gateway, order, proposal)
-    if as_json:
-        print_json(_decision_json(order, proposal, decision_id, after))
-        return
-    console = out()
-    console.print(cell(f"{proposal.title}: done", "bold"))
-    console.print(_changes(Preview(act=order.act, before=proposal.before, after=after.deployment)))
-    console.print(cell(f"Recorded as decision {decision_id} of {order.actor}."))
+    return Taken(order=order, proposal=proposal, decision_id=decision_id, after=after)
+
+
+def show(console: Console, taken: Taken) -> None:
+    """Print what a decision changed."""
+    before, after = taken.proposal.before, taken.after.deployment
+    console.print(cell(f"{taken.proposal.title}: done", "bold"))
+    console.print(_changes(Preview(act=taken.order.act, before=before, after=after)))
+    console.print(cell(f"Recorded as decision {taken.decision_id} of {taken.order.actor}."))
 
 
 def _model(gateway: RuntimeGateway, name: str) -> ModelLine:
@@ -89,14 +112,13 @@ def _changes(proposal: Preview) -> Table:
     return shown
 
 
-def _decision_json(
-    order: Order, proposal: Preview, decision_id: str, after: ModelLine
-) -> dict[str, object]:
+def _decision_json(taken: Taken) -> dict[str, object]:
+    order, proposal, after = taken.order, taken.proposal, taken.after
     return {
-        "decision_id": decision_id,
+        "decision_id": taken.decision_id,
         "model": order.model,
         "act": act_name(order.act),
-        "version": order.version or None,
+        "version": subject(proposal.before, order.act),
         "actor": order.actor,
         "reason": order.reason,
         "before": _roles(proposal.before),
@@ -108,6 +130,10 @@ def _decision_json(
 def _roles(deployment: Deployment) -> dict[str, object]:
     return {
         "active": deployment.active,
+        "canary": deployment.canary,
+        "canary_per_mille": deployment.canary_per_mille,
+        "shadow": deployment.shadow,
         "previous": deployment.previous,
         "retired": deployment.retired,
+        "tuning": deployment.tuning,
     }

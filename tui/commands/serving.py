@@ -58,7 +58,11 @@ def model_json(model: ModelLine) -> dict[str, object]:
     return {
         "model": model.name,
         "active": model.active,
+        "canary": model.canary,
+        "canary_per_mille": model.canary_per_mille,
+        "shadow": model.shadow,
         "previous": model.previous,
+        "tuning": model.tuning,
         "versions": model.versions,
     }
 
@@ -87,6 +91,9 @@ def _traffic_json(model: ModelLine) -> dict[str, object]:
     return {
         "model": model.name,
         "active": model.active,
+        "canary": model.canary,
+        "canary_per_mille": model.canary_per_mille,
+        "shadow": model.shadow,
         "previous": model.previous,
         "answered": traffic.answered,
         "failed": traffic.failed,
@@ -111,13 +118,16 @@ def _box_lines(link: str, box: Box) -> list[tuple[str, str]]:
 def _models(models: tuple[ModelLine, ...]) -> RenderableType:
     if not models:
         return cell("The store holds no model yet; build one with holdfast-compile.")
-    numbers = ("Active", "Previous", "Versions", "Answered", "Failed", "Waiting", "p50", "p99")
-    shown = table("Model", *numbers, right=numbers)
+    beside = any(model.accompanied for model in models)
+    roles = ("Active", *(("Canary", "Shadow") if beside else ()), "Previous")
+    numbers = (*roles, "Versions", "Answered", "Failed", "Waiting", "p50", "p99")
+    shown = table("Model", *numbers, right=numbers, whole=roles)
     for model in models:
         traffic = model.traffic
         shown.add_row(
             cell(model.name),
             wording.version(model.active),
+            *(_beside(model) if beside else ()),
             wording.version(model.previous),
             str(len(model.versions)),
             f"{traffic.answered:,}",
@@ -129,13 +139,19 @@ def _models(models: tuple[ModelLine, ...]) -> RenderableType:
     return shown
 
 
+def _beside(model: ModelLine) -> tuple[str, str]:
+    canary = wording.canary(model.canary, model.canary_per_mille)
+    return canary, wording.version(model.shadow)
+
+
 def _version_cells(model: ModelLine, version: VersionLine, now_ns: int) -> list[Text]:
-    style = {"active": "bold green", "retired": "dim"}.get(version.role, "")
+    style = {"active": "bold green", "canary": "green", "retired": "dim"}.get(version.role, "")
+    role = wording.role(version.role, model.canary_per_mille)
     told = version.damage or acceptance(version.thresholds) or wording.NOTHING
     return [
         cell(model.name, style),
         cell(version.number, style),
-        cell("damaged" if version.damage else version.role or wording.NOTHING, style),
+        cell("damaged" if version.damage else role, style),
         cell("yes" if version.loaded else "no", style),
         cell(version.engine_text or wording.NOTHING, style),
         cell(told, "red" if version.damage else style),

@@ -17,8 +17,9 @@ from tui.wording import KEYS
 
 _WORDS = (
     ("active", "the version that answers"),
+    ("canary", "the version that answers a share of the requests"),
+    ("shadow", "the version whose answers are only recorded"),
     ("previous", "the version that roll back returns to"),
-    ("retired", "out of use for good"),
     ("loaded", "in memory and warm: can answer at once"),
     ("acceptance", "reached on held-out data >= what was asked"),
     ("p50, p99", "half, and 99 of 100, requests took less time"),
@@ -42,10 +43,7 @@ class HelpScreen(ModalScreen[None]):
             yield Static(_table(list(_WORDS)))
 
 
-_MOVES = [
-    ("arrows", "choose a line"),
-    ("Tab", "go on: models, versions, all about the chosen version"),
-]
+_MOVES = [("arrows", "choose a line; Tab goes on to the next part")]
 
 
 def _shown(key: str) -> str:

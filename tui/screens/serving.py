@@ -13,8 +13,19 @@ from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import DataTable, Footer
 
-from appliance.deployment import Act, Activate, Retire, RollBack
+from appliance.deployment import (
+    Act,
+    Activate,
+    EndCanary,
+    EndShadow,
+    Promote,
+    Retire,
+    RollBack,
+    StartCanary,
+    StartShadow,
+)
 from tui import wording
+from tui.preview import share_offered
 from tui.snapshot import CONNECTING, ModelLine, Snapshot
 from tui.widgets import notice
 from tui.widgets.detail import VersionDetail
@@ -24,6 +35,7 @@ from tui.widgets.status import StatusLine
 from tui.widgets.versions import VersionTable
 
 _WIDE_CELLS = 110
+_DECISIONS = {key.action for key in wording.KEYS if not key.action.startswith("app.")}
 
 
 class ServingScreen(Screen[None]):
@@ -57,7 +69,7 @@ class ServingScreen(Screen[None]):
                 yield VersionTable()
                 yield VersionDetail()
             yield Plots()
-        yield Footer(show_command_palette=False)
+        yield Footer(show_command_palette=False, compact=True)
 
     def on_mount(self) -> None:
         """Draw what is known so far."""
@@ -84,8 +96,13 @@ class ServingScreen(Screen[None]):
             self._turn(empty=empty)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002 - Textual's signature
-        """Offer decisions only while there is a model to decide about."""
-        return self.chosen is not None if action in wording.ACTS else True
+        """Offer decisions only while there is a model to decide about, and something to end."""
+        if action not in _DECISIONS:
+            return True
+        model = self.chosen
+        if model is None:
+            return False
+        return {"promote": model.canary is not None, "end": model.accompanied}.get(action, True)
 
     def on_data_table_row_highlighted(self, event: DataTable.RowHighlighted) -> None:
         """Follow a cursor."""
@@ -99,22 +116,54 @@ class ServingScreen(Screen[None]):
 
     def action_activate(self) -> None:
         """Propose to let the chosen version answer."""
-        self._propose_version(Activate)
-
-    def action_retire(self) -> None:
-        """Propose to take the chosen version out of use."""
-        self._propose_version(Retire)
+        if self.number is not None:
+            self._propose(Activate(version=self.number))
 
     def action_roll_back(self) -> None:
         """Propose to let the previous version answer again."""
-        if self.chosen:
-            self.post_message(self.Proposed(self.chosen, RollBack()))
+        self._propose(RollBack())
+
+    def action_start_canary(self) -> None:
+        """Propose to let the chosen version answer a share of the requests."""
+        if self.chosen and self.number is not None:
+            share = share_offered(self.chosen.deployment, self.number)
+            self._propose(StartCanary(version=self.number, per_mille=share))
+
+    def action_promote(self) -> None:
+        """Propose to let the canary answer all requests."""
+        self._propose(Promote())
+
+    def action_start_shadow(self) -> None:
+        """Propose to let the chosen version compute along."""
+        if self.number is not None:
+            self._propose(StartShadow(version=self.number))
+
+    def action_end(self) -> None:
+        """Propose to end the canary or the shadow: the only one there is, or the chosen one."""
+        model = self.chosen
+        assert model is not None, "check_action offers it only beside a canary or a shadow"
+        if model.shadow is None or self.number == model.canary:
+            self._propose(EndCanary())
+        elif model.canary is None or self.number == model.shadow:
+            self._propose(EndShadow())
+        else:
+            self.notify("Choose the canary or the shadow first.", severity="warning")
+
+    def action_retire(self) -> None:
+        """Propose to take the chosen version out of use."""
+        if self.number is not None:
+            self._propose(Retire(version=self.number))
 
     @property
     def chosen(self) -> ModelLine | None:
         """The model under the cursor."""
         table = self.query(ModelTable)
         return self.snapshot.model(table.first().chosen or "") if table else None
+
+    @property
+    def number(self) -> int | None:
+        """The version under the cursor."""
+        return self.query_one(VersionTable).number
 
     @property
     def _ready(self) -> bool:
@@ -132,10 +181,9 @@ class ServingScreen(Screen[None]):
         if not empty:
             self.query_one(ModelTable).focus()
 
-    def _propose_version(self, kind: type[Activate] | type[Retire]) -> None:
-        number = self.query_one(VersionTable).number
-        if self.chosen and number is not None:
-            self.post_message(self.Proposed(self.chosen, kind(version=number)))
+    def _propose(self, act: Act) -> None:
+        if self.chosen:
+            self.post_message(self.Proposed(self.chosen, act))
 
     def _draw_chosen(self) -> None:
         model, versions = self.chosen, self.query_one(VersionTable)
@@ -143,3 +191,5 @@ class ServingScreen(Screen[None]):
         version = model.version(versions.number) if model and versions.number else None
         self.query_one(VersionDetail).show(version, wide=self._wide)
         self.query_one(Plots).show(model)
+        # Which acts are offered hangs on the model under the cursor and on its roles.
+        self.refresh_bindings()

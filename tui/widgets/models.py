@@ -8,18 +8,21 @@ from tui import wording
 from tui.snapshot import ModelLine, Snapshot
 from tui.widgets.lines import STRETCH, Column, Line, LineTable
 
-_COLUMNS = (
-    Column(heading="Model", cells=STRETCH),
-    Column(heading="Active", cells=6, align="right"),
+_ROLES = (
     Column(heading="Previous", cells=8, align="right"),
     Column(heading="Versions", cells=8, align="right"),
+)
+_BESIDE = (
+    Column(heading="Canary", cells=9, align="right"),
+    Column(heading="Shadow", cells=7, align="right"),
+)
+_TRAFFIC = (
     Column(heading="Requests", cells=8, align="right"),
     Column(heading="p50", cells=7, align="right"),
     Column(heading="p99", cells=7, align="right"),
     Column(heading="Failed", cells=6, align="right"),
 )
-_WIDE = (
-    *_COLUMNS,
+_MORE = (
     Column(heading="Waiting", cells=7, align="right"),
     Column(heading="Answered", cells=9, align="right"),
     Column(heading="Rows/batch", cells=10, align="right"),
@@ -30,28 +33,48 @@ class ModelTable(LineTable):
     """Every model with its roles and traffic."""
 
     def __init__(self) -> None:
-        super().__init__(_COLUMNS, title="Models", id="models")
+        super().__init__(_columns(wide=False, beside=False), title="Models", id="models")
 
     def show_snapshot(self, snapshot: Snapshot, *, wide: bool) -> None:
-        """Show the models of `snapshot`, with more columns when there is room."""
-        columns = _WIDE if wide else _COLUMNS
-        self.use_columns(columns)
-        self.show([_line(model, len(columns)) for model in snapshot.models])
+        """Show the models of `snapshot`, with more columns when there is room.
+
+        While a canary or a shadow runs, they stand in place of what the versions' table tells as well.
+        """
+        beside = any(model.accompanied for model in snapshot.models)
+        self.use_columns(_columns(wide=wide, beside=beside))
+        self.show([_line(model, wide=wide, beside=beside) for model in snapshot.models])
 
 
-def _line(model: ModelLine, columns: int) -> Line:
+def _columns(*, wide: bool, beside: bool) -> tuple[Column, ...]:
+    return (
+        Column(heading="Model", cells=STRETCH),
+        Column(heading="Active", cells=6, align="right"),
+        *(_BESIDE if beside else _ROLES),
+        *_TRAFFIC,
+        *(_MORE if wide else ()),
+    )
+
+
+def _line(model: ModelLine, *, wide: bool, beside: bool) -> Line:
     traffic = model.traffic
-    texts = (
-        model.name,
-        wording.version(model.active),
-        wording.version(model.previous),
-        str(len(model.versions)),
-        wording.rate(traffic.requests_per_second),
-        wording.latency(traffic.p50_ms),
-        wording.latency(traffic.p99_ms),
-        wording.count(traffic.failed),
+    roles = (wording.version(model.previous), str(len(model.versions)))
+    others = (
+        wording.canary(model.canary, model.canary_per_mille),
+        wording.version(model.shadow),
+    )
+    more = (
         wording.count(traffic.queued),
         wording.count(traffic.answered),
         f"{traffic.rows / traffic.batches:.1f}" if traffic.batches else wording.NOTHING,
     )
-    return Line(key=model.name, texts=texts[:columns], style="" if model.active else "dim")
+    texts = (
+        model.name,
+        wording.version(model.active),
+        *(others if beside else roles),
+        wording.rate(traffic.requests_per_second),
+        wording.latency(traffic.p50_ms),
+        wording.latency(traffic.p99_ms),
+        wording.count(traffic.failed),
+        *(more if wide else ()),
+    )
+    return Line(key=model.name, texts=texts, style="" if model.active else "dim")

@@ -8,22 +8,15 @@ from tui import wording
 from tui.snapshot import Box, ModelLine, VersionLine, acceptance
 from tui.widgets.lines import STRETCH, Column, Line, LineTable
 
-_COLUMNS = (
-    Column(heading="Version", cells=7, align="right"),
-    Column(heading="Role", cells=8),
-    Column(heading="Loaded", cells=6),
-    Column(heading="Engine", cells=11),
-    Column(heading="Acceptance", cells=STRETCH),
-    Column(heading="Built", cells=10),
-)
-_STYLES = {"active": "bold green", "retired": "dim"}
+_ROLE_CELLS = 8
+_STYLES = {"active": "bold green", "canary": "green", "retired": "dim"}
 
 
 class VersionTable(LineTable):
     """Every version of one model; `number` is the one under the cursor."""
 
     def __init__(self) -> None:
-        super().__init__(_COLUMNS, title="Versions", id="versions")
+        super().__init__(_columns(_ROLE_CELLS), title="Versions", id="versions")
         self._model = ""
 
     @property
@@ -39,13 +32,26 @@ class VersionTable(LineTable):
             self.show(())
         self.border_title = f"Versions of {name}" if name else "Versions"
         now_ns = box.taken_wall_ns if box else 0
-        self.show([_line(version, now_ns) for version in (model.versions if model else ())])
+        lines = [_line(model, version, now_ns) for version in model.versions] if model else []
+        self.use_columns(_columns(max([_ROLE_CELLS, *(len(line.texts[1]) for line in lines)])))
+        self.show(lines)
 
 
-def _line(version: VersionLine, now_ns: int) -> Line:
+def _columns(role_cells: int) -> tuple[Column, ...]:
+    return (
+        Column(heading="Version", cells=7, align="right"),
+        Column(heading="Role", cells=role_cells),
+        Column(heading="Loaded", cells=6),
+        Column(heading="Engine", cells=11),
+        Column(heading="Acceptance", cells=STRETCH),
+        Column(heading="Built", cells=10),
+    )
+
+
+def _line(model: ModelLine, version: VersionLine, now_ns: int) -> Line:
     texts = (
         str(version.number),
-        "damaged" if version.damage else wording.ROLES.get(version.role, version.role),
+        "damaged" if version.damage else wording.role(version.role, model.canary_per_mille),
         "yes" if version.loaded else "no",
         version.engine or wording.NOTHING,
         version.damage or acceptance(version.thresholds) or wording.NOTHING,
