@@ -21,7 +21,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench conformance gpu-check docs protocol lock clean
+.PHONY: help demo test check bench bench-peers conformance gpu-check docs protocol lock clean
 
 help: ## list the targets
 	@echo "Holdfast: an on-prem inference appliance. Targets:"
@@ -43,8 +43,12 @@ check: $(READY) ## format, lint, types, import contracts, lock, generated files,
 	$(BIN)/python docs/generate.py --check
 	$(BIN)/python -m pytest -q tests/test_house.py
 
-bench: $(READY) ## kernels, engines and serving, each against the best to compare with
+bench: $(READY) ## kernels, engines and serving, each against the best to compare with (6 min)
 	@$(BIN)/python tests/bench/run.py
+
+bench-peers: $(READY) ## serving beside Triton, PyTriton, MLServer, LitServe and BentoML, installed into build/peers
+	@$(BIN)/python tests/bench/environments.py
+	@$(BIN)/python tests/bench/run.py --peers --output build/bench-peers.json
 
 conformance: $(READY) ## onnx's backend tests and mutated files, all of them (25 min); writes docs/conformance.md
 	@$(BIN)/python tests/contract/conformance.py

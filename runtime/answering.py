@@ -19,10 +19,11 @@ from runtime.batching import Outcome, Served, Ticket
 from runtime.checking import Checked, check_request
 from runtime.codec import Call, Head, Piece, place, raw_tensors
 from runtime.evidence import Answered, refusal
+from runtime.loaded import Loaded
 from runtime.metrics import Metrics
 from runtime.recorder import Recorder, unheard
 from runtime.shadowing import Shadowing
-from runtime.swap import Loaded, ServedTable
+from runtime.swap import ServedTable
 from runtime.traces import Traces
 
 # The moments of a traced request.

@@ -19,6 +19,7 @@ from appliance.audit.reader import AuditReader
 from appliance.audit.record import Boot, Stop
 from appliance.clock import SystemClock
 from appliance.config import Config, StateConfig, use_kernel_cache
+from appliance.deployment import Tuning, tuned
 from appliance.errors import AuditBroken
 from appliance.files import make_directory
 from appliance.signing import SigningKey
@@ -26,11 +27,13 @@ from appliance.store import Store, StoredVersion
 from appliance.version import release
 from runtime.controlplane import ControlPlane
 from runtime.dataplane import DataPlane
+from runtime.health import SelfCheck
 from runtime.lanes import load_lanes
 from runtime.metrics import Metrics, serve_metrics
 from runtime.notify import notify, watchdog_seconds
 from runtime.recorder import Recorder
 from runtime.regions import Regions
+from runtime.renewal import Renewal
 from runtime.servable import Servable
 from runtime.services.control import Addresses, ControlService
 from runtime.services.infer import INFERRING, InferCalls
@@ -99,6 +102,9 @@ class Running(NamedTuple):
 
     address: str
     table: ServedTable
+    health: Health
+    self_check: SelfCheck
+    renewal: Renewal
 
 
 async def startup(config: Config, life: AsyncExitStack, asked: Asked) -> Running:
@@ -110,7 +116,9 @@ async def startup(config: Config, life: AsyncExitStack, asked: Asked) -> Running
     clock, store = SystemClock(), Store(config.state.store)
     metrics, traces = Metrics(), Traces()
     recorder = await _open_recorder(config, clock, life)
-    table = ServedTable(store, partial(_loaded, config), config.batching, clock)
+    wait = config.server.drain_seconds
+    load = partial(_loaded, config)
+    table = ServedTable(store, load, config.batching, clock, drain_seconds=wait)
     life.push_async_callback(table.close)
     controlplane = ControlPlane(
         store=store, table=table, recorder=recorder, new_id=lambda: uuid.uuid4().hex
@@ -128,7 +136,7 @@ async def startup(config: Config, life: AsyncExitStack, asked: Asked) -> Running
     life.push_async_callback(control.stop, STOP_SECONDS)
     life.push_async_callback(controlplane.settle)
     inference, health = listen(config.server), Health([SERVICE.full_name])
-    drain = partial(dataplane.drain, config.server.drain_seconds, asked.hurry)
+    drain = partial(dataplane.drain, wait, asked.hurry)
     life.push_async_callback(_drain, inference, health, drain)
     metrics.queued, metrics.audit_queue = table.queued, lambda: recorder.queued
     exposition = serve_metrics(metrics, config.metrics.address)
@@ -160,27 +168,28 @@ async def startup(config: Config, life: AsyncExitStack, asked: Asked) -> Running
         inferring=INFERRING,
     )
     loop = asyncio.get_running_loop()
-    inference.start(
-        {
-            **health.methods(),
-            **reflection_methods([SERVICE.full_name]),
-            **{path: on_loop(call.answer, call.request, loop) for path, call in answers.items()},
-            **infer.methods(),
-        }
-    )
-    health.show_health(serving=True)
-    return Running(inference.address, table)
+    on_the_loop = {path: on_loop(call.answer, call.request, loop) for path, call in answers.items()}
+    standard = {**health.methods(), **reflection_methods([SERVICE.full_name])}
+    inference.start({**standard, **on_the_loop, **infer.methods()})
+    health.show_health(serving=table.ready)
+    self_check = SelfCheck(table=table, metrics=metrics, clock=clock)
+    renewal = Renewal(store=store, table=table, controlplane=controlplane)
+    return Running(inference.address, table, health, self_check, renewal)
 
 
 async def main_loop(running: Running, stop: asyncio.Event) -> None:
     """Stay alive until `stop`: look after the versions, and tell the watchdog so each time."""
     interval = min(watchdog_seconds() or CHECK_SECONDS, CHECK_SECONDS)
+    renewing = asyncio.create_task(running.renewal.keep_looking())
     while not stop.is_set():
         running.table.check()
-        status = running.table.trouble or f"serving on {running.address}"
-        notify("WATCHDOG=1", f"STATUS={status}")
+        running.self_check.look()
+        trouble = running.table.trouble
+        running.health.show_health(serving=not trouble)
+        notify("WATCHDOG=1", f"STATUS={trouble or f'serving on {running.address}'}")
         with suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), interval)
+    renewing.cancel()
 
 
 async def _open_recorder(config: Config, clock: SystemClock, life: AsyncExitStack) -> Recorder:
@@ -219,10 +228,11 @@ async def _resume(config: Config, controlplane: ControlPlane) -> None:
     await controlplane.resume(completed, interrupted)
 
 
-def _loaded(config: Config, stored: StoredVersion) -> Sequence[Servable]:
+def _loaded(config: Config, stored: StoredVersion, tuning: Tuning | None) -> Sequence[Servable]:
     """Load a version, proven and warm, for each lane that its model has."""
     model = stored.record.model
-    engine, sizes = config.engine_of(model), config.batching.of(model).bucket_rows
+    engine = tuned(config.engine_of(model), tuning)
+    sizes = tuned(config.batching.of(model), tuning).bucket_rows
     return load_lanes(stored, threads=engine.threads, lanes=engine.lanes, sizes=sizes)
 
 

@@ -17,9 +17,10 @@ from runtime.batching import Outcome
 from runtime.checking import Checked, check_request
 from runtime.codec import Head, raw_tensors
 from runtime.evidence import Answered, refusal
+from runtime.loaded import Loaded
 from runtime.recorder import Entry, Recorder, unheard
 from runtime.router import Route
-from runtime.swap import Loaded, ServedTable
+from runtime.swap import ServedTable
 
 
 class Shadowing:

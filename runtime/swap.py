@@ -6,69 +6,31 @@ Leaves to others: whether a move is allowed (`appliance.deployment`) and recorde
 """
 
 import asyncio
-import threading
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from appliance import journal
 from appliance.clock import Clock
 from appliance.config import BatchingConfig
-from appliance.deployment import Deployment
+from appliance.deployment import Deployment, Tuning, tuned
 from appliance.errors import ApplianceError, EngineLoad, UnknownModel
 from appliance.manifest import recipe_sha256
 from appliance.store import Store, StoredVersion
 from runtime.batching import Batcher
-from runtime.checking import Checked
+from runtime.draining import drained
+from runtime.loaded import Loaded
+from runtime.memory import check_room
 from runtime.router import LABELS, Route, choose
 from runtime.servable import Servable
 from runtime.stale import with_fitting_engine
 
-# Loads a version, proven and warm, once for each of its lanes; the first is the original.
-Load: TypeAlias = Callable[[StoredVersion], Sequence[Servable]]
+# Loads a version, proven and warm, once for each lane that its model has under a tuning; the first is the
+# original.
+Load: TypeAlias = Callable[[StoredVersion, Tuning | None], Sequence[Servable]]
 
-
-@dataclass(slots=True, eq=False)
-class Loaded:
-    """A loaded version with its queue, and how many requests are using it.
-
-    `stored` names the engine that is loaded; `stale` says why that is not the version's own, else "".
-    `checked` remembers what requests of one header ask for.
-    """
-
-    stored: StoredVersion
-    servable: Servable
-    batcher: Batcher
-    recipe_sha256: str
-    stale: str = ""
-    checked: dict[bytes, Checked] = field(default_factory=dict)
-    _users: int = 0
-    _unused: Callable[[], None] | None = None
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def hold(self) -> bool:
-        """Count one more user, unless it is being drained: then choose again."""
-        with self._lock:
-            if self._unused is not None:
-                return False
-            self._users += 1
-            return True
-
-    def release(self) -> None:
-        """Count one user less; the last one lets a drain go on."""
-        with self._lock:
-            self._users -= 1
-            unused = None if self._users else self._unused
-        if unused is not None:
-            unused()
-
-    def drain(self, unused: Callable[[], None]) -> None:
-        """Take no more users, and call `unused` once the last has gone."""
-        with self._lock:
-            self._unused = unused
-            busy = self._users
-        if not busy:
-            unused()
+DRAIN_SECONDS = 20.0
+# Of a version at the end of the process, when no request is left that would be lost.
+CLOSE_SECONDS = 5.0
 
 
 ByVersion: TypeAlias = dict[int, Loaded]
@@ -77,11 +39,21 @@ ByVersion: TypeAlias = dict[int, Loaded]
 class ServedTable:
     """All loaded versions. `hold` may be called on any thread, all else on the event loop."""
 
-    def __init__(self, store: Store, load: Load, batching: BatchingConfig, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: Store,
+        load: Load,
+        batching: BatchingConfig,
+        clock: Clock,
+        *,
+        drain_seconds: float = DRAIN_SECONDS,
+    ) -> None:
+        """The last requests of a version that is no longer needed may take `drain_seconds`."""
         self._store = store
         self._load = load
         self._batching = batching
         self._clock = clock
+        self._drain_seconds = drain_seconds
         self._deployments: dict[str, Deployment] = {}
         # A model's dict is replaced, never changed: other threads read it.
         self._loaded: dict[str, ByVersion] = {}
@@ -143,9 +115,26 @@ class ServedTable:
             found = self._loaded.get(model, {}).get(deployment.active)
             if found is None:
                 return f"version {deployment.active} of '{model}' is not loaded"
-            if found.batcher.trouble:
-                return found.batcher.trouble
+            if found.trouble:
+                return found.trouble
         return ""
+
+    def active(self) -> dict[str, Loaded]:
+        """The active version of each model that has one loaded."""
+        held = {
+            model: self._loaded.get(model, {}).get(deployment.active or 0)
+            for model, deployment in self._deployments.items()
+        }
+        return {model: loaded for model, loaded in held.items() if loaded is not None}
+
+    def waiting_for_engine(self) -> list[tuple[str, int]]:
+        """Model and version of all that have a role and serve with another engine than their own, or not at all."""
+        return [
+            (deployment.model, version)
+            for deployment in self._deployments.values()
+            for version in deployment.loaded
+            if (found := self._loaded.get(deployment.model, {}).get(version)) is None or found.stale
+        ]
 
     def check(self) -> None:
         """Let every version look after its lanes and its queue; to be called about every second."""
@@ -200,19 +189,19 @@ class ServedTable:
         return found if free else None
 
     async def prepare(self, after: Deployment, *, about: int | None = None) -> ByVersion:
-        """Load, warm and prove the versions that `after` needs and that are not loaded yet.
+        """Load, warm and prove the versions that `after` needs and that are not loaded yet, or not so.
 
-        When the active version, or the one that a decision is `about`, fails to load, raises that error
-        and nothing has changed; any other version that fails to load is only noted.
+        When the version that a decision is `about` fails to load, raises that error and nothing has
+        changed; any other version that fails to load is only noted.
         """
         fresh: ByVersion = {}
         for version in after.loaded:
-            if version in self._loaded.get(after.model, ()):
+            if self._is_loaded(after, version):
                 continue
             try:
-                fresh[version] = await self._load_version(after.model, version)
+                fresh[version] = await self._load_version(after.model, version, after.tuning)
             except ApplianceError as error:
-                if version in (after.active, about):
+                if version == about:
                     self.discard(fresh)
                     raise
                 journal.failure("version.load", error, model=after.model, version=version)
@@ -220,14 +209,25 @@ class ServedTable:
 
     def switch(self, after: Deployment, fresh: ByVersion) -> None:
         """Let `after` answer from this moment; what it no longer needs is drained. Cannot fail."""
-        before = self._loaded.get(after.model, {}) | fresh
+        before = self._loaded.get(after.model, {})
         self._loaded[after.model] = {
-            version: loaded for version, loaded in before.items() if version in after.loaded
+            version: loaded
+            for version, loaded in (before | fresh).items()
+            if version in after.loaded
         }
         self._deployments[after.model] = after
         for version, loaded in before.items():
-            if version not in after.loaded:
+            if self._loaded[after.model].get(version) is not loaded:
                 self._drain(loaded)
+
+    async def renew(self, model: str, version: int) -> None:
+        """Load a version anew, with the engine that it has in the store now, and let that one answer.
+
+        Nothing has changed when it does not load, which raises as `prepare`.
+        """
+        deployment = self._deployments[model]
+        fresh = await self._load_version(model, version, deployment.tuning)
+        self.switch(deployment, {version: fresh})
 
     def discard(self, fresh: ByVersion) -> None:
         """Free what `prepare` loaded and nobody switched to."""
@@ -239,18 +239,25 @@ class ServedTable:
         self._deployments[deployment.model] = deployment
 
     async def close(self) -> None:
-        """Drain and close every version."""
+        """Drain and close every version; what takes too long is left to the end of the process."""
         left = [loaded for versions in self._loaded.values() for loaded in versions.values()]
         self._loaded.clear()
         for loaded in left:
-            self._drain(loaded)
-        await asyncio.gather(*self._draining)
+            self._drain(loaded, min(CLOSE_SECONDS, self._drain_seconds))
+        if self._draining:
+            await asyncio.wait(self._draining, timeout=2 * CLOSE_SECONDS)
 
-    async def _load_version(self, model: str, version: int) -> Loaded:
+    def _is_loaded(self, after: Deployment, version: int) -> bool:
+        """Whether the version is there as `after` wants it: another tuning is a swap of the same version."""
+        found = self._loaded.get(after.model, {}).get(version)
+        return found is not None and found.tuning == after.tuning
+
+    async def _load_version(self, model: str, version: int, tuning: Tuning | None) -> Loaded:
         found = await asyncio.to_thread(self._store.open, model, version)
         stored, stale = await asyncio.to_thread(with_fitting_engine, found)
+        await asyncio.to_thread(check_room, stored)
         try:
-            servables = await asyncio.to_thread(self._load, stored)
+            servables = await asyncio.to_thread(self._load, stored, tuning)
         except ApplianceError:
             raise
         except Exception as error:
@@ -267,9 +274,8 @@ class ServedTable:
                 f"version {version} of '{model}' got another engine while it was loaded",
                 remedy="try again",
             )
-        batcher = Batcher(
-            servables, self._batching.of(model), self._clock, name=f"{model}/{version}"
-        )
+        batching = tuned(self._batching.of(model), tuning)
+        batcher = Batcher(servables, batching, self._clock, name=f"{model}/{version}")
         journal.event("version.loaded", model=model, version=version)
         digest = recipe_sha256(stored.manifest)
         return Loaded(
@@ -278,21 +284,12 @@ class ServedTable:
             batcher=batcher,
             recipe_sha256=digest,
             stale=stale,
+            tuning=tuning,
         )
 
-    def _drain(self, loaded: Loaded) -> None:
-        task = asyncio.create_task(_drained(loaded))
+    def _drain(self, loaded: Loaded, seconds: float | None = None) -> None:
+        name = f"{loaded.stored.record.model}/{loaded.stored.number}"
+        limit = self._drain_seconds if seconds is None else seconds
+        task = asyncio.create_task(drained(loaded, name=name, seconds=limit))
         self._draining.add(task)
         task.add_done_callback(self._draining.discard)
-
-
-async def _drained(loaded: Loaded) -> None:
-    """Wait until nobody uses the version, then free it off the event loop."""
-    loop, unused = asyncio.get_running_loop(), asyncio.Event()
-
-    def tell() -> None:
-        loop.call_soon_threadsafe(unused.set)
-
-    loaded.drain(tell)
-    await unused.wait()
-    await asyncio.to_thread(loaded.batcher.close)

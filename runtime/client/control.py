@@ -10,7 +10,9 @@ from types import TracebackType
 from typing import Any, Self
 
 import grpc
+import msgspec
 
+from appliance.deployment import Tuning
 from appliance.errors import ApplianceError, Unreachable
 from runtime.client.failures import carried, failure_from
 from runtime.protocol import control_pb2 as wire
@@ -70,12 +72,13 @@ class ControlClient:
         version: int = 0,
         *,
         per_mille: int = 0,
+        tuning: Tuning | None = None,
         actor: str,
         reason: str,
     ) -> wire.DecideReply:
         """Record and carry out a decision: `act` is as in appliance.deployment, "activate" and so on.
 
-        `version` and `per_mille` (of start_canary) are 0 where it names none. Returns when its outcome
+        `version` and `per_mille` (of start_canary) are 0 where it names none; `tuning` is that of tune. Returns when its outcome
         is recorded; raises DecisionError, UnknownModel, UnknownVersion or what kept the version from
         loading.
         """
@@ -84,6 +87,7 @@ class ControlClient:
             act=act,
             version=version,
             per_mille=per_mille,
+            tuning=wire.Tuning(**msgspec.structs.asdict(tuning)) if tuning else None,
             actor=actor,
             reason=reason,
         )

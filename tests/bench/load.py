@@ -1,62 +1,45 @@
-"""A closed-loop load, as a process of its own: N callers, each sending its next request on the reply.
+"""A closed-loop load in Python, for where h2load is not installed: N callers, each sending on its last reply.
 
-Prints one JSON object: requests, failures, seconds, p50_ms, p99_ms, client_cpu_seconds. Requests are
-serialised once, so that the client costs as little as a Python client can.
+Arguments: address, a file with the message, callers, seconds, a log to write. The log is h2load's: start in
+microseconds since the epoch, status (200 or -1), microseconds taken. Requests are serialised once, so that
+the load costs as little as one in Python can.
 """
 
 import asyncio
-import json
 import sys
 import time
 from pathlib import Path
 
 import grpc
-import numpy as np
 
 METHOD = "/inference.GRPCInferenceService/ModelInfer"
 
 
-async def load(address: str, body: bytes, callers: int, seconds: float) -> dict[str, float]:
+async def load(address: str, body: bytes, callers: int, seconds: float) -> list[str]:
     """Keep `callers` requests in flight for `seconds`; replies are not decoded."""
-    channels = [
-        grpc.aio.insecure_channel(
-            address,
-            options=[("grpc.use_local_subchannel_pool", 1), ("grpc.max_send_message_length", -1)],
-        )
-        for _ in range(min(callers, 4))
-    ]
+    options = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_send_message_length", -1)]
+    channels = [grpc.aio.insecure_channel(address, options=options) for _ in range(min(callers, 4))]
     calls = [channel.unary_unary(METHOD) for channel in channels]
     await asyncio.gather(*(call(body) for call in calls))
-    latencies: list[float] = []
-    failures = 0
-    began, cpu = time.perf_counter(), time.process_time()
-    until = began + seconds
+    lines: list[str] = []
+    until = time.perf_counter() + seconds
 
     async def caller(number: int) -> None:
-        nonlocal failures
         call = calls[number % len(calls)]
         while (sent := time.perf_counter()) < until:
+            wall, status = time.time_ns() // 1000, 200
             try:
                 await call(body)
             except grpc.aio.AioRpcError:
-                failures += 1
-            latencies.append(time.perf_counter() - sent)
+                status = -1
+            lines.append(f"{wall}\t{status}\t{round((time.perf_counter() - sent) * 1e6)}\n")
 
     await asyncio.gather(*(caller(number) for number in range(callers)))
-    took, cpu = time.perf_counter() - began, time.process_time() - cpu
     await asyncio.gather(*(channel.close() for channel in channels))
-    p50, p99 = np.percentile(latencies, [50, 99]) * 1000
-    return {
-        "requests": len(latencies),
-        "failures": failures,
-        "seconds": took,
-        "p50_ms": float(p50),
-        "p99_ms": float(p99),
-        "client_cpu_seconds": cpu,
-    }
+    return lines
 
 
 if __name__ == "__main__":
-    address, body, callers, seconds = sys.argv[1:]
-    result = asyncio.run(load(address, Path(body).read_bytes(), int(callers), float(seconds)))
-    print(json.dumps(result))
+    address, body, callers, seconds, log = sys.argv[1:]
+    found = asyncio.run(load(address, Path(body).read_bytes(), int(callers), float(seconds)))
+    Path(log).write_text("".join(found))

@@ -112,7 +112,7 @@ class World:
             bytes_max=1000,
         )
 
-    def _load(self, stored):
+    def _load(self, stored, tuning):
         if stored.number in self.broken:
             raise EngineLoad("it does not load", remedy="build it again")
         self.loaded[stored.number] = Echo()

@@ -237,7 +237,7 @@ async def test_traffic_moves_only_after_the_outcome_is_recorded(world, tmp_path)
 
 
 async def test_whatever_a_library_raises_a_version_only_fails_to_load(world, tmp_path):
-    def crash(stored):
+    def crash(stored, tuning):
         raise MemoryError("no room")
 
     world.table._load = crash
