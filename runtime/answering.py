@@ -8,12 +8,13 @@ refusal, or because its caller left while it still waited. Leaves to others: how
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from itertools import accumulate
 from typing import NamedTuple, Protocol, TypeAlias
+
+import msgspec
 
 from appliance.audit.payload import Tensor
 from appliance.clock import Clock
-from appliance.errors import ApplianceError, Overloaded
+from appliance.errors import ApplianceError
 from appliance.tensors import Array
 from runtime.batching import Outcome, Served, Ticket
 from runtime.checking import Checked, check_request
@@ -24,17 +25,8 @@ from runtime.metrics import Metrics
 from runtime.recorder import Recorder, unheard
 from runtime.shadowing import Shadowing
 from runtime.swap import ServedTable
-from runtime.traces import Traces
+from runtime.traces import Metadata, Trace, Traces
 
-# The moments of a traced request.
-MARKS = (
-    "REQUEST_START",
-    "COMPUTE_START",
-    "COMPUTE_INPUT_END",
-    "COMPUTE_OUTPUT_START",
-    "COMPUTE_END",
-    "REQUEST_END",
-)
 HEADERS_MAX = 256  # different headers that a loaded version remembers, each of at most:
 HEADER_BYTES_MAX = 4096
 
@@ -77,15 +69,18 @@ class Rooms(NamedTuple):
 
 
 class Answering:
-    """One request; `then` is called once, unless `cancel` is in time."""
+    """One request; `then` is called once, unless `cancel` is in time. After `begin` or `refuse` it ends by itself."""
 
     __slots__ = (
         "_began_ns",
+        "_call",
         "_checked",
         "_ended",
         "_inputs",
         "_loaded",
-        "_request",
+        "_metadata",
+        "_places",
+        "_principal",
         "_rooms",
         "_route",
         "_then",
@@ -93,26 +88,32 @@ class Answering:
     )
 
     def __init__(
-        self, rooms: Rooms, request: Request, then: Then, ended: Callable[[], None]
+        self,
+        rooms: Rooms,
+        call: Call,
+        principal: str,
+        then: Then,
+        ended: Callable[[], None],
+        *,
+        metadata: Metadata = (),
     ) -> None:
-        """`ended` is called before `then`, and also when the caller has left."""
-        self._rooms, self._request, self._then, self._ended = rooms, request, then, ended
+        """`principal` asks, with `metadata`; `ended` is called before `then`, and also when the caller has left."""
+        self._rooms, self._call, self._principal = rooms, call, principal
+        self._then: Then | None = then
+        self._ended = ended
+        self._metadata = metadata
         self._began_ns = rooms.clock.monotonic_ns()
         self._loaded: Loaded | None = None
         self._ticket: Ticket | None = None
 
-    def begin(
-        self, no_room: ApplianceError | None, deadline_ns: int | None, *, may_inline: bool
-    ) -> None:
-        """Route, check and queue; `no_room` is why it is refused instead."""
-        request, call = self._request, self._request.call
+    def begin(self, request: Request, deadline_ns: int | None, *, may_inline: bool) -> None:
+        """Route, check and queue `request`, of which the call is known."""
+        call = self._call
         try:
-            if no_room is not None:
-                raise no_room
-            key = call.request_id
-            self._route, loaded = self._rooms.table.hold(call.model, call.version, key)
+            self._route, loaded = self._rooms.table.hold(call.model, call.version, call.request_id)
             self._loaded = loaded
             heads = request.heads()
+            self._places = request.places
             self._checked = _checked(request, heads, loaded)
             self._inputs = request.arrays(heads)
             self._ticket = loaded.batcher.submit(
@@ -120,24 +121,56 @@ class Answering:
                 self._checked.rows,
                 self._served,
                 key=self._batch_key(loaded),
-                client=call.peer.rpartition(":")[0],  # its port would let a client be many
+                # An address without its port, which would let a client be many.
+                client=self._principal or call.peer.rpartition(":")[0],
                 priority=call.priority,
                 timeout_us=call.timeout_us,
                 deadline_ns=deadline_ns,
                 may_inline=may_inline,
             )
         except Exception as error:  # noqa: BLE001 - whatever it is, it is recorded and told
-            self._refuse(error)
+            self.refuse(error)
+        if self._then is None:
+            self._ticket = None  # it has ended already (see _end)
 
     @property
     def waiting(self) -> bool:
         """Whether it waits in the queue, so that `cancel` may have a use."""
-        return self._ticket is not None and self._ticket.line >= 0
+        ticket = self._ticket
+        return ticket is not None and ticket.line >= 0
 
     def cancel(self) -> None:
-        """The caller has gone: what still waits never reaches the engine."""
-        if self._ticket is not None and self._ticket.cancel():
+        """The caller has gone: what still waits never reaches the engine. Any thread, once `begin` is over."""
+        ticket = self._ticket
+        if ticket is not None and ticket.cancel():
             self._end(None)
+
+    def refuse(self, error: Exception) -> None:
+        """Have the refusal recorded, then tell it."""
+        version = 0 if self._loaded is None else self._route.version
+        code, message = "internal", "unexpected error, see the journal"
+        if known := isinstance(error, ApplianceError):
+            code, message = error.code, str(error)
+            error.__traceback__ = None  # it would keep the request's data alive, in a cycle
+
+        def recorded(number: int | ApplianceError) -> None:
+            self._end(number if known and isinstance(number, ApplianceError) else error)
+            if self._rooms.traces.on:
+                self._trace(version, code=code)
+
+        entry = partial(
+            refusal,
+            self._call,
+            principal=self._principal,
+            version=version,
+            code=code,
+            message=message,
+        )
+        try:
+            self._count_refusal(version, code)
+            self._rooms.recorder.append(entry, recorded, request_id=self._call.request_id)
+        except Exception as fault:  # noqa: BLE001 - as in begin; Overloaded when too many records wait
+            self._end(fault if known else error)
 
     def _batch_key(self, loaded: Loaded) -> object:
         if self._checked.key is None:
@@ -147,15 +180,16 @@ class Answering:
     def _served(self, outcome: Outcome) -> None:
         """The engine's answer, on its thread: make the reply and have it recorded."""
         if isinstance(outcome, ApplianceError):
-            self._refuse(outcome)
+            self.refuse(outcome)
             return
         recorder, awaited = self._rooms.recorder, self._rooms.awaited
         try:
             answered = self._answered(outcome)
             told = partial(self._recorded, answered)
-            recorder.append(answered.record, told if awaited else unheard)
+            then = told if awaited else unheard
+            recorder.append(answered.record, then, request_id=self._call.request_id)
         except Exception as error:  # noqa: BLE001 - as in begin
-            self._refuse(error)
+            self.refuse(error)
             return
         if not awaited:
             told(0)
@@ -164,7 +198,8 @@ class Answering:
         loaded = self._held()
         labels = loaded.stored.manifest.recipe.labels
         return Answered(
-            call=self._request.call,
+            call=self._call,
+            principal=self._principal,
             route=self._route,
             stored=loaded.stored,
             recipe_sha256=loaded.recipe_sha256,
@@ -177,80 +212,97 @@ class Answering:
     def _recorded(self, answered: Answered, number: int | ApplianceError) -> None:
         """The record is durable, or could not be written: the last step of an answer."""
         if isinstance(number, ApplianceError):
-            self._end(number)
+            self.refuse(number)  # such a record is small, and may yet find room
             return
         try:
             # Not before: a client reads its own memory without waiting for a reply.
-            outputs = place(self._checked.wanted, answered.sent, self._request.places)
-        except ApplianceError as error:
-            self._end(error)
+            outputs = place(self._checked.wanted, answered.sent, self._places)
+            took_ns = self._count(answered.served)
+        except Exception as error:  # noqa: BLE001 - as in begin
+            self.refuse(error)
             return
-        now, served = self._rooms.clock, answered.served
-        counts = self._rooms.metrics.model(answered.call.model).version(self._route.version)
-        counts.answered(
+        self._end(Reply(self._route.version, outputs))
+        if self._rooms.traces.on:
+            self._trace(self._route.version, answered=answered, took_ns=took_ns)
+        if self._route.reason != "pinned":
+            self._rooms.shadowing.follow(answered, self._checked.heads)
+
+    def _count(self, served: Served) -> int:
+        """Count the answer; returns how long it has taken so far, in nanoseconds."""
+        now = self._rooms.clock
+        took_ns = now.monotonic_ns() - self._began_ns
+        self._rooms.metrics.model(self._call.model).version(self._route.version).answered(
             rows=self._checked.rows,
             batch_rows=served.batch_rows,
             queue_ns=served.queue_ns,
             compute_ns=served.before_ns + served.compute_ns + served.after_ns,
             input_ns=served.before_ns,
             output_ns=served.after_ns,
-            took_ns=now.monotonic_ns() - self._began_ns,
+            took_ns=took_ns,
             wall_ns=now.wall_ns(),
         )
-        self._end(Reply(self._route.version, outputs))
-        if self._rooms.traces.on:
-            self._trace(served)
-        if self._route.reason != "pinned":
-            self._rooms.shadowing.follow(answered, self._checked.heads)
+        return took_ns
 
-    def _trace(self, served: Served) -> None:
-        """Write when each part of a sampled request began and ended, by Triton's names."""
-        call = self._request.call
-        if not self._rooms.traces.sample(call.model):
-            return
-        parts = (served.queue_ns, served.before_ns, served.compute_ns, served.after_ns)
-        marks = [*accumulate(parts, initial=self._began_ns), self._rooms.clock.monotonic_ns()]
-        self._rooms.traces.write(
-            request_id=call.request_id,
-            model=call.model,
-            version=self._route.version,
-            timestamps=dict(zip(MARKS, marks, strict=True)),
-        )
+    def _trace(
+        self, version: int, *, code: str = "", answered: Answered | None = None, took_ns: int = 0
+    ) -> None:
+        """Tell whoever traces that the request has ended; `took_ns` after it began its record was durable."""
+        clock, call, began_ns = self._rooms.clock, self._call, self._began_ns
+        ended_ns = clock.monotonic_ns()
 
-    def _refuse(self, error: Exception) -> None:
-        """Have the refusal recorded, then tell it."""
-        call = self._request.call
-        version = 0 if self._loaded is None else self._route.version
-        self._count_refusal(version)
-        known = isinstance(error, ApplianceError)
-        code = error.code if isinstance(error, ApplianceError) else "internal"
-        message = str(error) if known else "unexpected error, see the journal"
+        def told() -> Trace:
+            trace = Trace(
+                request_id=call.request_id,
+                model=call.model,
+                version=version,
+                route=self._route.reason if version else "",
+                code=code,
+                began_ns=began_ns,
+                ended_ns=ended_ns,
+                wall_ns=clock.wall_ns(),
+            )
+            if answered is None:
+                return trace
+            served = answered.served
+            return msgspec.structs.replace(
+                trace,
+                rows=self._checked.rows,
+                batch_rows=served.batch_rows,
+                queue_ns=served.queue_ns,
+                before_ns=served.before_ns,
+                compute_ns=served.compute_ns,
+                after_ns=served.after_ns,
+                made_ns=began_ns + answered.total_ns,
+                recorded_ns=began_ns + took_ns,
+            )
 
-        def recorded(number: int | ApplianceError) -> None:
-            self._end(number if isinstance(number, ApplianceError) else error)
+        self._rooms.traces.ended(call.model, self._metadata, ended_ns, told)
 
-        entry = partial(refusal, call, version=version, code=code, message=message)
-        try:
-            self._rooms.recorder.append(entry, recorded)
-        except Overloaded as overloaded:
-            self._end(overloaded)
-
-    def _count_refusal(self, version: int) -> None:
+    def _count_refusal(self, version: int, code: str) -> None:
         # Names that no model has are counted together: clients must not be able to add counters.
-        name = self._request.call.model
+        name = self._call.model
         model = self._rooms.metrics.model(name if self._rooms.table.knows(name) else "")
         if version:
-            model.version(version).failed(self._rooms.clock.monotonic_ns() - self._began_ns)
+            took_ns = self._rooms.clock.monotonic_ns() - self._began_ns
+            model.version(version).failed(took_ns, code)
         else:
-            model.refused_one()
+            model.refused_one(code)
 
     def _end(self, result: Reply | Exception | None) -> None:
-        """Give the version back, then tell the caller, who may be gone (None)."""
+        """Give the version back, then tell the caller, who may be gone (None). Only the first end counts.
+
+        Request, ticket and caller refer to each other: unless they are let go of here, every tensor is left
+        to the garbage collector.
+        """
+        then, self._then = self._then, None
+        if then is None:
+            return
+        self._ticket = None
         if self._loaded is not None:
             self._loaded.release()
         self._ended()
         if result is not None:
-            self._then(result)
+            then(result)
 
     def _held(self) -> Loaded:
         assert self._loaded is not None, "an answer comes from a version"

@@ -8,15 +8,18 @@ each step (`runtime.answering`), the wire (`runtime.codec`), batching, loading.
 
 import asyncio
 import threading
+from contextlib import suppress
+from functools import partial
 
 from appliance.clock import Clock
 from appliance.errors import Draining, Overloaded
 from runtime.answering import Answering, Request, Rooms, Then
+from runtime.codec import Call
 from runtime.metrics import Metrics
 from runtime.recorder import Recorder
 from runtime.shadowing import Shadowing
 from runtime.swap import ServedTable
-from runtime.traces import Traces
+from runtime.traces import Metadata, Traces
 
 # With more calls than these the next is worth waiting for: running one at once would keep it from a batch.
 INLINE_CALLS_MAX = 2
@@ -46,30 +49,48 @@ class DataPlane:
         self._idle = asyncio.Event()
         self.draining = False
 
-    def infer(self, request: Request, then: Then, *, deadline_ns: int | None = None) -> Answering:
+    def infer(
+        self,
+        request: Request,
+        then: Then,
+        *,
+        principal: str = "",
+        deadline_ns: int | None = None,
+        metadata: Metadata = (),
+    ) -> Answering:
         """Begin to answer `request`; its tensors are read here, so that a refusal of them is recorded.
 
-        `deadline_ns` is on the clock's monotonic_ns. `then` gets the reply, or UnknownModel,
-        UnknownVersion, VersionNotServed, RequestError, Overloaded, Draining, EngineError,
-        AuditUnwritable or a fault of our own; it may be called before this returns. Any thread.
+        `principal` is who asks, as authenticated; `deadline_ns` is on the clock's monotonic_ns;
+        `metadata` is the caller's, which may name the trace that the request belongs to. `then`
+        gets the reply, or UnknownModel, UnknownVersion, VersionNotServed, RequestError, Overloaded,
+        Draining, EngineError, AuditUnwritable or a fault of our own; it may be called before this
+        returns. Any thread.
         """
-        size = request.call.bytes
-        with self._lock:
-            self._calls += 1
-            self._bytes += size
+        answering = self._answering(request.call, principal, then, metadata)
+        no_room = self._no_room()
+        if no_room is not None:
+            answering.refuse(no_room)
+        else:
             alone = self._calls <= INLINE_CALLS_MAX
-
-        def ended() -> None:
-            self._leave(size)
-
-        answering = Answering(self._rooms, request, then, ended)
-        answering.begin(self._no_room(), deadline_ns, may_inline=alone)
+            answering.begin(request, deadline_ns, may_inline=alone)
         return answering
+
+    def refuse(
+        self,
+        call: Call,
+        error: Exception,
+        then: Then,
+        *,
+        principal: str = "",
+        metadata: Metadata = (),
+    ) -> None:
+        """Record that what came as `call` is refused with `error`, then tell `then`; the rest as in `infer`."""
+        self._answering(call, principal, then, metadata).refuse(error)
 
     async def drain(self, seconds: float, hurry: asyncio.Event) -> None:
         """Refuse what comes from now on; wait for what is running, at most `seconds` or until `hurry`."""
-        self.draining = True
         with self._lock:
+            self.draining = True
             running = self._calls
         if not running:
             return
@@ -78,13 +99,24 @@ class DataPlane:
         for wait in waits:
             wait.cancel()
 
-    def _leave(self, size: int) -> None:
+    def _answering(self, call: Call, principal: str, then: Then, metadata: Metadata) -> Answering:
+        """A request that has come. Once draining it is not counted: refusals without end are no work to wait for."""
         with self._lock:
-            self._calls -= 1
+            size = 0 if self.draining else call.bytes
+            calls = 0 if self.draining else 1
+            self._calls += calls
+            self._bytes += size
+        ended = partial(self._leave, calls, size)
+        return Answering(self._rooms, call, principal, then, ended, metadata=metadata)
+
+    def _leave(self, calls: int, size: int) -> None:
+        with self._lock:
+            self._calls -= calls
             self._bytes -= size
             last = self.draining and not self._calls
         if last:
-            self._loop.call_soon_threadsafe(self._idle.set)
+            with suppress(RuntimeError):  # the loop has ended: nobody waits
+                self._loop.call_soon_threadsafe(self._idle.set)
 
     def _no_room(self) -> Draining | Overloaded | None:
         """Why nothing more is taken, None when there is room."""

@@ -18,6 +18,7 @@ from runtime.router import Route
 from runtime.servable import Inputs
 
 MODEL_CHARACTERS_MAX = 128
+PRINCIPAL_CHARACTERS_MAX = 256
 MESSAGE_CHARACTERS_MAX = 1000
 
 
@@ -25,6 +26,7 @@ class Answered(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Everything about one answer; times are nanoseconds. No dataclass, which takes ten times as long to make."""
 
     call: Call
+    principal: str
     route: Route
     stored: StoredVersion
     recipe_sha256: str
@@ -44,7 +46,7 @@ class Answered(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             engine_sha256=self.stored.record.engine.sha256,
             recipe_sha256=self.recipe_sha256,
             route=self.route.reason,
-            principal="",
+            principal=self.principal[:PRINCIPAL_CHARACTERS_MAX],
             peer=self.call.peer,
             rows=len(vectors),
             input_sha256=inputs_digest(self.inputs, self.stored.manifest.served),
@@ -57,8 +59,8 @@ class Answered(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         )
 
 
-def refusal(call: Call, *, version: int, code: str, message: str) -> Failure:
-    """The audit record of a request that got an error; `version` 0 when none was chosen.
+def refusal(call: Call, *, principal: str, version: int, code: str, message: str) -> Failure:
+    """The audit record of a request of `principal` that got an error; `version` 0 when none was chosen.
 
     Texts that a client can stretch are cut, so that refusals cannot fill the disk faster than answers.
     """
@@ -66,7 +68,7 @@ def refusal(call: Call, *, version: int, code: str, message: str) -> Failure:
         request_id=call.request_id[:REQUEST_ID_CHARACTERS_MAX],
         model=call.model[:MODEL_CHARACTERS_MAX],
         version=version,
-        principal="",
+        principal=principal[:PRINCIPAL_CHARACTERS_MAX],
         peer=call.peer,
         code=code,
         message=message[:MESSAGE_CHARACTERS_MAX],

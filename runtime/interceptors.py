@@ -112,19 +112,25 @@ def _guarded_stream(
     return guarded
 
 
-def refusal(error: Exception, trailing: tuple[tuple[str, str | bytes], ...] = ()) -> Refusal:
-    """What the caller is told about `error`; the journal hears of what is our own fault.
+def refusal(
+    error: Exception,
+    trailing: tuple[tuple[str, str | bytes], ...] = (),
+    *,
+    request_id: str = "",
+) -> Refusal:
+    """What the caller is told about `error`; the journal hears of what is our own fault, and of which request.
 
     `trailing` is metadata that the method had set before it failed.
     """
+    about = {"request_id": request_id} if request_id else {}
     if isinstance(error, NotImplementedError):
         return Refusal(grpc.StatusCode.UNIMPLEMENTED, "this call is not served", trailing)
     if isinstance(error, errors.ApplianceError):
         if status_code(error) is grpc.StatusCode.INTERNAL:
-            journal.failure("request.failed", error)
+            journal.failure("request.failed", error, **about)
         return _told(error, status_code(error), trailing)
     incident = uuid.uuid4().hex
-    journal.failure("request.crashed", error, incident=incident)
+    journal.failure("request.crashed", error, incident=incident, **about)
     return Refusal(grpc.StatusCode.INTERNAL, f"internal error, incident {incident}", trailing)
 
 

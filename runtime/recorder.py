@@ -1,7 +1,7 @@
 """The one thread that appends to the audit log.
 
-Knows: the queue in front of the log. Rules: what follows a record runs only when it is durable, on the
-recorder's own thread; everything that queued during one commit shares the next; a log that fails fails
+Knows: the queue in front of the log. Rules: what follows a record runs only when it is durable, on a
+thread of the recorder's own; everything that queued during one commit shares the next; a log that fails fails
 those who wait, and is tried again for the next. Leaves to others: what a record says.
 """
 
@@ -16,10 +16,13 @@ from typing import Protocol, TypeAlias
 from appliance import journal
 from appliance.audit.record import AnyRecord
 from appliance.errors import ApplianceError, AuditUnwritable, Overloaded
+from runtime.metrics import Commits
 
 Entry: TypeAlias = Callable[[], AnyRecord]
 # What follows: gets the record's sequence number, or what kept it from being written.
 Then: TypeAlias = Callable[[int | ApplianceError], None]
+Result: TypeAlias = tuple[Then, int | ApplianceError]
+Waiting: TypeAlias = tuple[Entry, Then, str]
 # How soon an idle log notices that a checkpoint is due.
 IDLE_SECONDS = 1.0
 
@@ -48,13 +51,17 @@ class Recorder:
     def __init__(self, log: Log, *, queue_records_max: int) -> None:
         self._log = log
         self._queue_max = queue_records_max
-        self._waiting: deque[tuple[Entry, Then]] = deque()
+        self._waiting: deque[Waiting] = deque()
         # Waking a thread costs more than a commit's share, so the bell is rung for a sleeping one only.
         self._bell: SimpleQueue[None] = SimpleQueue()
         self._asleep = False
         self._closed = False
         self.failure = ""
+        self.commits = Commits()
         self._thread = threading.Thread(target=self._work, name="recorder", daemon=True)
+        self._committed: SimpleQueue[list[Result] | None] = SimpleQueue()
+        self._telling = threading.Thread(target=self._work_on, name="recorder telling", daemon=True)
+        self._telling.start()
         self._thread.start()
 
     @property
@@ -67,19 +74,20 @@ class Recorder:
         """Records that wait for the next commit."""
         return len(self._waiting)
 
-    def append(self, entry: Entry, then: Then) -> None:
+    def append(self, entry: Entry, then: Then, *, request_id: str = "") -> None:
         """Have the record that `entry` builds made durable, then call `then`; never waits.
 
         Both run on the recorder's thread, so that hashing holds up nobody; `then` gets the sequence
-        number, or AuditUnwritable when the log cannot take the record, and must not block. Raises
-        Overloaded when the queue is full.
+        number, or AuditUnwritable when the log cannot take the record, and must not block. `request_id`
+        is for the journal, should the record be impossible to build. Raises Overloaded when the queue is
+        full.
         """
         if len(self._waiting) >= self._queue_max:
             raise Overloaded(
                 "the audit log is behind: too many records wait",
                 remedy="send fewer at a time, or give the state directory a faster disk",
             )
-        self._waiting.append((entry, then))
+        self._waiting.append((entry, then, request_id))
         self._ring()
 
     async def appended(self, entry: Entry) -> int:
@@ -101,6 +109,7 @@ class Recorder:
         self._closed = True
         self._bell.put(None)
         self._thread.join()
+        self._telling.join()
 
     def _ring(self) -> None:
         if self._asleep:
@@ -108,18 +117,29 @@ class Recorder:
             self._bell.put(None)
 
     def _work(self) -> None:
-        while True:
-            closing = self._closed  # read before the queue: nothing queued before it is lost
-            group = self._next_group()
-            for then, result in self._commit(group):
-                try:
-                    then(result)
-                except Exception as error:  # noqa: BLE001 - the thread must outlive any fault
-                    journal.failure("audit.entry", error)
-            if closing and not group:
-                return
+        while self._work_once():
+            pass
+        self._committed.put(None)
 
-    def _next_group(self) -> list[tuple[Entry, Then]]:
+    def _work_once(self) -> bool:
+        """Commit what waits; False when all is written. Nothing of it is kept while the thread sleeps again."""
+        closing = self._closed  # read before the queue: nothing queued before it is lost
+        group = self._next_group()
+        results = self._commit(group)
+        if self._waiting:
+            # Under load the next commit need not wait until these have been told.
+            self._committed.put(results)
+        else:
+            _tell(results)
+        return not closing or bool(group)
+
+    def _work_on(self) -> None:
+        """The life of the second thread, which tells results while the first commits."""
+        while (results := self._committed.get()) is not None:
+            _tell(results)
+            del results  # not kept while the thread sleeps
+
+    def _next_group(self) -> list[Waiting]:
         """Everything that waits; empty after a while without anything."""
         self._asleep = True  # said before the queue is looked at, so that no append goes unheard
         if not self._waiting and not self._closed:
@@ -131,17 +151,17 @@ class Recorder:
             group.append(self._waiting.popleft())
         return group
 
-    def _commit(self, group: list[tuple[Entry, Then]]) -> list[tuple[Then, int | ApplianceError]]:
+    def _commit(self, group: list[Waiting]) -> list[Result]:
         """Append all entries that can be built; each gets its number or what went wrong."""
         built: list[tuple[Then, AnyRecord]] = []
-        results: list[tuple[Then, int | ApplianceError]] = []
-        for entry, then in group:
+        results: list[Result] = []
+        for entry, then, request_id in group:
             try:
                 built.append((then, entry()))
             except Exception as error:  # noqa: BLE001 - one bad entry must not stop the log
-                results.append((then, _unwritable(error)))
+                results.append((then, _unwritable(error, request_id=request_id)))
         try:
-            numbers = self._log.append([record for _, record in built])
+            numbers = self._append([record for _, record in built])
             if self._log.checkpoint_due:
                 self._log.checkpoint()
         except Exception as error:  # noqa: BLE001 - the thread must outlive any fault of the log
@@ -151,10 +171,31 @@ class Recorder:
         self.failure = ""
         return results + [(then, number) for (then, _), number in zip(built, numbers, strict=True)]
 
+    def _append(self, records: Sequence[AnyRecord]) -> Sequence[int]:
+        """Append `records`, of which there may be none, and count the commit."""
+        if not records:
+            return self._log.append(records)
+        durable = 0
+        self.commits.begun()
+        try:
+            numbers = self._log.append(records)
+            durable = len(numbers)
+        finally:
+            self.commits.ended(durable)
+        return numbers
+
     def _note(self, error: ApplianceError) -> None:
         if not self.failure:
             journal.failure("audit.unwritable", error)
         self.failure = str(error)
+
+
+def _tell(results: list[Result]) -> None:
+    for then, result in results:
+        try:
+            then(result)
+        except Exception as error:  # noqa: BLE001 - the thread must outlive any fault
+            journal.failure("audit.entry", error)
 
 
 def _settle(future: "asyncio.Future[int]", result: int | ApplianceError) -> None:
@@ -166,8 +207,8 @@ def _settle(future: "asyncio.Future[int]", result: int | ApplianceError) -> None
         future.set_result(result)
 
 
-def _unwritable(error: Exception) -> AuditUnwritable:
-    journal.failure("audit.entry", error)
+def _unwritable(error: Exception, **about: str) -> AuditUnwritable:
+    journal.failure("audit.entry", error, **about)
     return AuditUnwritable(
         f"a record could not be made: {error}", remedy="report this with the journal's lines"
     )

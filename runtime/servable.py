@@ -99,16 +99,18 @@ class Servable:
         shapes = self._chain.prepared_shape(inputs)
         return tuple(shape[1:] for _, shape in sorted(shapes.items()))
 
-    def warm(self, golden: Golden, sizes: Sequence[int] = ()) -> None:
+    def warm(self, golden: Golden, sizes: Sequence[int] = (), *, proven: bool = False) -> None:
         """Compile kernels, run the ends of axes' ranges and batch sizes by doubling, the largest last.
 
-        Of `sizes`, in rows, those that a batch may have are run too.
+        Of `sizes`, in rows, those that a batch may have are run too. One that is `proven` has run one row
+        and the largest batch: those are left out.
         """
         self._chain.warm()
         for shapes in shapes_to_try(self.interface):
             self._engine_outputs([of_lengths(self.interface, shapes, golden)])
         most = max(self.interface.batch_max, 1)
-        for rows in sorted({*buckets(most), *(size for size in sizes if size < most)}):
+        wanted = {*buckets(most), *(size for size in sizes if size < most)}
+        for rows in sorted(wanted - {1, most} if proven else wanted):
             self._engine_outputs([repeated(golden.inputs, rows, self.interface.batch_max)])
 
     def prove(self, golden: Golden, manifest: Manifest, precision: Precision) -> float:
@@ -267,8 +269,9 @@ def load_proven(
     )
     try:
         golden = golden_of(stored.directory)
-        servable.warm(golden, sizes)
+        # Proven first: what fails then costs the others little, and what it ran is warm.
         servable.prove(golden, stored.manifest, stored.record.engine.precision)
+        servable.warm(golden, sizes, proven=True)
     except BaseException:
         servable.close()
         raise

@@ -39,7 +39,7 @@ from runtime.services.control import Addresses, ControlService
 from runtime.services.infer import INFERRING, InferCalls
 from runtime.services.protocol import SERVICE, calls
 from runtime.swap import ServedTable
-from runtime.traces import Traces
+from runtime.traces import open_traces
 from runtime.transport import (
     ControlTransport,
     Health,
@@ -110,11 +110,13 @@ class Running(NamedTuple):
 async def startup(config: Config, life: AsyncExitStack, asked: Asked) -> Running:
     """Open the log, bind, load what was last decided, and answer.
 
-    Raises ListenError, StateError, KeyFileError or AuditError.
+    Raises ConfigError, ListenError, StateError, KeyFileError or AuditError.
     """
     notify(f"EXTEND_TIMEOUT_USEC={START_SECONDS_MAX * 1_000_000}", "STATUS=starting")
     clock, store = SystemClock(), Store(config.state.store)
-    metrics, traces = Metrics(), Traces()
+    metrics = Metrics()
+    traces = open_traces(config.traces, service=config.server.name)
+    life.push_async_callback(asyncio.to_thread, traces.close)
     recorder = await _open_recorder(config, clock, life)
     wait = config.server.drain_seconds
     load = partial(_loaded, config)
@@ -138,7 +140,9 @@ async def startup(config: Config, life: AsyncExitStack, asked: Asked) -> Running
     inference, health = listen(config.server), Health([SERVICE.full_name])
     drain = partial(dataplane.drain, wait, asked.hurry)
     life.push_async_callback(_drain, inference, health, drain)
-    metrics.queued, metrics.audit_queue = table.queued, lambda: recorder.queued
+    metrics.commits, metrics.audit_queue = recorder.commits, lambda: recorder.queued
+    metrics.queued, metrics.standings = table.queued, table.standings
+    metrics.calls, metrics.calls_refused = lambda: inference.in_flight, lambda: inference.refused
     exposition = serve_metrics(metrics, config.metrics.address)
     life.push_async_callback(asyncio.to_thread, exposition.close)
     await _resume(config, controlplane)
@@ -155,7 +159,11 @@ async def startup(config: Config, life: AsyncExitStack, asked: Asked) -> Running
         )
     )
     regions = Regions(config.shared_memory)
-    infer = InferCalls(dataplane, regions if regions.allowed else None)
+    infer = InferCalls(
+        dataplane,
+        regions if regions.allowed else None,
+        identified=bool(config.server.tls.client_ca),
+    )
     answers = calls(
         config=config,
         store=store,

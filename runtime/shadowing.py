@@ -51,34 +51,42 @@ class Shadowing:
         if isinstance(outcome, ApplianceError):
             self._failed(answered, shadow, outcome)
             return
-        labels = shadow.stored.manifest.recipe.labels
-        followed = msgspec.structs.replace(
-            answered,
-            route=Route(shadow.stored.number, "shadow"),
-            stored=shadow.stored,
-            recipe_sha256=shadow.recipe_sha256,
-            sent=raw_tensors(checked.wanted, outcome.answer.outputs, labels),
-            served=outcome,
-            total_ns=self._clock.monotonic_ns() - began_ns,
-        )
-        self._record(shadow, followed.record)
+        try:
+            labels = shadow.stored.manifest.recipe.labels
+            followed = msgspec.structs.replace(
+                answered,
+                route=Route(shadow.stored.number, "shadow"),
+                stored=shadow.stored,
+                recipe_sha256=shadow.recipe_sha256,
+                sent=raw_tensors(checked.wanted, outcome.answer.outputs, labels),
+                served=outcome,
+                total_ns=self._clock.monotonic_ns() - began_ns,
+            )
+        except Exception as error:  # noqa: BLE001 - as in follow
+            self._failed(answered, shadow, error)
+        else:
+            self._record(shadow, followed.record, answered.call.request_id)
 
     def _failed(self, answered: Answered, shadow: Loaded, error: Exception) -> None:
         code = error.code if isinstance(error, ApplianceError) else "internal"
         if code == "internal":
-            journal.failure("shadow.crashed", error, model=answered.call.model)
+            called = answered.call
+            journal.failure(
+                "shadow.crashed", error, model=called.model, request_id=called.request_id
+            )
         entry = partial(
             refusal,
             answered.call,
+            principal=answered.principal,
             version=shadow.stored.number,
             code=code,
             message=f"as the shadow: {error}",
         )
-        self._record(shadow, entry)
+        self._record(shadow, entry, answered.call.request_id)
 
-    def _record(self, shadow: Loaded, entry: Entry) -> None:
+    def _record(self, shadow: Loaded, entry: Entry, request_id: str) -> None:
         shadow.release()
         try:
-            self._recorder.append(entry, unheard)
+            self._recorder.append(entry, unheard, request_id=request_id)
         except Overloaded:
             return  # a busy log has no room for what nobody waits for

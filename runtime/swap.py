@@ -7,7 +7,7 @@ Leaves to others: whether a move is allowed (`appliance.deployment`) and recorde
 
 import asyncio
 from collections.abc import Callable, Collection, Sequence
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from appliance import journal
 from appliance.clock import Clock
@@ -16,6 +16,7 @@ from appliance.deployment import Deployment, Tuning, tuned
 from appliance.errors import ApplianceError, EngineLoad, UnknownModel
 from appliance.manifest import recipe_sha256
 from appliance.store import Store, StoredVersion
+from runtime.background import giving_way
 from runtime.batching import Batcher
 from runtime.draining import drained
 from runtime.loaded import Loaded
@@ -23,6 +24,7 @@ from runtime.memory import check_room
 from runtime.router import LABELS, Route, choose
 from runtime.servable import Servable
 from runtime.stale import with_fitting_engine
+from runtime.standing import Passing, Standing, standings
 
 # Loads a version, proven and warm, once for each lane that its model has under a tuning; the first is the
 # original.
@@ -32,8 +34,14 @@ DRAIN_SECONDS = 20.0
 # Of a version at the end of the process, when no request is left that would be lost.
 CLOSE_SECONDS = 5.0
 
-
 ByVersion: TypeAlias = dict[int, Loaded]
+
+
+class Serving(NamedTuple):
+    """What was decided for one model, and its versions that can answer; the two change together."""
+
+    deployment: Deployment
+    loaded: ByVersion
 
 
 class ServedTable:
@@ -54,26 +62,25 @@ class ServedTable:
         self._batching = batching
         self._clock = clock
         self._drain_seconds = drain_seconds
-        self._deployments: dict[str, Deployment] = {}
-        # A model's dict is replaced, never changed: other threads read it.
-        self._loaded: dict[str, ByVersion] = {}
+        # A model's entry is replaced as a whole, never changed: other threads read it.
+        self._serving: dict[str, Serving] = {}
         self._draining: set[asyncio.Task[None]] = set()
+        self._passing = Passing()
 
     def deployment(self, model: str) -> Deployment:
         """The model's deployment, without roles when nothing was decided; raises UnknownModel."""
-        if model not in self._deployments:
+        if model not in self._serving:
             self._store.versions(model)
-            return Deployment(model=model)
-        return self._deployments[model]
+        return self._of(model).deployment
 
     def knows(self, model: str) -> bool:
         """Whether the model was ever decided on; asks no disk."""
-        return model in self._deployments
+        return model in self._serving
 
     def deployments(self) -> list[Deployment]:
         """The deployments of every model that is decided on or in the store, by name."""
-        names = {*self._deployments, *self._store.models()}
-        return [self._deployments.get(name) or Deployment(model=name) for name in sorted(names)]
+        names = {*self._serving, *self._store.models()}
+        return [self._of(name).deployment for name in sorted(names)]
 
     def versions(self) -> list[tuple[Deployment, int]]:
         """Every version in the store with its model's deployment."""
@@ -87,19 +94,23 @@ class ServedTable:
 
     def loaded(self, model: str) -> list[int]:
         """Versions of the model that can answer, rising."""
-        return sorted(self._loaded.get(model, ()))
+        return sorted(self._of(model).loaded)
 
     def stale(self, model: str, version: int) -> Loaded | None:
         """The loaded version, when another engine than its own serves."""
-        found = self._loaded.get(model, {}).get(version)
+        found = self._of(model).loaded.get(version)
         return found if found is not None and found.stale else None
 
     def queued(self) -> dict[str, int]:
         """Requests that wait now, by model."""
         return {
-            model: sum(loaded.batcher.queued for loaded in versions.values())
-            for model, versions in list(self._loaded.items())
+            model: sum(loaded.batcher.queued for loaded in serving.loaded.values())
+            for model, serving in list(self._serving.items())
         }
+
+    def standings(self) -> list[Standing]:
+        """Where every version stands that is loaded, has a role or is on its way; any thread, no disk."""
+        return standings(list(self._serving.values()), self._passing)
 
     @property
     def ready(self) -> bool:
@@ -109,10 +120,10 @@ class ServedTable:
     @property
     def trouble(self) -> str:
         """Why a model that has an active version cannot answer, "" when all can."""
-        for model, deployment in self._deployments.items():
+        for model, (deployment, loaded) in self._serving.items():
             if deployment.active is None:
                 continue
-            found = self._loaded.get(model, {}).get(deployment.active)
+            found = loaded.get(deployment.active)
             if found is None:
                 return f"version {deployment.active} of '{model}' is not loaded"
             if found.trouble:
@@ -121,37 +132,37 @@ class ServedTable:
 
     def active(self) -> dict[str, Loaded]:
         """The active version of each model that has one loaded."""
-        held = {
-            model: self._loaded.get(model, {}).get(deployment.active or 0)
-            for model, deployment in self._deployments.items()
+        return {
+            model: loaded[deployment.active]
+            for model, (deployment, loaded) in self._serving.items()
+            if deployment.active in loaded
         }
-        return {model: loaded for model, loaded in held.items() if loaded is not None}
 
     def waiting_for_engine(self) -> list[tuple[str, int]]:
         """Model and version of all that have a role and serve with another engine than their own, or not at all."""
         return [
             (deployment.model, version)
-            for deployment in self._deployments.values()
+            for deployment, loaded in self._serving.values()
             for version in deployment.loaded
-            if (found := self._loaded.get(deployment.model, {}).get(version)) is None or found.stale
+            if (found := loaded.get(version)) is None or found.stale
         ]
 
     def check(self) -> None:
         """Let every version look after its lanes and its queue; to be called about every second."""
-        for versions in self._loaded.values():
-            for loaded in versions.values():
+        for serving in self._serving.values():
+            for loaded in serving.loaded.values():
                 loaded.batcher.check()
 
     def route(self, model: str, requested: str, key: str = "") -> tuple[Route, Loaded]:
         """Choose the version that answers a request; raises as `runtime.router.choose`."""
-        loaded = self._loaded.get(model, {})
-        deployment = self._deployments.get(model)
+        serving = self._serving.get(model)
+        deployment, loaded = serving or self._of(model)
         known: Collection[int] = loaded
         # The disk is asked only about what is not loaded, so that no answerable request waits for it.
-        if deployment is None or requested not in ("", *LABELS, *map(str, loaded)):
+        if serving is None or requested not in ("", *LABELS, *map(str, loaded)):
             known = self._stored(model)
         route = choose(
-            deployment or Deployment(model=model),
+            deployment,
             requested=requested,
             key=key,
             known=known,
@@ -163,7 +174,7 @@ class ServedTable:
         try:
             return self._store.versions(model)
         except UnknownModel as error:
-            if model in self._deployments:
+            if model in self._serving:
                 return []
             raise UnknownModel(
                 f"Request for unknown model: '{model}' is not found", remedy=error.remedy
@@ -181,10 +192,10 @@ class ServedTable:
 
     def hold_shadow(self, model: str) -> Loaded | None:
         """The model's shadow, held, when it is loaded and nothing waits for it; the caller releases it."""
-        deployment = self._deployments.get(model)
-        if deployment is None or deployment.shadow is None:
+        deployment, loaded = self._of(model)
+        if deployment.shadow is None:
             return None
-        found = self._loaded.get(model, {}).get(deployment.shadow)
+        found = loaded.get(deployment.shadow)
         free = found is not None and not found.batcher.queued and found.hold()
         return found if free else None
 
@@ -209,15 +220,15 @@ class ServedTable:
 
     def switch(self, after: Deployment, fresh: ByVersion) -> None:
         """Let `after` answer from this moment; what it no longer needs is drained. Cannot fail."""
-        before = self._loaded.get(after.model, {})
-        self._loaded[after.model] = {
+        before = self._of(after.model).loaded
+        kept = {
             version: loaded
             for version, loaded in (before | fresh).items()
             if version in after.loaded
         }
-        self._deployments[after.model] = after
+        self._serving[after.model] = Serving(after, kept)
         for version, loaded in before.items():
-            if self._loaded[after.model].get(version) is not loaded:
+            if kept.get(version) is not loaded:
                 self._drain(loaded)
 
     async def renew(self, model: str, version: int) -> None:
@@ -225,7 +236,7 @@ class ServedTable:
 
         Nothing has changed when it does not load, which raises as `prepare`.
         """
-        deployment = self._deployments[model]
+        deployment = self._of(model).deployment
         fresh = await self._load_version(model, version, deployment.tuning)
         self.switch(deployment, {version: fresh})
 
@@ -236,12 +247,13 @@ class ServedTable:
 
     def assume(self, deployment: Deployment) -> None:
         """Take a deployment over without loading it, so that its model is known but unready."""
-        self._deployments[deployment.model] = deployment
+        self._serving[deployment.model] = Serving(deployment, {})
 
     async def close(self) -> None:
         """Drain and close every version; what takes too long is left to the end of the process."""
-        left = [loaded for versions in self._loaded.values() for loaded in versions.values()]
-        self._loaded.clear()
+        left = [loaded for serving in self._serving.values() for loaded in serving.loaded.values()]
+        for deployment, _ in list(self._serving.values()):
+            self.assume(deployment)
         for loaded in left:
             self._drain(loaded, min(CLOSE_SECONDS, self._drain_seconds))
         if self._draining:
@@ -249,15 +261,23 @@ class ServedTable:
 
     def _is_loaded(self, after: Deployment, version: int) -> bool:
         """Whether the version is there as `after` wants it: another tuning is a swap of the same version."""
-        found = self._loaded.get(after.model, {}).get(version)
+        found = self._of(after.model).loaded.get(version)
         return found is not None and found.tuning == after.tuning
 
+    def _of(self, model: str) -> Serving:
+        """What holds of a model; of one that was never decided on, nothing."""
+        return self._serving.get(model) or Serving(Deployment(model=model), {})
+
     async def _load_version(self, model: str, version: int, tuning: Tuning | None) -> Loaded:
+        with self._passing.loading(model, version):
+            return await self._load_now(model, version, tuning)
+
+    async def _load_now(self, model: str, version: int, tuning: Tuning | None) -> Loaded:
         found = await asyncio.to_thread(self._store.open, model, version)
         stored, stale = await asyncio.to_thread(with_fitting_engine, found)
         await asyncio.to_thread(check_room, stored)
         try:
-            servables = await asyncio.to_thread(self._load, stored, tuning)
+            servables = await asyncio.to_thread(self._load_beside, stored, tuning)
         except ApplianceError:
             raise
         except Exception as error:
@@ -287,9 +307,17 @@ class ServedTable:
             tuning=tuning,
         )
 
+    def _load_beside(self, stored: StoredVersion, tuning: Tuning | None) -> Sequence[Servable]:
+        with giving_way():
+            return self._load(stored, tuning)
+
     def _drain(self, loaded: Loaded, seconds: float | None = None) -> None:
-        name = f"{loaded.stored.record.model}/{loaded.stored.number}"
         limit = self._drain_seconds if seconds is None else seconds
-        task = asyncio.create_task(drained(loaded, name=name, seconds=limit))
+        task = asyncio.create_task(self._let_go(loaded, limit))
         self._draining.add(task)
         task.add_done_callback(self._draining.discard)
+
+    async def _let_go(self, loaded: Loaded, seconds: float) -> None:
+        model, version = loaded.stored.record.model, loaded.stored.number
+        with self._passing.draining(model, version):
+            await drained(loaded, name=f"{model}/{version}", seconds=seconds)

@@ -68,6 +68,13 @@ def busiest(arrivals: Arrivals, requests: int) -> Arrivals:
     return _from_zero(at[chosen], arrivals.rows[chosen])
 
 
+def halves(arrivals: Arrivals) -> tuple[Arrivals, Arrivals]:
+    """The first and the second half of the arrivals, at least two, each from zero."""
+    middle = len(arrivals.at_ns) // 2
+    at, rows = arrivals.at_ns, arrivals.rows
+    return _from_zero(at[:middle], rows[:middle]), _from_zero(at[middle:], rows[middle:])
+
+
 def rate(arrivals: Arrivals) -> float:
     """Requests a second; 0 for a single one."""
     span_ns = arrivals.at_ns[-1]

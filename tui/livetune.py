@@ -7,7 +7,7 @@ order of the search (`tui.search`), measuring (`runtime.tuning`), drawing and de
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -21,8 +21,8 @@ from appliance.deployment import Deployment, Tuning, tuned
 from appliance.errors import EngineLoad, UnknownRecord, UnknownVersion
 from appliance.store import Store
 from runtime.tuning import Arrivals, Measured, Measuring, Order
-from tui.arrivals import busiest, cut, filled, poisson, rate, recorded, sped
-from tui.search import LATE_SHARE, Verdict, best, rounds, verdict
+from tui.arrivals import busiest, cut, filled, halves, poisson, rate, recorded, sped
+from tui.search import LATE_SHARE, Round, Verdict, best, joined, rounds, verdict
 
 # The log is read backwards in stretches of so many records, so that memory stays within bounds.
 _STRETCH_RECORDS = 16_384
@@ -165,25 +165,16 @@ def search(
     requests = len(arrivals.at_ns)
     course = rounds(present, cores=cores, batch_max=batch_max, goal_us=goal_us, requests=requests)
     everything: dict[Tuning, Measured] = {}
-    found: dict[Tuning, Measured] = {}
     done = 0
     now = next(course)
     while True:
-        some = busiest(arrivals, now.requests)
-        # A finalist is measured to its end, so that the figures are there also when nothing meets the goal.
-        late_max = int(now.requests * LATE_SHARE) if now.left else now.requests
         total = done + len(now.settings) * now.requests + now.left
-        found = {}
-        for setting in now.settings:
-            begun = done
-            progress(begun, total)
-            found[setting] = measure(
-                setting,
-                some,
-                late_max,
-                lambda reached, begun=begun, total=total: progress(begun + reached, total),  # type: ignore[misc]
-            )
-            done += now.requests
+        found: dict[Tuning, Measured] = {}
+        for setting, some, late_max in _trials(now, arrivals):
+            progress(done, total)
+            measured = measure(setting, some, late_max, _counting(progress, done, total))
+            found[setting] = joined(found[setting], measured) if setting in found else measured
+            done += len(some.at_ns)
         everything |= found
         _check_any(found)
         try:
@@ -191,6 +182,28 @@ def search(
         except StopIteration:
             progress(done, done)
             return everything, best(found, present)
+
+
+def _trials(now: Round, arrivals: Arrivals) -> Iterator[tuple[Tuning, Arrivals, int]]:
+    """Setting, arrivals and how many may be late, for each trial of a round.
+
+    Finalists are measured to their end, so that the figures are there also when nothing meets the goal, and in
+    two halves, there and back: what the machine is at beside them then meets all of them.
+    """
+    if now.left:
+        some = busiest(arrivals, now.requests)
+        for setting in now.settings:
+            yield setting, some, int(now.requests * LATE_SHARE)
+    else:
+        first, second = halves(arrivals)
+        for setting in now.settings:
+            yield setting, first, now.requests
+        for setting in reversed(now.settings):
+            yield setting, second, now.requests
+
+
+def _counting(progress: Progress, done: int, total: int) -> Callable[[int], None]:
+    return lambda reached: progress(done + reached, total)
 
 
 def present_setting(config: Config, deployment: Deployment, batch_max: int) -> Tuning:

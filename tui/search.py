@@ -47,7 +47,7 @@ def rounds(
 ) -> Generator[Round, Found, None]:
     """The rounds of a search; each wants what was found of its settings. The last has `requests` requests.
 
-    present: what runs now. cores: that the model may use. batch_max: rows of the largest batch.
+    present: what runs now, its rows within `batch_max`. cores: that the model may use. batch_max: rows of the largest batch.
     """
     short, middle = max(requests // 10, 1), max(requests // 4, 1)
     batches = list(_batches(batch_max, goal_us))
@@ -95,6 +95,27 @@ def verdict(measured: Measured) -> Verdict:
     return "no" if low > LATE_SHARE else "open"
 
 
+def joined(one: Measured, other: Measured) -> Measured:
+    """Two measurements of one setting, both with answers or troubled, as one.
+
+    Percentiles are those of the slower one; the cost is the lower one, since whatever else the machine was at
+    only adds to it.
+    """
+    requests = one.requests + other.requests
+    both = (one, other)
+    return Measured(
+        requests=requests,
+        late=one.late + other.late,
+        abandoned=one.abandoned or other.abandoned,
+        throughput=_mean([(each.requests, each.throughput) for each in both]),
+        p50_ms=_slower(one.p50_ms, other.p50_ms),
+        p99_ms=_slower(one.p99_ms, other.p99_ms),
+        batch_rows=_mean([(each.requests, each.batch_rows) for each in both]),
+        cpu_us_row=min(one.cpu_us_row, other.cpu_us_row),
+        trouble=one.trouble or other.trouble,
+    )
+
+
 def best(found: Found, present: Tuning) -> Tuning | None:
     """The best of the settings that meet the goal, None when none does."""
     able = [setting for setting, measured in found.items() if verdict(measured) == "yes"]
@@ -105,6 +126,18 @@ def best(found: Found, present: Tuning) -> Tuning | None:
     if present in cheap:
         return present
     return min(cheap, key=lambda setting: (*_extras(setting), found[setting].p99_ms or 0.0))
+
+
+def _slower(one: float | None, other: float | None) -> float | None:
+    """The larger of two times; None when either of them got no answer."""
+    return None if one is None or other is None else max(one, other)
+
+
+def _mean(parts: Sequence[tuple[int, float]]) -> float:
+    """The mean of rates weighted by what was counted (harmonic); 0 when one of them is 0."""
+    if not all(rate for _, rate in parts):
+        return 0.0
+    return sum(count for count, _ in parts) / sum(count / rate for count, rate in parts)
 
 
 def _extras(setting: Tuning) -> tuple[int, int, int]:

@@ -221,13 +221,20 @@ class Batcher:
 
     def _work(self, lane: Lane) -> None:
         """The life of a lane's thread."""
-        while batch := self._next(lane):
-            self._run(lane, batch)
+        while self._work_once(lane):
+            pass
         try:
             lane.runner.close()
         except Exception as error:  # noqa: BLE001 - a library's fault must not keep `close` waiting
             journal.failure("engine.unclosed", error, batcher=self._name)
         lane.over.set()
+
+    def _work_once(self, lane: Lane) -> bool:
+        """Wait for a batch and run it; nothing of it is kept while the lane sleeps again."""
+        batch = self._next(lane)
+        if batch:
+            self._run(lane, batch)
+        return bool(batch)
 
     def _next(self, lane: Lane) -> list[Ticket]:
         """Wait for work and take a batch; empty when there will be none."""

@@ -6,11 +6,12 @@ share; outputs are always raw, one entry each, empty when they went to shared me
 which outputs (`runtime.codec.outputs`).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 
 from appliance.audit.payload import Tensor
 from runtime.codec.call import Call
+from runtime.protocol import REQUEST_ID_KEY
 
 _KEPT_MAX = 4096
 _ONE, _TWO, _THREE, _FOUR, _FIVE, _SIX = (field << 3 | 2 for field in range(1, 7))
@@ -26,16 +27,22 @@ def encode_stream(
 ) -> bytes:
     """The ModelStreamInferResponse that carries `outputs`; `final` says that no more come for this call.
 
-    Without outputs it is the empty last reply that a call can ask for (`Call.empty_final`).
+    Without outputs it is the empty last reply that a call can ask for (`Call.empty_final`). A stream has no
+    trailing metadata of one request: whoever sent no id finds it as the parameter REQUEST_ID_KEY.
     """
-    pieces = _pieces(call, version, outputs, _FINAL[final])
+    pieces = _pieces(call, version, outputs, _FINAL[final] + _id_given(call))
     return b"".join([_start(_TWO, sum(map(len, pieces))), *pieces])
 
 
-def encode_stream_error(message: str, call: Call | None = None) -> bytes:
-    """The ModelStreamInferResponse of a refused request, with its id when there is a `call`."""
-    reply = _field(_TWO, _field(_THREE, call.sent_id.encode())) if call else b""
-    return _field(_ONE, message.encode()) + reply
+def encode_stream_error(
+    message: str, call: Call | None = None, parameters: Mapping[str, str] | None = None
+) -> bytes:
+    """The ModelStreamInferResponse of a refused request, with its id and `parameters` when there is a `call`."""
+    if call is None:
+        return _field(_ONE, message.encode())
+    told = b"".join(_text(key, value) for key, value in (parameters or {}).items())
+    reply = _field(_THREE, call.sent_id.encode()) + told + _id_given(call)
+    return _field(_ONE, message.encode()) + _field(_TWO, reply)
 
 
 def _pieces(call: Call, version: int, outputs: Iterable[Tensor], parameters: bytes) -> list[bytes]:
@@ -82,6 +89,17 @@ def _varint(value: int) -> bytes:
         value >>= 7
     groups.append(value)
     return bytes(groups)
+
+
+def _id_given(call: Call) -> bytes:
+    """The parameter that tells the id that a request got here; nothing when it came with one."""
+    return b"" if call.sent_id else _text(REQUEST_ID_KEY, call.request_id)
+
+
+def _text(key: str, value: str) -> bytes:
+    """A parameter that is a text."""
+    choice = bytes([_THREE]) + _varint(len(value.encode())) + value.encode()
+    return _field(_FOUR, _field(_ONE, key.encode()) + _field(_TWO, choice))
 
 
 def _final(value: int) -> bytes:

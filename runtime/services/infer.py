@@ -9,12 +9,13 @@ import itertools
 import threading
 import uuid
 from collections import deque
+from functools import partial
 
 from runtime.answering import Answering, Reply
-from runtime.codec import Regions, decode, encode, encode_stream, encode_stream_error
+from runtime.codec import Call, Regions, decode, encode, encode_stream, encode_stream_error
 from runtime.dataplane import DataPlane
 from runtime.interceptors import refusal as refused
-from runtime.protocol import REQUEST_ID_KEY
+from runtime.protocol import CODE_KEY, REMEDY_KEY, REQUEST_ID_KEY
 from runtime.transport import Exchange, Methods, Stream, Streaming
 
 _SERVICE = "/inference.GRPCInferenceService"
@@ -26,9 +27,12 @@ STREAM_REQUESTS_MAX = 64  # of one stream, on their way or waiting to be sent
 class InferCalls:
     """Both calls as the transport hands them over, on a thread that must not be held."""
 
-    def __init__(self, dataplane: DataPlane, regions: Regions | None) -> None:
-        """`regions` None: no shared memory."""
+    def __init__(
+        self, dataplane: DataPlane, regions: Regions | None, *, identified: bool = False
+    ) -> None:
+        """`regions` None: no shared memory; `identified`: clients show certificates, which name them."""
         self._dataplane, self._regions = dataplane, regions
+        self._identified = identified
 
     def methods(self) -> Methods:
         """Both calls by full path."""
@@ -42,28 +46,68 @@ class InferCalls:
 
         A request without an id finds the one it was recorded under in the trailing metadata.
         """
+        principal = exchange.identity if self._identified else ""
         try:
             request = decode(message, peer=exchange.peer, new_id=new_id, regions=self._regions)
         except Exception as error:  # noqa: BLE001 - the edge answers whatever happens
-            exchange.refuse(refused(error))
+            call = _unread(message, exchange.peer)
+            then = partial(_reply, exchange, call)
+            self._dataplane.refuse(
+                call, error, then, principal=principal, metadata=exchange.metadata
+            )
             return
-        call = request.call
-        trailing = () if call.sent_id else ((REQUEST_ID_KEY, call.request_id),)
-
-        def ended(result: Reply | Exception) -> None:
-            if isinstance(result, Reply):
-                message = encode(call, version=result.version, outputs=result.outputs)
-                exchange.reply(message, trailing)
-            else:
-                exchange.refuse(refused(result, trailing))
-
-        answering = self._dataplane.infer(request, ended, deadline_ns=exchange.deadline_ns)
+        answering = self._dataplane.infer(
+            request,
+            partial(_reply, exchange, request.call),
+            principal=principal,
+            deadline_ns=exchange.deadline_ns,
+            metadata=exchange.metadata,
+        )
         if answering.waiting:
             exchange.on_gone(answering.cancel)
 
     def stream(self, stream: Stream) -> "InferStream":
         """Answer the requests of one stream, in their order."""
-        return InferStream(stream, self._dataplane, self._regions)
+        principal = stream.identity if self._identified else ""
+        return InferStream(stream, self._dataplane, self._regions, principal)
+
+
+def _reply(exchange: Exchange, call: Call, result: Reply | Exception) -> None:
+    """End a unary call with what came of it."""
+    trailing = () if call.sent_id else ((REQUEST_ID_KEY, call.request_id),)
+    try:
+        if isinstance(result, Reply):
+            message = encode(call, version=result.version, outputs=result.outputs)
+            exchange.reply(message, trailing)
+        else:
+            exchange.refuse(refused(result, trailing, request_id=call.request_id))
+    except Exception as error:  # noqa: BLE001 - a call without an end would hold its caller for ever
+        exchange.refuse(refused(error, trailing, request_id=call.request_id))
+
+
+def _stream_error(error: Exception, call: Call) -> bytes:
+    """The message that ends a stream's request with an error, with what a status would carry beside it."""
+    told = refused(error, request_id=call.request_id)
+    parameters = {
+        key.removesuffix("-bin"): value if isinstance(value, str) else value.decode()
+        for key, value in told.trailing
+        if key in (CODE_KEY, REMEDY_KEY)
+    }
+    return encode_stream_error(told.details, call, parameters)
+
+
+def _unread(message: bytes, peer: str) -> Call:
+    """What is known of a request that cannot be read."""
+    return Call(
+        model="",
+        version="",
+        request_id=new_id(),
+        sent_id="",
+        peer=peer,
+        outputs=(),
+        timeout_us=0,
+        bytes=len(message),
+    )
 
 
 class _Turn:
@@ -79,8 +123,11 @@ class _Turn:
 class InferStream:
     """The server's side of one ModelStreamInfer (see `runtime.transport.Receiver`)."""
 
-    def __init__(self, stream: Stream, dataplane: DataPlane, regions: Regions | None) -> None:
+    def __init__(
+        self, stream: Stream, dataplane: DataPlane, regions: Regions | None, principal: str
+    ) -> None:
         self._stream, self._dataplane, self._regions = stream, dataplane, regions
+        self._principal, self._metadata = principal, stream.metadata
         # Answers come on any thread; they are put in order, and sent, under the lock.
         self._lock = threading.Lock()
         self._turns: deque[_Turn] = deque()
@@ -97,7 +144,7 @@ class InferStream:
         try:
             self._begin(message, turn)
         except Exception as error:  # noqa: BLE001 - one bad request must not end the stream
-            self._answered(turn, encode_stream_error(refused(error).details))
+            self._send(turn, encode_stream_error(refused(error).details))
         self._read_on()
 
     def ended(self) -> None:
@@ -121,19 +168,33 @@ class InferStream:
                 turn.answering.cancel()
 
     def _begin(self, message: bytes, turn: _Turn) -> None:
-        request = decode(message, peer=self._stream.peer, new_id=new_id, regions=self._regions)
-        call = request.call
+        peer = self._stream.peer
+        try:
+            request = decode(message, peer=peer, new_id=new_id, regions=self._regions)
+        except Exception as error:  # noqa: BLE001 - as in received
+            call = _unread(message, peer)
+            then = partial(self._answered, turn, call)
+            self._dataplane.refuse(
+                call, error, then, principal=self._principal, metadata=self._metadata
+            )
+            return
+        then = partial(self._answered, turn, request.call)
+        turn.answering = self._dataplane.infer(
+            request, then, principal=self._principal, metadata=self._metadata
+        )
 
-        def ended(result: Reply | Exception) -> None:
+    def _answered(self, turn: _Turn, call: Call, result: Reply | Exception) -> None:
+        try:
             if isinstance(result, Reply):
                 told = encode_stream(call, version=result.version, outputs=result.outputs)
             else:
-                told = encode_stream_error(refused(result).details, call)
-            self._answered(turn, told)
+                told = _stream_error(result, call)
+        except Exception as error:  # noqa: BLE001 - the stream would wait for this turn for ever
+            told = _stream_error(error, call)
+        self._send(turn, told)
 
-        turn.answering = self._dataplane.infer(request, ended)
-
-    def _answered(self, turn: _Turn, message: bytes) -> None:
+    def _send(self, turn: _Turn, message: bytes) -> None:
+        """Send a turn's message once all before it have left."""
         with self._lock:
             turn.message = message
             while self._turns and self._turns[0].message is not None:

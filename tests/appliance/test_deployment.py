@@ -10,11 +10,14 @@ from appliance.deployment import (
     Deployment,
     EndCanary,
     EndShadow,
+    EndTuning,
     Promote,
     Retire,
     RollBack,
     StartCanary,
     StartShadow,
+    Tune,
+    Tuning,
     Withdraw,
     act_name,
     apply,
@@ -25,6 +28,7 @@ from appliance.errors import DecisionError
 START = Deployment(model="m")
 CANARY = (Activate(version=1), StartCanary(version=2, per_mille=50))
 SHADOW = (Activate(version=1), StartShadow(version=2))
+TUNING = Tuning(rows_max=16, delay_us_max=200, lanes=2, threads=1)
 
 
 def after(*acts):
@@ -84,6 +88,12 @@ def test_a_shadow_may_become_the_canary_and_the_canary_the_active_version():
     assert apply(running, EndShadow()) == Deployment(model="m", active=1)
 
 
+def test_a_tuning_holds_for_every_version_until_it_ends():
+    running = after(*CANARY, Tune(tuning=TUNING), Promote(), RollBack())
+    assert running == Deployment(model="m", active=1, previous=2, tuning=TUNING)
+    assert apply(running, EndTuning()).tuning is None
+
+
 def test_the_previous_version_may_play_another_role():
     twice = after(Activate(version=1), Activate(version=2))
     assert apply(twice, StartShadow(version=1)) == Deployment(model="m", active=2, shadow=1)
@@ -93,6 +103,7 @@ def test_an_act_is_about_a_version():
     running = after(*CANARY, StartShadow(version=3))
     acts = [Promote(), EndCanary(), EndShadow(), RollBack(), Retire(version=9)]
     assert [subject(running, act) for act in acts] == [2, 2, 3, None, 9]
+    assert [subject(running, act) for act in (Tune(tuning=TUNING), EndTuning())] == [1, 1]
 
 
 @pytest.mark.parametrize(
@@ -115,6 +126,9 @@ def test_an_act_is_about_a_version():
         ([Activate(version=1), StartShadow(version=1)], "is active"),
         ([*SHADOW, StartShadow(version=2)], "already shadow"),
         ([*SHADOW, Retire(version=2)], "is shadow"),
+        ([Tune(tuning=TUNING)], "no active version"),
+        ([Activate(version=1), Tune(tuning=TUNING), Tune(tuning=TUNING)], "tuned so already"),
+        ([Activate(version=1), EndTuning()], "not tuned"),
     ],
 )
 def test_what_the_rules_forbid_is_refused_with_a_remedy(acts, why):
@@ -155,6 +169,7 @@ class Decisions(RuleBasedStateMachine):
             st.builds(StartCanary, version=st.integers(1, 4), per_mille=st.integers(1, 999)),
             st.builds(StartShadow, version=st.integers(1, 4)),
             st.sampled_from([EndCanary(), Promote(), EndShadow(), Withdraw()]),
+            st.sampled_from([Tune(tuning=TUNING), EndTuning()]),
         )
     )
     def decide(self, act):

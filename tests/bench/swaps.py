@@ -130,7 +130,8 @@ def figures(windows: list[dict]) -> dict:
         "failed": max(each["failed"] for each in windows),
         "p99_ratio": median(ratios),
         "p99_ratios": ratios,
-        "memory_grown_mb": steady[-1]["memory_mb"] - median(each["memory_mb"] for each in steady[:third]),
+        # The first window has one version loaded, all others the active and the one before it.
+        "memory_grown_mb": windows[-1]["memory_mb"] - windows[2]["memory_mb"],
         "cpu_ratio": median(each["cpu_us"] for each in steady[-third:])
         / median(each["cpu_us"] for each in steady[:third]),
     }  # fmt: skip

@@ -24,7 +24,7 @@ from appliance.audit.record import (
     Stop,
     encode,
 )
-from appliance.deployment import Deployment
+from appliance.deployment import Deployment, Tuning
 from appliance.signing import SigningKey
 from appliance.tensors import DataType
 
@@ -53,8 +53,9 @@ def golden_key() -> SigningKey:
 
 def samples() -> list[AnyRecord]:
     """One record of every kind, with letters beyond ASCII where a person writes the text."""
-    before = Deployment(model="digits", active=1, previous=None, retired=())
-    after = Deployment(model="digits", active=2, previous=1, retired=())
+    tuning = Tuning(rows_max=16, delay_us_max=200, lanes=2, threads=0, bucket_rows=(1, 4, 16))
+    before = Deployment(model="digits", active=1, previous=None, retired=(), tuning=tuning)
+    after = Deployment(model="digits", active=2, previous=1, retired=(), tuning=tuning)
     return [
         Boot(release="0.1.0", config_sha256=digest("config")),
         Decision(

@@ -56,7 +56,7 @@ class Held:
 async def held(world):
     """A request that waits in the active version's batcher until `thens` are called."""
     await world.decide(Activate(version=1))
-    loaded = world.table._loaded["digits"][1]
+    loaded = world.table._serving["digits"].loaded[1]
     await asyncio.to_thread(loaded.batcher.close)
     loaded.batcher = Held()
     running = asyncio.ensure_future(world.ask())

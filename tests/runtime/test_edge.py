@@ -1,15 +1,13 @@
-"""The edge: errors to status codes, counters, words to systemd."""
+"""The edge: errors to status codes, words to systemd."""
 
+import json
 import socket
-import urllib.request
 
 import grpc
 import pytest
 
-from appliance import errors
-from appliance.errors import ListenError
-from runtime.interceptors import status_code
-from runtime.metrics import Metrics, ModelCounts, serve_metrics
+from appliance import errors, journal
+from runtime.interceptors import refusal, status_code
 from runtime.notify import notify, watchdog_seconds
 
 
@@ -33,40 +31,15 @@ def test_each_error_has_the_status_clients_expect(kind, code):
     assert status_code(kind("what", remedy="do")) is code
 
 
-def test_metrics_are_read_as_prometheus_text():
-    metrics = Metrics()
-    counts = metrics.model("m").version(3)
-    counts.success.add(2_000_000_000)
-    counts.rows += 5
-    metrics.model("").refused += 1
-    metrics.queued = lambda: {"m": 4}
-    server = serve_metrics(metrics, "127.0.0.1:0")
-    try:
-        with urllib.request.urlopen(f"http://{server.address}/metrics", timeout=10) as reply:
-            text = reply.read().decode()
-    finally:
-        server.close()
-    lines = [line for line in text.splitlines() if not line.startswith("#")]
-    assert 'holdfast_requests_total{model="m",result="answered",version="3"} 1.0' in lines
-    assert 'holdfast_rows_total{model="m",version="3"} 5.0' in lines
-    assert 'holdfast_seconds_total{model="m",part="success",version="3"} 2.0' in lines
-    assert 'holdfast_refused_total{model=""} 1.0' in lines
-    assert 'holdfast_queued{model="m"} 4.0' in lines
-
-
-def test_metrics_can_be_off_and_a_taken_port_is_named():
-    serve_metrics(Metrics(), "").close()
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        with pytest.raises(ListenError, match=str(port)):
-            serve_metrics(Metrics(), f"127.0.0.1:{port}")
-
-
-def test_latency_is_of_recent_requests():
-    counts = ModelCounts()
-    assert counts.latency_ms(0.5) == 0.0
-    counts.recent_ns.extend([1_000_000, 2_000_000, 9_000_000])
-    assert counts.latency_ms(0.5) == 2.0
+def test_the_journal_names_the_request_that_failed_by_our_fault(capsys):
+    journal.start_journal()
+    told = refusal(ZeroDivisionError("by zero"), request_id="r-7")
+    refusal(errors.EngineError("it broke", remedy="see"), request_id="r-8")
+    refusal(errors.RequestError("yours", remedy="mend"), request_id="r-9")
+    crashed, failed = map(json.loads, capsys.readouterr().err.splitlines())
+    assert (crashed["event"], crashed["request_id"]) == ("request.crashed", "r-7")
+    assert crashed["incident"] in told.details
+    assert (failed["event"], failed["request_id"]) == ("request.failed", "r-8")
 
 
 def test_without_systemd_nothing_is_said(monkeypatch):

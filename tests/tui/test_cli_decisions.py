@@ -17,7 +17,7 @@ from tui.cli import app
 
 Run = Callable[..., Result]
 DECISION_REFUSED, UNKNOWN, CONFIG = 19, 18, 10
-ALONE = {"canary": None, "canary_per_mille": 0, "shadow": None}
+ALONE = {"canary": None, "canary_per_mille": 0, "shadow": None, "tuning": None}
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from appliance.deployment import Tuning
 from tui import wording
 from tui.screens.serving import ServingScreen
 
@@ -129,3 +130,12 @@ def test_nouns() -> None:
 def test_every_key_on_the_screen_is_one_of_the_table() -> None:
     bound = {binding.key: binding.action for binding in ServingScreen.BINDINGS}  # type: ignore[union-attr]
     assert {key.key: key.action for key in wording.KEYS}.items() <= bound.items()
+
+
+def test_a_tuning_reads_as_a_phrase():
+    plain = Tuning(rows_max=1, delay_us_max=0, lanes=1, threads=0)
+    full = Tuning(rows_max=16, delay_us_max=1200, lanes=2, threads=4, bucket_rows=(1, 16))
+    assert wording.tuning(None) == wording.NOTHING
+    assert wording.tuning(plain) == "1 lane on all cores, up to 1 row"
+    told = "2 lanes on 4 threads each, up to 16 rows, delay 1,200 us, buckets 1, 16"
+    assert wording.tuning(full) == told

@@ -58,6 +58,10 @@ def test_so_is_a_reply_in_a_stream(call, version, outputs, final):
     infer = by_protobuf(call, version, outputs)
     infer.parameters["triton_final_response"].bool_param = final
     message = encode_stream(call, version=version, outputs=outputs, final=final)
+    if not call.sent_id:
+        infer.parameters["holdfast-request-id"].string_param = call.request_id
+        assert oip.ModelStreamInferResponse.FromString(message).infer_response == infer
+        return
     assert message == oip.ModelStreamInferResponse(infer_response=infer).SerializeToString()
 
 
@@ -65,8 +69,16 @@ def test_so_is_a_reply_in_a_stream(call, version, outputs, final):
 def test_and_an_error_in_a_stream(call, text):
     told = oip.ModelStreamInferResponse.FromString(encode_stream_error(text, call))
     assert (told.error_message, told.infer_response.id) == (text, call.sent_id)
+    given = told.infer_response.parameters["holdfast-request-id"].string_param
+    assert given == ("" if call.sent_id else call.request_id)
     alone = oip.ModelStreamInferResponse(error_message=text).SerializeToString()
     assert encode_stream_error(text) == alone
+
+
+def test_an_error_in_a_stream_carries_what_a_status_would_beside_it():
+    message = encode_stream_error("no", CALL, {"holdfast-code": "request.invalid"})
+    parameters = oip.ModelStreamInferResponse.FromString(message).infer_response.parameters
+    assert parameters["holdfast-code"].string_param == "request.invalid"
 
 
 def test_views_of_data_are_as_good_as_bytes():

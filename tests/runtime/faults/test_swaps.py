@@ -1,0 +1,156 @@
+"""Versions come and go under load: no request pays for it, and what is no longer needed is freed."""
+
+import asyncio
+import gc
+import json
+import shutil
+import threading
+import weakref
+
+import numpy as np
+import pytest
+import tritonclient.grpc as triton
+
+from appliance.audit.reader import AuditReader
+from appliance.audit.record import Inference
+from appliance.deployment import Activate, EndShadow, Retire, StartShadow
+from appliance.errors import EngineLoad, GoldenMissed
+from appliance.files import sha256_file
+from appliance.golden import Golden
+from appliance.manifest import GOLDEN_FILE
+from appliance.store import RECORD_NAME
+from runtime.client import ControlClient
+
+SWAPS, GOOD, BAD = 20, (1, 2, 3), 4
+IMAGE = np.arange(64, dtype=np.uint8).reshape(1, 8, 8, 1)
+
+
+def more_versions(state):
+    """Version 3 as 2 is, and one that misses its golden vectors."""
+    home = state / "store" / "digits"
+    for number in (3, BAD):
+        shutil.copytree(home / "2", home / str(number))
+    path, record = home / str(BAD) / GOLDEN_FILE, home / str(BAD) / RECORD_NAME
+    golden = Golden.load(path)
+    outputs = {name: np.asarray(array) + 1 for name, array in golden.outputs.items()}
+    path.chmod(0o644)
+    path.write_bytes(Golden(inputs=golden.inputs, outputs=outputs).to_bytes())
+    told = json.loads(record.read_text())
+    entry = next(item for item in told["files"] if item["name"] == GOLDEN_FILE)
+    entry |= {"bytes": path.stat().st_size, "sha256": sha256_file(path)}
+    record.chmod(0o644)
+    record.write_text(json.dumps(told))
+
+
+class Load:
+    """Threads that ask on a Poisson schedule while the block runs; `answered` maps id to version."""
+
+    def __init__(self, address, threads=4, mean_seconds=0.02):
+        self.answered, self.failed = {}, []
+        self._stop = threading.Event()
+        self._threads = [
+            threading.Thread(target=self._ask, args=(address, number, mean_seconds))
+            for number in range(threads)
+        ]
+
+    def __enter__(self):
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _ask(self, address, number, mean_seconds):
+        random, count = np.random.default_rng(number), 0
+        tensor = triton.InferInput("image", [1, 8, 8, 1], "UINT8")
+        tensor.set_data_from_numpy(IMAGE)
+        with triton.InferenceServerClient(address) as client:
+            while not self._stop.wait(random.exponential(mean_seconds)):
+                name, count = f"{number}-{count}", count + 1
+                try:
+                    reply = client.infer("digits", [tensor], request_id=name).get_response()
+                except Exception as error:  # noqa: BLE001 - whatever it is, the test tells it
+                    self.failed.append(error)
+                    return
+                self.answered[name] = int(reply.model_version)
+
+
+def test_swaps_with_failed_candidates_among_them_cost_no_request(state, start_runtime):
+    more_versions(state)
+    runtime = start_runtime(state)
+
+    def activate(version):
+        control.decide("digits", "activate", version, actor="test", reason="a swap")
+
+    with ControlClient(runtime.socket) as control:
+        activate(1)
+        with Load(runtime.address) as load:
+            for number in range(1, SWAPS + 1):
+                activate(GOOD[number % len(GOOD)])
+                if number % 5 == 0:
+                    with pytest.raises(GoldenMissed):
+                        activate(BAD)
+    assert load.failed == []
+    assert set(load.answered.values()) <= set(GOOD)
+    assert runtime.stop() == 0
+    with AuditReader(state / "audit" / "log.db") as reader:
+        records = [entry.record for entry in reader.records()]
+    assert {r.request_id: r.version for r in records if isinstance(r, Inference)} == load.answered
+
+
+async def test_what_swaps_replace_is_freed(box):
+    for number in range(SWAPS):
+        act = StartShadow(version=2) if number % 2 == 0 else EndShadow()
+        await box.decide(act)
+        assert (await box.ask(number)).value == 2.0 * number
+    await asyncio.gather(*box.table._draining)
+    assert [servable.closed for servable in box.loaded] == [False] + [True] * (SWAPS // 2)
+    freed = [weakref.ref(servable) for servable in box.loaded[1:]]
+    del box.loaded[1:]
+    gc.collect()
+    assert not any(one() for one in freed)
+    names = [thread.name for thread in threading.enumerate()]
+    assert names.count("engine digits/2") == 0
+    assert names.count("engine digits/1") == 1
+
+
+async def test_a_version_whose_requests_never_end_is_let_go_when_its_time_is_over(start, caplog):
+    caplog.set_level("INFO")
+    box = await start(drain_seconds=0.05)
+    assert box.active.hold()  # nobody will give this one back
+    held = box.active
+    await box.decide(Activate(version=2))
+    await box.decide(Retire(version=1))
+    await box.until(lambda: box.loaded[0].closed)
+    assert "version.held" in caplog.text
+    assert (await box.ask(1)).value == 2.0
+    held.release()
+    assert not held.hold()
+
+
+async def test_an_engine_call_that_never_ends_holds_up_no_stop(start, caplog):
+    caplog.set_level("INFO")
+    box = await start(drain_seconds=0.05, batching={"engine_seconds_max": 60.0})
+    box.engine.hold()
+    asked = box.ask(1)
+    await box.inside()
+    await box.table.close()
+    assert "version.held" in caplog.text
+    assert "version.unclosed" in caplog.text
+    box.engine.let_go()
+    assert (await asked).value == 2.0
+    await box.until(lambda: box.loaded[0].closed)
+
+
+async def test_a_version_for_which_there_is_no_memory_is_not_loaded(box, monkeypatch):
+    def full(stored):
+        raise EngineLoad("no room", remedy="make some")
+
+    monkeypatch.setattr("runtime.swap.check_room", full)
+    with pytest.raises(EngineLoad, match="no room"):
+        await box.decide(Activate(version=2))
+    assert len(box.loaded) == 1
+    assert (await box.ask(1)).value == 2.0

@@ -1,0 +1,111 @@
+"""One request's id and trace, wherever they are told: reply, record, journal, span."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+import numpy as np
+import pytest
+from tritonclient.grpc import service_pb2 as oip
+from tritonclient.grpc import service_pb2_grpc as oip_stubs
+
+from appliance.audit.reader import AuditReader
+from appliance.audit.record import Failure, Inference
+from runtime.client import ControlClient
+
+pytest.importorskip("opentelemetry.sdk", reason="the extra 'otel' is not installed")
+
+from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as otlp
+
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+CALLER = (("traceparent", f"00-{TRACE}-b7ad6b7169203331-01"),)
+ID_KEY = "holdfast-request-id"
+
+
+@pytest.fixture
+def collector():
+    """An OTLP receiver: its `endpoint`, and the `spans` that it got."""
+    spans = []
+
+    def export(request, context):
+        for resource in request.resource_spans:
+            spans.extend(span for scope in resource.scope_spans for span in scope.spans)
+        return otlp.ExportTraceServiceResponse()
+
+    handler = grpc.unary_unary_rpc_method_handler(
+        export,
+        otlp.ExportTraceServiceRequest.FromString,
+        otlp.ExportTraceServiceResponse.SerializeToString,
+    )
+    server = grpc.server(ThreadPoolExecutor(1))
+    service = "opentelemetry.proto.collector.trace.v1.TraceService"
+    server.add_generic_rpc_handlers(
+        (grpc.method_handlers_generic_handler(service, {"Export": handler}),)
+    )
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    yield f"http://127.0.0.1:{port}", spans
+    server.stop(0).wait()
+
+
+def request(model="digits", **other):
+    image = np.zeros((1, 8, 8, 1), np.uint8)
+    asked = oip.ModelInferRequest(model_name=model, **other)
+    asked.inputs.add(name="image", datatype="UINT8", shape=image.shape)
+    asked.raw_input_contents.append(image.tobytes())
+    return asked
+
+
+@pytest.mark.parametrize("transport", ["fast", "public"])
+def test_a_request_is_found_by_one_id_everywhere(state, start_runtime, collector, transport):
+    endpoint, spans = collector
+    runtime = start_runtime(
+        state,
+        f'[server]\naddress = "127.0.0.1:0"\ntransport = "{transport}"\n'
+        f'[traces]\nendpoint = "{endpoint}"\nshare_per_mille = 0\n',
+    )
+    with ControlClient(runtime.socket) as control:
+        control.decide("digits", "activate", 1, actor="test", reason="first version")
+    with grpc.insecure_channel(runtime.address) as channel:
+        stub = oip_stubs.GRPCInferenceServiceStub(channel)
+        reply, call = stub.ModelInfer.with_call(request(), metadata=CALLER)
+        assert reply.id == ""
+        answered = dict(call.trailing_metadata())[ID_KEY]
+        with pytest.raises(grpc.RpcError) as refused:
+            stub.ModelInfer(request("nothing"), metadata=CALLER)
+        failed = dict(refused.value.trailing_metadata())[ID_KEY]
+        stub.ModelInfer(request(id="mine"))  # of no trace
+        streamed = stub.ModelStreamInfer(
+            iter([request(), request("nothing"), request("nothing", id="own")]), metadata=CALLER
+        )
+        first, second, third = (
+            (message.error_message, message.infer_response) for message in streamed
+        )
+    assert not first[0]
+    in_stream = first[1].parameters[ID_KEY].string_param
+    refused_in_stream = second[1].parameters[ID_KEY].string_param
+    assert second[1].parameters["holdfast-code"].string_param == "model.unknown"
+    assert (third[1].id, ID_KEY in third[1].parameters) == ("own", False)
+    assert runtime.stop() == 0
+    with AuditReader(state / "audit" / "log.db") as reader:
+        records = [entry.record for entry in reader.records()]
+    ids = {
+        kind: [record.request_id for record in records if isinstance(record, kind)]
+        for kind in (Inference, Failure)
+    }
+    assert ids[Inference] == [answered, "mine", in_stream]
+    assert ids[Failure] == [failed, refused_in_stream, "own"]
+    roots = [span for span in spans if span.parent_span_id.hex() == "b7ad6b7169203331"]
+    told = [
+        {item.key: item.value.string_value or item.value.int_value for item in span.attributes}
+        for span in roots
+    ]
+    assert [about["holdfast.request_id"] for about in told] == [
+        answered,
+        failed,
+        in_stream,
+        refused_in_stream,
+        "own",
+    ]
+    assert [about.get("error.type") for about in told][:2] == [None, "model.unknown"]
+    assert {span.trace_id.hex() for span in spans} == {TRACE}
+    assert len(spans) == 2 * 6 + 3
