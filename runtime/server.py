@@ -29,7 +29,7 @@ from runtime.controlplane import ControlPlane
 from runtime.dataplane import DataPlane
 from runtime.health import SelfCheck
 from runtime.lanes import load_lanes
-from runtime.metrics import Metrics, serve_metrics
+from runtime.metrics import Metrics, MetricsServer, serve_metrics
 from runtime.notify import notify, watchdog_seconds
 from runtime.recorder import Recorder
 from runtime.regions import Regions
@@ -39,10 +39,11 @@ from runtime.services.control import Addresses, ControlService
 from runtime.services.infer import INFERRING, InferCalls
 from runtime.services.protocol import SERVICE, calls
 from runtime.swap import ServedTable
-from runtime.traces import open_traces
+from runtime.traces import Traces, open_traces
 from runtime.transport import (
     ControlTransport,
     Health,
+    Methods,
     Transport,
     listen,
     on_loop,
@@ -97,6 +98,20 @@ class Asked:
         (self.hurry if self.stop.is_set() else self.stop).set()
 
 
+class Parts(NamedTuple):
+    """What the server is made of, but for the wire."""
+
+    config: Config
+    clock: SystemClock
+    store: Store
+    metrics: Metrics
+    traces: Traces
+    recorder: Recorder
+    table: ServedTable
+    controlplane: ControlPlane
+    dataplane: DataPlane
+
+
 class Running(NamedTuple):
     """What `main_loop` looks after."""
 
@@ -113,14 +128,42 @@ async def startup(config: Config, life: AsyncExitStack, asked: Asked) -> Running
     Raises ConfigError, ListenError, StateError, KeyFileError or AuditError.
     """
     notify(f"EXTEND_TIMEOUT_USEC={START_SECONDS_MAX * 1_000_000}", "STATUS=starting")
-    clock, store = SystemClock(), Store(config.state.store)
-    metrics = Metrics()
+    parts = await _open_parts(config, life)
+    control = ControlTransport(config.state.control_socket)
+    life.push_async_callback(control.stop, STOP_SECONDS)
+    life.push_async_callback(parts.controlplane.settle)
+    inference, health = listen(config.server), Health([SERVICE.full_name])
+    drain = partial(parts.dataplane.drain, config.server.drain_seconds, asked.hurry)
+    life.push_async_callback(_drain, inference, health, drain)
+    exposition = _show_metrics(parts, inference)
+    life.push_async_callback(asyncio.to_thread, exposition.close)
+    await _resume(config, parts.controlplane)
+    addresses = Addresses(inference=inference.address, metrics=exposition.address)
+    await control.start(_control_service(parts, addresses))
+    inference.start(_methods(parts, health))
+    health.show_health(serving=parts.table.ready)
+    return Running(
+        address=inference.address,
+        table=parts.table,
+        health=health,
+        self_check=SelfCheck(table=parts.table, metrics=parts.metrics, clock=parts.clock),
+        renewal=Renewal(store=parts.store, table=parts.table, controlplane=parts.controlplane),
+    )
+
+
+async def _open_parts(config: Config, life: AsyncExitStack) -> Parts:
+    """Everything behind the wire, with an open log and nothing loaded yet."""
+    clock, store, metrics = SystemClock(), Store(config.state.store), Metrics()
     traces = open_traces(config.traces, service=config.server.name)
     life.push_async_callback(asyncio.to_thread, traces.close)
     recorder = await _open_recorder(config, clock, life)
-    wait = config.server.drain_seconds
-    load = partial(_loaded, config)
-    table = ServedTable(store, load, config.batching, clock, drain_seconds=wait)
+    table = ServedTable(
+        store,
+        partial(_loaded, config),
+        config.batching,
+        clock,
+        drain_seconds=config.server.drain_seconds,
+    )
     life.push_async_callback(table.close)
     controlplane = ControlPlane(
         store=store, table=table, recorder=recorder, new_id=lambda: uuid.uuid4().hex
@@ -134,55 +177,57 @@ async def startup(config: Config, life: AsyncExitStack, asked: Asked) -> Running
         awaited=config.audit.awaited,
         traces=traces,
     )
-    control = ControlTransport(config.state.control_socket)
-    life.push_async_callback(control.stop, STOP_SECONDS)
-    life.push_async_callback(controlplane.settle)
-    inference, health = listen(config.server), Health([SERVICE.full_name])
-    drain = partial(dataplane.drain, wait, asked.hurry)
-    life.push_async_callback(_drain, inference, health, drain)
+    return Parts(config, clock, store, metrics, traces, recorder, table, controlplane, dataplane)
+
+
+def _show_metrics(parts: Parts, inference: Transport) -> MetricsServer:
+    """Let the metrics read what stands at the moment, and serve them."""
+    metrics, recorder, table = parts.metrics, parts.recorder, parts.table
     metrics.commits, metrics.audit_queue = recorder.commits, lambda: recorder.queued
     metrics.queued, metrics.standings = table.queued, table.standings
     metrics.calls, metrics.calls_refused = lambda: inference.in_flight, lambda: inference.refused
-    exposition = serve_metrics(metrics, config.metrics.address)
-    life.push_async_callback(asyncio.to_thread, exposition.close)
-    await _resume(config, controlplane)
-    await control.start(
-        ControlService(
-            addresses=Addresses(inference=inference.address, metrics=exposition.address),
-            clock=clock,
-            store=store,
-            table=table,
-            controlplane=controlplane,
-            dataplane=dataplane,
-            recorder=recorder,
-            metrics=metrics,
-        )
+    return serve_metrics(metrics, parts.config.metrics.address)
+
+
+def _control_service(parts: Parts, addresses: Addresses) -> ControlService:
+    return ControlService(
+        addresses=addresses,
+        clock=parts.clock,
+        store=parts.store,
+        table=parts.table,
+        controlplane=parts.controlplane,
+        dataplane=parts.dataplane,
+        recorder=parts.recorder,
+        metrics=parts.metrics,
     )
+
+
+def _methods(parts: Parts, health: Health) -> Methods:
+    """What the inference service answers: inferences, all else of the protocol, health and reflection."""
+    config, loop = parts.config, asyncio.get_running_loop()
     regions = Regions(config.shared_memory)
     infer = InferCalls(
-        dataplane,
+        parts.dataplane,
         regions if regions.allowed else None,
         identified=bool(config.server.tls.client_ca),
     )
     answers = calls(
         config=config,
-        store=store,
-        table=table,
-        dataplane=dataplane,
-        controlplane=controlplane,
-        metrics=metrics,
+        store=parts.store,
+        table=parts.table,
+        dataplane=parts.dataplane,
+        controlplane=parts.controlplane,
+        metrics=parts.metrics,
         regions=regions,
-        traces=traces,
+        traces=parts.traces,
         inferring=INFERRING,
     )
-    loop = asyncio.get_running_loop()
-    on_the_loop = {path: on_loop(call.answer, call.request, loop) for path, call in answers.items()}
-    standard = {**health.methods(), **reflection_methods([SERVICE.full_name])}
-    inference.start({**standard, **on_the_loop, **infer.methods()})
-    health.show_health(serving=table.ready)
-    self_check = SelfCheck(table=table, metrics=metrics, clock=clock)
-    renewal = Renewal(store=store, table=table, controlplane=controlplane)
-    return Running(inference.address, table, health, self_check, renewal)
+    return {
+        **health.methods(),
+        **reflection_methods([SERVICE.full_name]),
+        **{path: on_loop(call.answer, call.request, loop) for path, call in answers.items()},
+        **infer.methods(),
+    }
 
 
 async def main_loop(running: Running, stop: asyncio.Event) -> None:

@@ -99,6 +99,11 @@ def test_the_service_manager_waits_longer_than_a_drain() -> None:
     assert int(seconds) > 2 * ServerConfig().drain_seconds
 
 
+def test_what_loading_lowers_the_serving_process_may_raise_again() -> None:
+    """See runtime.background; RLIMIT_NICE lets no thread go below nice 0."""
+    assert setting("holdfast-runtime.service", "LimitNICE") == ["+0"]
+
+
 def test_the_serving_process_cannot_change_versions_or_trust() -> None:
     (closed,) = setting("holdfast-runtime.service", "ReadOnlyPaths")
     state = StateConfig(directory="/var/lib/holdfast")
@@ -121,9 +126,11 @@ def test_a_build_may_fence_itself_in(unit: str) -> None:
     )
 
 
-def test_engines_are_made_anew_before_they_are_loaded() -> None:
+def test_engines_are_made_anew_beside_the_runtime_and_not_before_it() -> None:
     unit = "holdfast-refresh.service"
-    assert setting(unit, "Before") == setting(unit, "WantedBy") == ["holdfast-runtime.service"]
+    assert setting(unit, "After") == setting(unit, "WantedBy") == ["holdfast-runtime.service"]
+    assert setting(unit, "Before") == []
+    assert setting(unit, "Nice") == setting("holdfast-build.service", "Nice")
     assert setting(unit, "User") == setting("holdfast-build.service", "User")
 
 

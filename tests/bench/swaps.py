@@ -12,6 +12,7 @@ import tempfile
 import threading
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -93,17 +94,25 @@ def run(
         sent = target(server, MODELS[model], References(home / "models"))
         poisson(sent, rate, WINDOW_SECONDS, 0, root)
         swapping, windows = Swapping(control, model), []
+        lay = partial(window, server, sent, swapping, root)
         while swapping.done < swaps:
             number = len(windows) // 2 + 1
-            for kind in ("steady", "swaps") if number % 2 else ("swaps", "steady"):
-                windows.append(window(kind, server, sent, swapping, rate, number, root))
-        windows.append(window("steady", server, sent, swapping, rate, len(windows), root))
+            kinds = ("steady", "swaps") if number % 2 else ("swaps", "steady")
+            windows += [lay(kind=kind, rate=rate, seed=number) for kind in kinds]
+        windows.append(lay(kind="steady", rate=rate, seed=len(windows)))
     return {"swaps": swapping.done, "refused": swapping.refused, "rate": rate, "model": model,
             "decision_ms": median(swapping.took_ms), "windows": windows} | figures(windows)  # fmt: skip
 
 
 def window(
-    kind: str, server: Server, sent: Target, swapping: Swapping, rate: float, seed: int, root: Path
+    server: Server,
+    sent: Target,
+    swapping: Swapping,
+    root: Path,
+    *,
+    kind: str,
+    rate: float,
+    seed: int,
 ) -> dict:
     """One window and what was read around it."""
     cpu = server.cpu_seconds()
@@ -186,7 +195,13 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("build/swaps.json"))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="holdfast-swaps-") as root:
-        found = run(Path(root), model=options.model, swaps=options.swaps, rate=options.rate, keep=options.keep)
+        found = run(
+            Path(root),
+            model=options.model,
+            swaps=options.swaps,
+            rate=options.rate,
+            keep=options.keep,
+        )
     options.output.parent.mkdir(exist_ok=True)
     options.output.write_text(json.dumps(found, indent=1) + "\n")
     show(found)

@@ -256,3 +256,9 @@ def test_a_proof_sees_the_engines_outputs_and_the_served_ones(digits_state):
     with pytest.raises(EngineError, match="could not be computed"):
         ours.answered({})
     ours.close()
+
+
+def test_what_a_proof_has_run_is_not_warmed_again():
+    ours, engine = servable(6)
+    ours.warm(Golden(inputs={"x": rows(1)["x"]}, outputs={}), sizes=(3, 6), proven=True)
+    assert engine.calls == [(2, 2), (3, 2), (4, 2)]

@@ -33,7 +33,9 @@ async def test_an_engine_that_fails_costs_its_own_requests_only(box, tmp_path):
     assert "out of registers" in failed.text
     box.engine.fault = None
     assert (await box.ask(2, id="well")).value == 4.0
-    assert [(r.request_id, r.code) for r in records(tmp_path, Failure)] == [("ill", "engine.failed")]
+    assert [(r.request_id, r.code) for r in records(tmp_path, Failure)] == [
+        ("ill", "engine.failed")
+    ]
     assert [r.request_id for r in records(tmp_path, Inference)] == ["well"]
 
 
