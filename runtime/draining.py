@@ -26,7 +26,7 @@ class Version(Protocol):
         """Answer what is queued and free everything; blocks until that is done."""
 
 
-async def drained(version: Version, *, name: str, seconds: float) -> None:
+async def drained(version: Version, *, model: str, number: int, seconds: float) -> None:
     """Wait until nobody uses the version, then free it; each takes at most `seconds`.
 
     What is late goes on by itself, on a thread that no stop waits for, and is told in the journal.
@@ -38,16 +38,19 @@ async def drained(version: Version, *, name: str, seconds: float) -> None:
             loop.call_soon_threadsafe(event.set)
 
     def close() -> None:
-        version.close()
-        give_back()
-        tell(closed)
+        try:
+            version.close()
+            give_back()
+            journal.event("version.closed", model=model, version=number)
+        finally:
+            tell(closed)
 
     version.drain(partial(tell, unused))
     if not await _within(unused, seconds):
-        journal.event("version.held", version=name, seconds=seconds)
-    threading.Thread(target=close, name=f"closing {name}", daemon=True).start()
+        journal.event("version.held", model=model, version=number, seconds=seconds)
+    threading.Thread(target=close, name=f"closing {model}/{number}", daemon=True).start()
     if not await _within(closed, seconds):
-        journal.event("version.unclosed", version=name, seconds=seconds)
+        journal.event("version.unclosed", model=model, version=number, seconds=seconds)
 
 
 def give_back() -> None:

@@ -27,7 +27,8 @@ class Free(NamedTuple):
 def check_room(stored: StoredVersion, *, root: Path = ROOT) -> None:
     """Raise EngineLoad when loading the version would take more memory than is free.
 
-    What it takes is what loading and warming it took when it was built, at least its engine's file.
+    What it takes is what loading and warming it took when it was built, at least its engine's file; further
+    lanes share its weights and count nothing.
     """
     wanted, free = needed_bytes(stored), free_bytes(root)
     if free is None or wanted + SPARE_BYTES <= free.bytes:

@@ -153,6 +153,7 @@ async def startup(config: Config, life: AsyncExitStack, asked: Asked) -> Running
 
 async def _open_parts(config: Config, life: AsyncExitStack) -> Parts:
     """Everything behind the wire, with an open log and nothing loaded yet."""
+    journal.event("runtime.starting", release=release(), config_sha256=config.digest)
     clock, store, metrics = SystemClock(), Store(config.state.store), Metrics()
     traces = open_traces(config.traces, service=config.server.name)
     life.push_async_callback(asyncio.to_thread, traces.close)

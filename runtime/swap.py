@@ -320,4 +320,4 @@ class ServedTable:
     async def _let_go(self, loaded: Loaded, seconds: float) -> None:
         model, version = loaded.stored.record.model, loaded.stored.number
         with self._passing.draining(model, version):
-            await drained(loaded, name=f"{model}/{version}", seconds=seconds)
+            await drained(loaded, model=model, number=version, seconds=seconds)

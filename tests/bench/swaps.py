@@ -139,8 +139,8 @@ def figures(windows: list[dict]) -> dict:
         "failed": max(each["failed"] for each in windows),
         "p99_ratio": median(ratios),
         "p99_ratios": ratios,
-        # The first window has one version loaded, all others the active and the one before it.
-        "memory_grown_mb": windows[-1]["memory_mb"] - windows[2]["memory_mb"],
+        # The first window has one version loaded, all later ones the active one and the one before it.
+        "memory_grown_mb": steady[-1]["memory_mb"] - steady[1]["memory_mb"],
         "cpu_ratio": median(each["cpu_us"] for each in steady[-third:])
         / median(each["cpu_us"] for each in steady[:third]),
     }  # fmt: skip
