@@ -122,7 +122,12 @@ class Batcher:
             else:
                 row_ns = self._learned.row_ns // len(self._lanes)
                 leaving = self._waiting.put(
-                    ticket, priority=priority, timeout_us=timeout_us, row_ns=row_ns, now_ns=now
+                    ticket,
+                    priority=priority,
+                    timeout_us=timeout_us,
+                    row_ns=row_ns,
+                    now_ns=now,
+                    running_rows=0 if deadline_ns is None else self._running_rows(),
                 )
                 if self._idle or self._holding:
                     woken = self._sleeper()
@@ -203,6 +208,10 @@ class Batcher:
         if self._holding and self._waiting.rows >= self._sizes.enough:
             return self._holding.pop()
         return None
+
+    def _running_rows(self) -> int:
+        """Of the lane that has the fewest. The caller holds the lock."""
+        return min(sum(ticket.rows for ticket in lane.batch) for lane in self._lanes)
 
     def _start_again(self, lane: Lane) -> None:
         """The thread of a lane that replaces one that hangs; its runner is still the other's."""

@@ -36,22 +36,34 @@ class Waiting:
         self.requests = self.rows = 0
 
     def put(
-        self, ticket: Ticket, *, priority: int, timeout_us: int, row_ns: int, now_ns: int
+        self,
+        ticket: Ticket,
+        *,
+        priority: int,
+        timeout_us: int,
+        row_ns: int,
+        now_ns: int,
+        running_rows: int = 0,
     ) -> Leaving:
         """Let a request wait; return those that leave for it, which may be this one.
 
         priority: 1 is the highest, any other than there are counts as the default. timeout_us: of its
-        wait, 0 for the queue's own. row_ns: what a waiting row costs now, 0 when that is not known; one
-        that would wait beyond its deadline is refused at once.
+        wait, 0 for the queue's own. row_ns: what a waiting row costs now, 0 when that is not known;
+        running_rows: that are being computed where it is soonest done. One that would wait beyond its
+        timeout, or be answered beyond its deadline, is refused at once.
         """
         if not 1 <= priority <= len(self._policies):
             priority = self._priority_default
         policy, place = self._policies[priority - 1], 2 * (priority - 1)
+        answer_by_ns = ticket.deadline_ns
         _set_times(ticket, policy, timeout_us)
-        if ticket.deadline_ns < NEVER and (
-            refused := self._hopeless(ticket, place, row_ns, now_ns)
-        ):
-            return [(ticket, refused)]
+        if ticket.deadline_ns <= now_ns:
+            return [(ticket, expired())]
+        if row_ns and ticket.deadline_ns < NEVER and (self.requests or running_rows):
+            wait_ns = row_ns * self._rows_ahead(ticket, place)
+            answer_ns = (wait_ns + row_ns * (running_rows + ticket.rows)) * 5 // 4
+            if now_ns + wait_ns > ticket.deadline_ns or now_ns + answer_ns > answer_by_ns:
+                return [(ticket, _hopeless(answer_ns))]
         leaving: Leaving = []
         if self._is_full(policy, place):
             leaving = self.expire(now_ns)
@@ -150,21 +162,9 @@ class Waiting:
             return client.newest()
         return newcomer
 
-    def _hopeless(
-        self, ticket: Ticket, place: int, row_ns: int, now_ns: int
-    ) -> ApplianceError | None:
-        if ticket.deadline_ns <= now_ns:
-            return expired()
-        if not row_ns or not self.requests:
-            return None
-        ahead = sum(line.rows for line in self._lines[:place])
-        wait_ns = row_ns * (ahead + self._lines[place].ahead(ticket.client, ticket.rows))
-        if now_ns + wait_ns <= ticket.deadline_ns:
-            return None
-        return Overloaded(
-            f"Request timeout would expire: the wait is about {wait_ns // 1_000_000} ms",
-            remedy="allow more time or send fewer at a time",
-        )
+    def _rows_ahead(self, ticket: Ticket, place: int) -> int:
+        before = sum(line.rows for line in self._lines[:place])
+        return before + self._lines[place].ahead(ticket.client, ticket.rows)
 
     def _remove(self, ticket: Ticket) -> None:
         self._lines[ticket.line].remove(ticket)
@@ -195,6 +195,13 @@ def _set_times(ticket: Ticket, policy: QueueConfig, timeout_us: int) -> None:
 def expired() -> Overloaded:
     """The refusal of a request whose time is over, in the words of Triton."""
     return Overloaded("Request timeout expired", remedy="allow more time or send fewer at a time")
+
+
+def _hopeless(answer_ns: int) -> Overloaded:
+    return Overloaded(
+        f"Request timeout would expire: an answer takes about {answer_ns // 1_000_000} ms",
+        remedy="allow more time or send fewer at a time",
+    )
 
 
 def _full() -> Overloaded:
