@@ -1,6 +1,6 @@
 """Batching: many callers, few engine calls, each caller's own rows back.
 
-Knows: who may use it, and by what names. Rules: `sizes`, `line` and `waiting` are pure, `batcher` has the
+Knows: who may use it, and by what names. Rules: `sizes`, `line`, `waiting` and `ticket` are pure, `batcher` has the
 threads. Leaves to others: what a batch computes (`runtime.servable`).
 """
 

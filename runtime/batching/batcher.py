@@ -15,13 +15,13 @@ from collections.abc import Callable, Hashable, Sequence
 from appliance import journal
 from appliance.clock import Clock
 from appliance.config import BatchingConfig
-from appliance.errors import ApplianceError, Draining, EngineError
+from appliance.errors import Draining, EngineError
 from runtime.batching.lane import Lane, Runner, tell
 from runtime.batching.learned import Learned
 from runtime.batching.sizes import Sizes
-from runtime.batching.ticket import NEVER, Outcome, Served, Ticket
+from runtime.batching.ticket import NEVER, Outcome, Ticket, outcome_of
 from runtime.batching.waiting import Leaving, Waiting, expired
-from runtime.servable import Answer, Inputs
+from runtime.servable import Inputs
 
 LOST_MAX = 3  # lanes that hang at a time and are replaced: each keeps a thread and its buffers
 
@@ -319,28 +319,13 @@ class Batcher:
             lane.batch = []
             self._learned.add(took, rows=rows, requests=len(batch))
         for ticket, answer in zip(batch, answers, strict=True):
-            tell(ticket, _outcome(answer, started - ticket.queued_ns, took, rows))
+            tell(ticket, outcome_of(answer, started - ticket.queued_ns, took, rows))
 
     def _hang(self) -> EngineError:
         return EngineError(
             f"the engine of {self._name} has not answered within {self._call_ns_max / 1e9:g} s",
             remedy="see the journal; raise [batching] engine_seconds_max if the model is that slow",
         )
-
-
-def _outcome(
-    answer: Answer | ApplianceError, queue_ns: int, took_ns: int, batch_rows: int
-) -> Outcome:
-    if isinstance(answer, ApplianceError):
-        return answer
-    return Served(
-        answer=answer,
-        queue_ns=queue_ns,
-        before_ns=answer.before_ns,
-        compute_ns=took_ns - answer.before_ns - answer.after_ns,
-        after_ns=answer.after_ns,
-        batch_rows=batch_rows,
-    )
 
 
 def _draining() -> Draining:

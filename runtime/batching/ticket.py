@@ -55,3 +55,19 @@ class Ticket(msgspec.Struct, eq=False):
     def cancel(self) -> bool:
         """True when the request still waited and is gone now; its `then` is never called. Any thread."""
         return self.leave(self)
+
+
+def outcome_of(
+    answer: Answer | ApplianceError, queue_ns: int, took_ns: int, batch_rows: int
+) -> Outcome:
+    """What becomes of a request that waited `queue_ns` and whose batch took `took_ns`."""
+    if isinstance(answer, ApplianceError):
+        return answer
+    return Served(
+        answer=answer,
+        queue_ns=queue_ns,
+        before_ns=answer.before_ns,
+        compute_ns=took_ns - answer.before_ns - answer.after_ns,
+        after_ns=answer.after_ns,
+        batch_rows=batch_rows,
+    )

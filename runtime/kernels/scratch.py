@@ -53,7 +53,7 @@ def floats_of(array: Array) -> Array:
 
 def cast_into(raw: Array, into: Array) -> Array:
     """Copy `raw` into `into` of equal shape, values as `appliance.recipe.Cast` says; returns `into`."""
-    if raw.dtype == into.dtype:  # the common case, and changing how numpy takes errors costs more than it
+    if raw.dtype == into.dtype:  # changing how numpy takes errors costs more than a small copy
         into[...] = raw
         return into
     with np.errstate(over="ignore", invalid="ignore"):

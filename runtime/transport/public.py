@@ -134,7 +134,7 @@ class PublicUnary(PublicCall):
             then()
 
     def _end(self, ending: Ending) -> None:
-        self._then = None  # or it and what it belongs to would keep each other, and the message, alive
+        self._then = None  # it and what it belongs to would keep each other alive
         if not self.ending.done():
             self.ending.set_result(ending)
 

@@ -28,7 +28,7 @@ def test_nothing_stays_loaded_when_a_lane_is_not_to_be_had(state, monkeypatch):
         raise EngineError("no further lane", remedy="none")
 
     monkeypatch.setattr(Servable, "lane", no_lane)
-    monkeypatch.setattr(Servable, "close", lambda self: closed.append(self))
+    monkeypatch.setattr(Servable, "close", lambda self: closed.append(self))  # noqa: PLW0108 - a method
     with pytest.raises(EngineError, match="no further lane"):
         load_lanes(Store(state / "store").open("digits", 2), threads=1, lanes=2, sizes=())
     assert len(closed) == 1

@@ -327,13 +327,35 @@ def test_who_would_wait_beyond_its_deadline_is_refused_at_once():
     waiting = waiting_of()
     for _ in range(10):
         put(waiting, ticket(client="a"))
-    soon = ticket(client="a", deadline_ns=9_999_999)
+    soon = ticket(client="a", deadline_ns=13_749_999)
     ((gone, error),) = put(waiting, soon, row_ns=1_000_000)
     assert gone is soon
-    assert str(error) == "Request timeout would expire: the wait is about 10 ms"
-    assert put(waiting, ticket(client="a", deadline_ns=10_000_000), row_ns=1_000_000) == []
+    assert str(error) == "Request timeout would expire: an answer takes about 13 ms"
+    assert put(waiting, ticket(client="a", deadline_ns=13_750_000), row_ns=1_000_000) == []
     # A newcomer's turn comes soon, however many of one client's wait.
-    assert put(waiting, ticket(client="b", deadline_ns=3_000_000), row_ns=1_000_000) == []
+    assert put(waiting, ticket(client="b", deadline_ns=3_750_000), row_ns=1_000_000) == []
+
+
+def test_what_is_being_computed_is_waited_for_too():
+    waiting = waiting_of()
+    late = ticket(deadline_ns=6_249_999)
+    ((gone, _),) = waiting.put(
+        late, priority=0, timeout_us=0, row_ns=1_000_000, now_ns=0, running_rows=4
+    )
+    assert gone is late
+    in_time = ticket(deadline_ns=6_250_000)
+    assert (
+        waiting.put(in_time, priority=0, timeout_us=0, row_ns=1_000_000, now_ns=0, running_rows=4)
+        == []
+    )
+
+
+def test_a_timeout_is_of_the_wait_and_not_of_the_answer():
+    waiting = waiting_of()
+    for _ in range(4):
+        put(waiting, ticket())
+    assert put(waiting, ticket(), timeout_us=4000, row_ns=1_000_000) == []
+    assert len(put(waiting, ticket(), timeout_us=4000, row_ns=1_000_000)) == 1
 
 
 def test_an_idle_engine_refuses_nobody_for_what_it_once_took():
