@@ -45,8 +45,9 @@ def run(ours, script, tickets):
         match act:
             case "send":
                 number = len(ours.callers.sent)
+                asked = more[1] | {"may_inline": more[1]["may_inline"] and ours.engine.open}
                 try:
-                    tickets[number] = ours.callers.send(*more[0], **more[1])
+                    tickets[number] = ours.callers.send(*more[0], **asked)
                 except ApplianceError:
                     tickets[number] = None
             case "cancel":
