@@ -7,35 +7,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from appliance.config import BatchingConfig, QueueConfig
+from appliance.config import QueueConfig
 from appliance.errors import Overloaded
-from runtime.batching.sizes import Sizes
-from runtime.batching.ticket import NEVER, Ticket
-from runtime.batching.waiting import Waiting
+from runtime.batching.ticket import NEVER
+from tests.runtime.batching.queueing import put, taken, ticket, values, waiting_of
 
 CLIENTS = ("a", "b", "c")
-
-
-def waiting_of(rows_max=8, preferred=(), **more):
-    sizes = Sizes(rows_max, preferred=preferred, buckets=())
-    return Waiting(BatchingConfig(**more), sizes)
-
-
-def ticket(rows=1, *, client="a", key="k", queued_ns=0, deadline_ns=NEVER):
-    return Ticket(
-        {}, rows, lambda outcome: None, key, client, queued_ns, deadline_ns, lambda ticket: False
-    )
-
-
-def put(waiting, one, *, priority=0, timeout_us=0, row_ns=0, now_ns=0):
-    return waiting.put(one, priority=priority, timeout_us=timeout_us, row_ns=row_ns, now_ns=now_ns)
-
-
-def taken(waiting, lanes=1):
-    batches = []
-    while batch := waiting.take(lanes):
-        batches.append(batch)
-    return batches
 
 
 class AnyInterleaving(RuleBasedStateMachine):
@@ -161,10 +138,6 @@ TestAnyInterleaving = AnyInterleaving.TestCase
 TestAnyInterleaving.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
 
 
-def values(batch):
-    return "".join(one.client for one in batch)
-
-
 def test_clients_take_turns_whatever_one_of_them_sends():
     waiting = waiting_of(4)
     for client in "aaaaaaabc":
@@ -275,89 +248,3 @@ def test_a_request_may_shorten_its_queue_s_timeout_only(default, override, asked
     else:
         assert waiting.expire(over_us * 1000 - 1) == []
         assert len(waiting.expire(over_us * 1000)) == 1
-
-
-def refused(leaving):
-    return [str(error) for _, error in leaving], values([one for one, _ in leaving])
-
-
-def test_a_full_queue_refuses_a_client_like_the_others():
-    waiting = waiting_of(queue_requests_max=2)
-    put(waiting, ticket(client="a"))
-    put(waiting, ticket(client="a"))
-    assert refused(put(waiting, ticket(client="a"))) == (["Exceeds maximum queue size"], "a")
-
-
-def test_in_a_full_queue_the_newest_of_the_greediest_client_makes_room():
-    waiting = waiting_of(queue_requests_max=3)
-    three = [ticket(client="a") for _ in range(3)]
-    for one in three:
-        put(waiting, one)
-    ((gone, error),) = put(waiting, ticket(client="b"))
-    assert (gone, str(error)) == (three[2], "Exceeds maximum queue size")
-    assert refused(put(waiting, ticket(client="b")))[1] == "b"
-
-
-def test_in_a_full_queue_lower_priorities_make_room():
-    waiting = waiting_of(queue_requests_max=1, queues=(QueueConfig(), QueueConfig()))
-    put(waiting, ticket(client="low"), priority=2)
-    assert refused(put(waiting, ticket(client="low"), priority=2))[1] == "low"
-    assert refused(put(waiting, ticket(client="high"), priority=1))[1] == "low"
-    assert refused(put(waiting, ticket(client="high"), priority=1))[1] == "high"
-
-
-def test_in_a_full_queue_what_is_over_makes_room_first():
-    waiting = waiting_of(queue_requests_max=1)
-    put(waiting, ticket(client="over", deadline_ns=5))
-    assert refused(put(waiting, ticket(client="new"), now_ns=5)) == (
-        ["Request timeout expired"],
-        "over",
-    )
-
-
-def test_a_priority_has_its_own_bound():
-    queues = (QueueConfig(requests_max=1), QueueConfig())
-    waiting = waiting_of(queues=queues)
-    put(waiting, ticket(), priority=1)
-    assert len(put(waiting, ticket(), priority=1)) == 1
-    assert put(waiting, ticket(), priority=2) == []
-
-
-def test_who_would_wait_beyond_its_deadline_is_refused_at_once():
-    waiting = waiting_of()
-    for _ in range(10):
-        put(waiting, ticket(client="a"))
-    soon = ticket(client="a", deadline_ns=13_749_999)
-    ((gone, error),) = put(waiting, soon, row_ns=1_000_000)
-    assert gone is soon
-    assert str(error) == "Request timeout would expire: an answer takes about 13 ms"
-    assert put(waiting, ticket(client="a", deadline_ns=13_750_000), row_ns=1_000_000) == []
-    # A newcomer's turn comes soon, however many of one client's wait.
-    assert put(waiting, ticket(client="b", deadline_ns=3_750_000), row_ns=1_000_000) == []
-
-
-def test_what_is_being_computed_is_waited_for_too():
-    waiting = waiting_of()
-    late = ticket(deadline_ns=6_249_999)
-    ((gone, _),) = waiting.put(
-        late, priority=0, timeout_us=0, row_ns=1_000_000, now_ns=0, running_rows=4
-    )
-    assert gone is late
-    in_time = ticket(deadline_ns=6_250_000)
-    assert (
-        waiting.put(in_time, priority=0, timeout_us=0, row_ns=1_000_000, now_ns=0, running_rows=4)
-        == []
-    )
-
-
-def test_a_timeout_is_of_the_wait_and_not_of_the_answer():
-    waiting = waiting_of()
-    for _ in range(4):
-        put(waiting, ticket())
-    assert put(waiting, ticket(), timeout_us=4000, row_ns=1_000_000) == []
-    assert len(put(waiting, ticket(), timeout_us=4000, row_ns=1_000_000)) == 1
-
-
-def test_an_idle_engine_refuses_nobody_for_what_it_once_took():
-    waiting = waiting_of()
-    assert put(waiting, ticket(deadline_ns=1), row_ns=1_000_000) == []
