@@ -13,7 +13,7 @@ from appliance.audit.record import Failure, Inference
 from appliance.store import StoredVersion
 from appliance.tensors import Interface
 from runtime.batching import Served
-from runtime.codec import REQUEST_ID_CHARACTERS_MAX, Call, raw_bytes
+from runtime.codec import REQUEST_ID_CHARACTERS_MAX, Call, raw_view
 from runtime.router import Route
 from runtime.servable import Inputs
 
@@ -83,7 +83,7 @@ def inputs_digest(inputs: Inputs, interface: Interface) -> str:
             spec.name,
             spec.datatype,
             inputs[spec.name].shape,
-            raw_bytes(inputs[spec.name], spec.datatype),
+            raw_view(inputs[spec.name], spec.datatype),
         )
         for spec in specs
     )

@@ -20,7 +20,7 @@ from runtime.codec.call import (
 )
 from runtime.codec.decoding import Request, decode
 from runtime.codec.encoding import encode, encode_stream, encode_stream_error
-from runtime.codec.outputs import place, raw_bytes, raw_tensors, wanted_outputs
+from runtime.codec.outputs import place, raw_bytes, raw_tensors, raw_view, wanted_outputs
 
 __all__ = [
     "CLASSES_MAX",
@@ -41,5 +41,6 @@ __all__ = [
     "place",
     "raw_bytes",
     "raw_tensors",
+    "raw_view",
     "wanted_outputs",
 ]

@@ -95,15 +95,21 @@ def raw_bytes(array: Array, datatype: DataType) -> bytes:
     return b"".join(_LENGTH.pack(len(item)) + item for item in array.ravel())
 
 
+def raw_view(array: Array, datatype: DataType) -> bytes | memoryview:
+    """As `raw_bytes`, but a large array that is in that form already is viewed, not copied."""
+    if (
+        array.nbytes >= VIEWED_BYTES_MIN
+        and array.dtype == datatype.numpy
+        and datatype is not DataType.BYTES
+        and array.flags.c_contiguous
+    ):
+        return array.reshape(-1).view(np.uint8).data
+    return raw_bytes(array, datatype)
+
+
 def _raw(spec: TensorSpec, array: Array) -> Tensor:
-    datatype = spec.datatype
-    if datatype is _BYTES or array.dtype != datatype.numpy:
-        data = raw_bytes(array, datatype)
-    elif array.nbytes >= VIEWED_BYTES_MIN and array.flags.c_contiguous:
-        data = cast("bytes", array.reshape(-1).view(np.uint8).data)
-    else:
-        data = array.tobytes()
-    return Tensor(name=spec.name, datatype=datatype, shape=array.shape, data=data)
+    data = cast("bytes", raw_view(array, spec.datatype))
+    return Tensor(name=spec.name, datatype=spec.datatype, shape=array.shape, data=data)
 
 
 def _check_classes(asked: Requested, spec: TensorSpec) -> None:
