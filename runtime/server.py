@@ -82,7 +82,7 @@ async def serve(config: Config) -> None:
             running = starting.result()
             _freeze_heap()
             notify("READY=1")
-            journal.event("runtime.ready", address=running.address)
+            journal.event("runtime.ready", address=running.wire.address)
             await main_loop(running, asked.stop)
         notify("STOPPING=1", "STATUS=draining")
         journal.event("runtime.draining")
@@ -130,7 +130,8 @@ class Parts(NamedTuple):
 class Running(NamedTuple):
     """What `main_loop` looks after."""
 
-    address: str
+    wire: Transport
+    held_seconds_max: float
     table: ServedTable
     health: Health
     self_check: SelfCheck
@@ -158,7 +159,8 @@ async def startup(config: Config, life: AsyncExitStack, asked: Asked) -> Running
     inference.start(_methods(parts, health))
     health.show_health(serving=parts.table.ready)
     return Running(
-        address=inference.address,
+        wire=inference,
+        held_seconds_max=config.batching.engine_seconds_max,
         table=parts.table,
         health=health,
         self_check=SelfCheck(table=parts.table, metrics=parts.metrics, clock=parts.clock),
@@ -255,7 +257,10 @@ async def main_loop(running: Running, stop: asyncio.Event) -> None:
         running.self_check.look()
         trouble = running.table.trouble
         running.health.show_health(serving=not trouble)
-        notify("WATCHDOG=1", f"STATUS={trouble or f'serving on {running.address}'}")
+        notify(f"STATUS={trouble or f'serving on {running.wire.address}'}")
+        # An engine call that hangs on the wire's own thread is for the service manager: no call is read.
+        if running.wire.held_seconds <= running.held_seconds_max:
+            notify("WATCHDOG=1")
         with suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), interval)
     renewing.cancel()

@@ -113,6 +113,10 @@ class Transport(Protocol):
     def in_flight(self) -> int:
         """Calls that have begun and are not over."""
 
+    @property
+    def held_seconds(self) -> float:
+        """How long a method has kept the thread that all calls need, 0 while none does."""
+
     def start(self, methods: Methods) -> None:
         """Begin to answer. Called once, from the running asyncio loop."""
 

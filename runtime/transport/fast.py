@@ -7,6 +7,7 @@ options and binding (`listening`).
 """
 
 import asyncio
+import time
 from threading import Lock, Thread
 from typing import Any
 
@@ -38,6 +39,7 @@ class FastTransport:
         self._calls_max = config.requests_in_flight_max
         self._over_limit = over_limit(self._calls_max)
         self.refused = 0
+        self._running_since = 0.0
         self._calls: set[FastCall] = set()
         # Held for what must not meet the core's end: asking, shutting down, cutting, destroying.
         self._core = Lock()
@@ -49,6 +51,12 @@ class FastTransport:
     def in_flight(self) -> int:
         """Calls that have begun and whose close has not come."""
         return len(self._calls)
+
+    @property
+    def held_seconds(self) -> float:
+        """See Transport."""
+        since = self._running_since
+        return time.monotonic() - since if since else 0.0
 
     def start(self, methods: Methods) -> None:
         """See Transport."""
@@ -112,11 +120,13 @@ class FastTransport:
             if event.tag is None:
                 break
             burst.append(event)
+        self._running_since = time.monotonic()
         for event in burst:
             try:
                 event.tag(event)
             except Exception as error:  # noqa: BLE001 - one call must not end all others
                 failed(error)
+        self._running_since = 0.0
 
     def _arrived(self, event: Event) -> None:
         self._asked_for -= 1

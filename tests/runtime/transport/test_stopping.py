@@ -103,3 +103,24 @@ def _refuses(address):
     host, port = address.split(":")
     with socket.socket() as probe:
         return probe.connect_ex((host, int(port))) != 0
+
+
+async def test_a_method_that_hangs_is_seen_from_outside(until):
+    """By the fast lane's own account; the public one hangs the event loop, which its watchdog sees."""
+    inside, leave = threading.Event(), threading.Event()
+
+    def hang(message, exchange):
+        inside.set()
+        leave.wait()
+        exchange.reply(b"")
+
+    transport = listen(ServerConfig(address="127.0.0.1:0"))
+    transport.start({"/test.Wire/Hang": hang})
+    async with grpc.aio.insecure_channel(transport.address) as channel:
+        call = channel.unary_unary("/test.Wire/Hang")(b"")
+        await asyncio.to_thread(inside.wait)
+        assert transport.held_seconds > 0
+        leave.set()
+        await call
+        await until(lambda: transport.held_seconds == 0)
+    await transport.stop(1)
