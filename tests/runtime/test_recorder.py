@@ -7,7 +7,7 @@ import pytest
 
 from appliance.audit.record import Gap
 from appliance.errors import AuditUnwritable, Overloaded
-from runtime.recorder import Recorder
+from runtime.recorder import Recorder, unheard
 
 
 class FakeLog:
@@ -130,3 +130,24 @@ async def test_closing_writes_what_is_queued():
     await asyncio.sleep(0)
     await asyncio.to_thread(recorder.close)
     assert await asyncio.gather(*waiting) == list(range(5))
+
+
+async def test_records_that_nobody_waits_for_are_gathered_until_somebody_does(monkeypatch):
+    monkeypatch.setattr("runtime.recorder.GATHER_SECONDS", 30.0)
+    log = FakeLog()
+    recorder = Recorder(log, queue_records_max=10)
+    for number in (1, 2, 3):
+        recorder.append(gap(number), unheard)
+    assert await recorder.appended(gap(4)) == 3
+    assert log.groups == [[1, 2, 3, 4]]
+    await asyncio.to_thread(recorder.close)
+
+
+async def test_what_was_gathered_is_written_without_anybody_waiting(monkeypatch):
+    monkeypatch.setattr("runtime.recorder.GATHER_SECONDS", 0.01)
+    log = FakeLog()
+    recorder = Recorder(log, queue_records_max=10)
+    recorder.append(gap(1), unheard)
+    await asyncio.to_thread(log.entered.wait)
+    await asyncio.to_thread(recorder.close)
+    assert log.groups == [[1]]
