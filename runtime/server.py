@@ -1,55 +1,31 @@
 """The life of the serving process.
 
 Knows: the order in which its parts start and stop. Rules: ready only when every port is bound and every
-active version is warm; a stop drains within its limit and leaves a closed log. Leaves to others: all the
-work.
+active version is warm; a stop drains within its limit and leaves a closed log. Leaves to others: what there
+is to start (`runtime.parts`), and all the work.
 """
 
 import asyncio
 import gc
 import signal
-import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 from typing import NamedTuple
 
 from appliance import journal
-from appliance.audit.log import AuditLog
 from appliance.audit.reader import AuditReader
-from appliance.audit.record import Boot, Stop
-from appliance.clock import SystemClock
-from appliance.config import Config, StateConfig, use_kernel_cache
-from appliance.deployment import Tuning, tuned
-from appliance.errors import AuditBroken
+from appliance.config import Config, use_kernel_cache
 from appliance.files import make_directory
-from appliance.signing import SigningKey
-from appliance.store import Store, StoredVersion
-from appliance.version import release
 from runtime.controlplane import ControlPlane
-from runtime.dataplane import DataPlane
 from runtime.health import SelfCheck
-from runtime.lanes import load_lanes
-from runtime.metrics import Metrics, MetricsServer, serve_metrics
 from runtime.notify import notify, watchdog_seconds
-from runtime.recorder import Recorder
-from runtime.regions import Regions
+from runtime.parts import control_service, inference_methods, open_parts, show_metrics
 from runtime.renewal import Renewal
-from runtime.servable import Servable
-from runtime.services.control import Addresses, ControlService
-from runtime.services.infer import INFERRING, InferCalls
-from runtime.services.protocol import SERVICE, calls
+from runtime.services.control import Addresses
+from runtime.services.protocol import SERVICE
 from runtime.swap import ServedTable
-from runtime.traces import Traces, open_traces
-from runtime.transport import (
-    ControlTransport,
-    Health,
-    Methods,
-    Transport,
-    listen,
-    on_loop,
-    reflection_methods,
-)
+from runtime.transport import ControlTransport, Health, Transport, listen
 
 # How long a call may still take once nothing of value is running.
 STOP_SECONDS = 2.0
@@ -113,20 +89,6 @@ class Asked:
         (self.hurry if self.stop.is_set() else self.stop).set()
 
 
-class Parts(NamedTuple):
-    """What the server is made of, but for the wire."""
-
-    config: Config
-    clock: SystemClock
-    store: Store
-    metrics: Metrics
-    traces: Traces
-    recorder: Recorder
-    table: ServedTable
-    controlplane: ControlPlane
-    dataplane: DataPlane
-
-
 class Running(NamedTuple):
     """What `main_loop` looks after."""
 
@@ -144,19 +106,19 @@ async def startup(config: Config, life: AsyncExitStack, asked: Asked) -> Running
     Raises ConfigError, ListenError, StateError, KeyFileError or AuditError.
     """
     notify(f"EXTEND_TIMEOUT_USEC={START_SECONDS_MAX * 1_000_000}", "STATUS=starting")
-    parts = await _open_parts(config, life)
+    parts = await open_parts(config, life)
     control = ControlTransport(config.state.control_socket)
     life.push_async_callback(control.stop, STOP_SECONDS)
     life.push_async_callback(parts.controlplane.settle)
     inference, health = listen(config.server), Health([SERVICE.full_name])
     drain = partial(parts.dataplane.drain, config.server.drain_seconds, asked.hurry)
     life.push_async_callback(_drain, inference, health, drain)
-    exposition = _show_metrics(parts, inference)
+    exposition = show_metrics(parts, inference)
     life.push_async_callback(asyncio.to_thread, exposition.close)
     await _resume(config, parts.controlplane)
     addresses = Addresses(inference=inference.address, metrics=exposition.address)
-    await control.start(_control_service(parts, addresses))
-    inference.start(_methods(parts, health))
+    await control.start(control_service(parts, addresses))
+    inference.start(inference_methods(parts, health))
     health.show_health(serving=parts.table.ready)
     return Running(
         wire=inference,
@@ -166,86 +128,6 @@ async def startup(config: Config, life: AsyncExitStack, asked: Asked) -> Running
         self_check=SelfCheck(table=parts.table, metrics=parts.metrics, clock=parts.clock),
         renewal=Renewal(store=parts.store, table=parts.table, controlplane=parts.controlplane),
     )
-
-
-async def _open_parts(config: Config, life: AsyncExitStack) -> Parts:
-    """Everything behind the wire, with an open log and nothing loaded yet."""
-    journal.event("runtime.starting", release=release(), config_sha256=config.digest)
-    clock, store, metrics = SystemClock(), Store(config.state.store), Metrics()
-    traces = open_traces(config.traces, service=config.server.name)
-    life.push_async_callback(asyncio.to_thread, traces.close)
-    recorder = await _open_recorder(config, clock, life)
-    table = ServedTable(
-        store,
-        partial(_loaded, config),
-        config.batching,
-        clock,
-        drain_seconds=config.server.drain_seconds,
-    )
-    life.push_async_callback(table.close)
-    controlplane = ControlPlane(
-        store=store, table=table, recorder=recorder, new_id=lambda: uuid.uuid4().hex
-    )
-    dataplane = DataPlane(
-        table=table,
-        recorder=recorder,
-        metrics=metrics,
-        clock=clock,
-        bytes_max=config.server.bytes_in_flight_max,
-        awaited=config.audit.awaited,
-        traces=traces,
-    )
-    return Parts(config, clock, store, metrics, traces, recorder, table, controlplane, dataplane)
-
-
-def _show_metrics(parts: Parts, inference: Transport) -> MetricsServer:
-    """Let the metrics read what stands at the moment, and serve them."""
-    metrics, recorder, table = parts.metrics, parts.recorder, parts.table
-    metrics.commits, metrics.audit_queue = recorder.commits, lambda: recorder.queued
-    metrics.queued, metrics.standings = table.queued, table.standings
-    metrics.calls, metrics.calls_refused = lambda: inference.in_flight, lambda: inference.refused
-    return serve_metrics(metrics, parts.config.metrics.address)
-
-
-def _control_service(parts: Parts, addresses: Addresses) -> ControlService:
-    return ControlService(
-        addresses=addresses,
-        clock=parts.clock,
-        store=parts.store,
-        table=parts.table,
-        controlplane=parts.controlplane,
-        dataplane=parts.dataplane,
-        recorder=parts.recorder,
-        metrics=parts.metrics,
-    )
-
-
-def _methods(parts: Parts, health: Health) -> Methods:
-    """What the inference service answers: inferences, all else of the protocol, health and reflection."""
-    config, loop = parts.config, asyncio.get_running_loop()
-    regions = Regions(config.shared_memory)
-    infer = InferCalls(
-        parts.dataplane,
-        regions if regions.allowed else None,
-        identified=bool(config.server.tls.client_ca),
-    )
-    answers = calls(
-        config=config,
-        store=parts.store,
-        table=parts.table,
-        dataplane=parts.dataplane,
-        controlplane=parts.controlplane,
-        metrics=parts.metrics,
-        regions=regions,
-        traces=parts.traces,
-        inferring=INFERRING,
-    )
-    return {
-        **health.methods(),
-        **reflection_methods([SERVICE.full_name]),
-        **{path: on_loop(call.answer, call.request, loop) for path, call in answers.items()},
-        **infer.methods(),
-    }
 
 
 async def main_loop(running: Running, stop: asyncio.Event) -> None:
@@ -266,48 +148,11 @@ async def main_loop(running: Running, stop: asyncio.Event) -> None:
     renewing.cancel()
 
 
-async def _open_recorder(config: Config, clock: SystemClock, life: AsyncExitStack) -> Recorder:
-    """Open the audit log and record this boot; its stop is the last record that life writes."""
-    _check_log_is_there(config.state)
-    log = AuditLog.open(
-        config.state.audit_log,
-        key=SigningKey.load_or_generate(config.state.box_key),
-        clock=clock,
-        checkpoint_records=config.audit.checkpoint_records,
-        checkpoint_seconds=config.audit.checkpoint_seconds,
-    )
-    life.callback(log.close)
-    recorder = Recorder(log, queue_records_max=config.audit.queue_records_max)
-    life.push_async_callback(asyncio.to_thread, recorder.close)
-    boot = Boot(release=release(), config_sha256=config.digest)
-    await recorder.appended(lambda: boot)
-    life.push_async_callback(recorder.appended, lambda: Stop(reason="the runtime was stopped"))
-    return recorder
-
-
-def _check_log_is_there(state: StateConfig) -> None:
-    """Refuse to begin a second log under a key that signed one before: it would hide what is lost."""
-    log = state.audit_log
-    if state.box_key.exists() and not (log.exists() and log.stat().st_size):
-        raise AuditBroken(
-            f"the box has a key, but its audit log {log} is missing or empty",
-            remedy="restore the log; to begin a new one, move keys/box.pem and box.pub away",
-        )
-
-
 async def _resume(config: Config, controlplane: ControlPlane) -> None:
     """Return to the last completed decision of each model."""
     with AuditReader(config.state.audit_log) as reader:
         completed, interrupted = reader.last_outcomes(), reader.open_decisions()
     await controlplane.resume(completed, interrupted)
-
-
-def _loaded(config: Config, stored: StoredVersion, tuning: Tuning | None) -> Sequence[Servable]:
-    """Load a version, proven and warm, for each lane that its model has."""
-    model = stored.record.model
-    engine = tuned(config.engine_of(model), tuning)
-    sizes = tuned(config.batching.of(model), tuning).bucket_rows
-    return load_lanes(stored, threads=engine.threads, lanes=engine.lanes, sizes=sizes)
 
 
 async def _drain(

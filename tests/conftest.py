@@ -22,6 +22,9 @@ ROOT = Path(__file__).parent.parent
 os.environ["NUMBA_CACHE_DIR"] = str(ROOT / "build" / "numba")
 os.environ.pop("HOLDFAST_CONFIG", None)
 
+# A shell that runs the tests in the background has children ignore Ctrl-C; here they are sent it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 START_SECONDS_MAX = 60
 
 
