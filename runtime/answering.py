@@ -16,7 +16,7 @@ from appliance.audit.payload import Tensor
 from appliance.clock import Clock
 from appliance.errors import ApplianceError
 from appliance.tensors import Array
-from runtime.batching import Outcome, Served, Ticket
+from runtime.batching import Batcher, Outcome, Served, Ticket
 from runtime.checking import Checked, check_request
 from runtime.codec import Call, Head, Piece, place, raw_tensors
 from runtime.evidence import Answered, refusal
@@ -40,6 +40,7 @@ class Reply(NamedTuple):
 
 # Gets the answer, or what kept it from being given; runs on whichever thread came last.
 Then: TypeAlias = Callable[[Reply | Exception], None]
+Gather: TypeAlias = Callable[[Batcher], None]
 
 
 class Request(Protocol):
@@ -106,8 +107,8 @@ class Answering:
         self._loaded: Loaded | None = None
         self._ticket: Ticket | None = None
 
-    def begin(self, request: Request, deadline_ns: int | None, *, may_inline: bool) -> None:
-        """Route, check and queue `request`, of which the call is known."""
+    def begin(self, request: Request, deadline_ns: int | None, gather: Gather) -> None:
+        """Route, check and queue `request`, of which the call is known; `gather` as in Batcher.submit."""
         call = self._call
         try:
             self._route, loaded = self._rooms.table.hold(call.model, call.version, call.request_id)
@@ -126,7 +127,7 @@ class Answering:
                 priority=call.priority,
                 timeout_us=call.timeout_us,
                 deadline_ns=deadline_ns,
-                may_inline=may_inline,
+                gather=gather,
             )
         except Exception as error:  # noqa: BLE001 - whatever it is, it is recorded and told
             self.refuse(error)
@@ -135,9 +136,9 @@ class Answering:
 
     @property
     def waiting(self) -> bool:
-        """Whether it waits in the queue, so that `cancel` may have a use."""
+        """Whether it waits for a lane, so that `cancel` may have a use."""
         ticket = self._ticket
-        return ticket is not None and ticket.line >= 0
+        return ticket is not None and ticket.line >= 0 and not ticket.gathered
 
     def cancel(self) -> None:
         """The caller has gone: what still waits never reaches the engine. Any thread, once `begin` is over."""

@@ -14,15 +14,13 @@ from functools import partial
 from appliance.clock import Clock
 from appliance.errors import Draining, Overloaded
 from runtime.answering import Answering, Request, Rooms, Then
+from runtime.batching import Batcher
 from runtime.codec import Call
 from runtime.metrics import Metrics
 from runtime.recorder import Recorder
 from runtime.shadowing import Shadowing
 from runtime.swap import ServedTable
 from runtime.traces import Metadata, Traces
-
-# With more calls than these the next is worth waiting for: running one at once would keep it from a batch.
-INLINE_CALLS_MAX = 2
 
 
 class DataPlane:
@@ -45,6 +43,7 @@ class DataPlane:
         self._bytes_max = bytes_max
         self._lock = threading.Lock()
         self._calls = self._bytes = 0
+        self._gathered: set[Batcher] = set()
         self._loop = asyncio.get_running_loop()
         self._idle = asyncio.Event()
         self.draining = False
@@ -64,16 +63,20 @@ class DataPlane:
         `metadata` is the caller's, which may name the trace that the request belongs to. `then`
         gets the reply, or UnknownModel, UnknownVersion, VersionNotServed, RequestError, Overloaded,
         Draining, EngineError, AuditUnwritable or a fault of our own; it may be called before this
-        returns. Any thread.
+        returns. The thread that brings requests calls `settle` after them. Any thread.
         """
         answering = self._answering(request.call, principal, then, metadata)
         no_room = self._no_room()
         if no_room is not None:
             answering.refuse(no_room)
         else:
-            alone = self._calls <= INLINE_CALLS_MAX
-            answering.begin(request, deadline_ns, may_inline=alone)
+            answering.begin(request, deadline_ns, self._gathered.add)
         return answering
+
+    def settle(self) -> None:
+        """Run what `infer` left for its thread: to be called there, after a burst of requests."""
+        while self._gathered:
+            self._gathered.pop().run_gathered()
 
     def refuse(
         self,

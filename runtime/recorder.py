@@ -16,6 +16,7 @@ from typing import Protocol, TypeAlias
 from appliance import journal
 from appliance.audit.record import AnyRecord
 from appliance.errors import ApplianceError, AuditUnwritable, Overloaded
+from runtime.affinity import share_processor
 from runtime.metrics import Commits
 
 Entry: TypeAlias = Callable[[], AnyRecord]
@@ -119,6 +120,7 @@ class Recorder:
             self._bell.put(None)
 
     def _work(self) -> None:
+        share_processor()
         while self._work_once():
             pass
         self._committed.put(None)
@@ -137,6 +139,7 @@ class Recorder:
 
     def _work_on(self) -> None:
         """The life of the second thread, which tells results while the first commits."""
+        share_processor()
         while (results := self._committed.get()) is not None:
             _tell(results)
             del results  # not kept while the thread sleeps

@@ -118,7 +118,7 @@ async def startup(config: Config, life: AsyncExitStack, asked: Asked) -> Running
     await _resume(config, parts.controlplane)
     addresses = Addresses(inference=inference.address, metrics=exposition.address)
     await control.start(control_service(parts, addresses))
-    inference.start(inference_methods(parts, health))
+    inference.start(inference_methods(parts, health), parts.dataplane.settle)
     health.show_health(serving=parts.table.ready)
     return Running(
         wire=inference,

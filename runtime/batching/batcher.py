@@ -2,7 +2,8 @@
 
 Knows: the queue of one servable and the threads that empty it. Rules: a request that finds a lane idle
 is not held; a batch is what queued while the lanes were busy, and only a lane that comes back to a queue
-waits for more, if a delay is set; a thread is woken only when there is work for it and never by a timer
+waits for more, if a delay is set; what comes at once for a quick engine is one batch that the thread which
+brought it runs itself; a thread is woken only when there is work for it and never by a timer
 else; each caller gets exactly its own rows, once; outcomes are told outside of the lock. A lane whose
 engine call takes too long is given up: its requests get an error, a fresh lane takes its place, and if
 the call should end after all nobody hears of it. Leaves to others: what a batch computes
@@ -20,7 +21,7 @@ from runtime.batching.lane import Lane, Runner, tell
 from runtime.batching.learned import Learned
 from runtime.batching.sizes import Sizes
 from runtime.batching.ticket import NEVER, Outcome, Ticket, outcome_of
-from runtime.batching.waiting import Leaving, Waiting, expired
+from runtime.batching.waiting import Leaving, Waiting
 from runtime.servable import Inputs
 
 LOST_MAX = 3  # lanes that hang at a time and are replaced: each keeps a thread and its buffers
@@ -89,56 +90,54 @@ class Batcher:
         priority: int = 0,
         deadline_ns: int | None = None,
         timeout_us: int = 0,
-        may_inline: bool = False,
+        gather: "Callable[[Batcher], None] | None" = None,
     ) -> Ticket:
         """Let `rows` rows be answered; `then` gets the outcome, once, on the thread that has it.
 
         Requests of equal `key` fit one engine call. priority: 1 is the highest, 0 the queue's default.
         deadline_ns: on the clock's monotonic_ns; nobody listens afterwards. timeout_us: of the wait, 0
-        for the queue's own. With `may_inline` this thread may run it, before it returns, when a lane is
-        idle and the engine quick. Never blocks else. Raises Overloaded when the queue is full or the time
-        is or would be over, Draining after `close`, EngineError when every lane hangs; `then` is not
-        called then.
+        for the queue's own. With `gather` the caller brings requests in bursts: when a lane is idle and
+        the engine quick enough for all that wait, it is told this batcher and calls `run_gathered` after
+        the burst. Never blocks. Raises Overloaded when the queue is full or the time is or would be over,
+        Draining after `close`, EngineError when every lane hangs; `then` is not called then.
         """
         assert rows > 0
         now = self._clock.monotonic_ns()
         deadline = NEVER if deadline_ns is None else deadline_ns
         ticket = Ticket(inputs, rows, then, key, client, now, deadline, self._leave)
-        leaving: Leaving = []
-        lane: Lane | None = None
         woken: Lane | None = None
         with self._lock:
             self._check_open()
-            if (
-                may_inline
-                and self._idle
-                and not self._waiting.requests
-                and self._learned.quick(rows)
-            ):
-                if now >= deadline:
-                    raise expired()
-                lane = self._idle.pop()
-                lane.batch, lane.started_ns = [ticket], now
-            else:
-                row_ns = self._learned.row_ns // len(self._lanes)
-                leaving = self._waiting.put(
-                    ticket,
-                    priority=priority,
-                    timeout_us=timeout_us,
-                    row_ns=row_ns,
-                    now_ns=now,
-                    running_rows=0 if deadline_ns is None else self._running_rows(),
-                )
-                if self._idle or self._holding:
-                    woken = self._sleeper()
-        if lane is not None:
-            self._run_inline(lane, ticket)
-            return ticket
+            leaving = self._waiting.put(
+                ticket,
+                priority=priority,
+                timeout_us=timeout_us,
+                row_ns=self._learned.row_ns // len(self._lanes),
+                now_ns=now,
+                running_rows=0 if deadline_ns is None else self._running_rows(),
+            )
+            if gather and self._idle and self._learned.quick(self._waiting.rows):
+                ticket.gathered = True
+            elif self._idle or self._holding:
+                woken = self._sleeper()
+        if ticket.gathered and gather:
+            gather(self)
         if woken is not None:
             woken.wake()
         if leaving:
             _tell_others(leaving, ticket)
         return ticket
+
+    def run_gathered(self) -> None:
+        """Run what was gathered, on this thread; a lane that came first, or comes back, takes it as well."""
+        while (lane := self._gathered()) is not None:
+            self._run(lane, lane.batch)
+            with self._lock:
+                asleep = not (lane.lost or self._closed)
+                if asleep:
+                    self._idle.append(lane)
+            if not asleep:
+                lane.wake()
 
     def check(self) -> None:
         """Give up lanes that hang and sweep requests whose time is over; to be called about every second."""
@@ -146,6 +145,8 @@ class Batcher:
         with self._lock:
             now = self._clock.monotonic_ns()
             leaving = self._waiting.expire(now)
+            # Whoever gathered it hangs elsewhere.
+            forgotten = self._idle.pop() if self._idle and self._waiting.requests else None
             hanging = [
                 lane
                 for lane in self._lanes
@@ -161,6 +162,8 @@ class Batcher:
             self._lanes += fresh
             if not self._lanes:
                 leaving += [(ticket, self._hang()) for ticket in self._waiting.clear()]
+        if forgotten is not None:
+            forgotten.wake()
         for lane in fresh:
             lane.thread.start()
         for lane in hanging:
@@ -298,15 +301,18 @@ class Batcher:
             self._lanes.append(lane)
         return not lane.lost
 
-    def _run_inline(self, lane: Lane, ticket: Ticket) -> None:
-        """Run an idle lane's batch on this thread; its own sleeps on, unless there is more to do."""
-        self._run(lane, [ticket])
+    def _gathered(self) -> Lane | None:
+        """An idle lane with what was gathered as its batch; None when nothing is left for this thread."""
+        lane: Lane | None = None
         with self._lock:
-            asleep = not (lane.lost or self._closed or self._waiting.requests)
-            if asleep:
-                self._idle.append(lane)
-        if not asleep:
-            lane.wake()
+            now = self._clock.monotonic_ns()
+            leaving = self._waiting.expire(now)
+            if self._idle and (batch := self._waiting.take(1)):
+                lane = self._idle.pop()
+                lane.batch, lane.started_ns = batch, now
+        for ticket, error in leaving:
+            tell(ticket, error)
+        return lane
 
     def _run(self, lane: Lane, batch: list[Ticket]) -> None:
         started, rows = lane.started_ns, sum(ticket.rows for ticket in batch)

@@ -26,5 +26,5 @@ class Learned:
             self._alone_ns = max(row_ns, fallen)
 
     def quick(self, rows: int) -> bool:
-        """Whether a request of `rows` rows will not hold its thread up for long."""
-        return 0 < self._alone_ns * rows <= self._inline_ns
+        """Whether a call of `rows` rows will not hold its thread up for long."""
+        return 0 < self._alone_ns <= self._inline_ns and self.row_ns * rows <= self._inline_ns

@@ -37,7 +37,7 @@ class Ticket(msgspec.Struct, eq=False):
     """A request that was submitted. All but `cancel` is the batcher's own.
 
     `line` is the place of its line while it waits, else -1; `due_ns`, on the monotonic clock, is when
-    its time in that line is over.
+    its time in that line is over; `gathered` says that the thread which brought it will run it.
     """
 
     inputs: Inputs
@@ -51,6 +51,7 @@ class Ticket(msgspec.Struct, eq=False):
     due_ns: int = NEVER
     line: int = -1
     number: int = 0
+    gathered: bool = False
 
     def cancel(self) -> bool:
         """True when the request still waited and is gone now; its `then` is never called. Any thread."""

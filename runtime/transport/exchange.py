@@ -102,6 +102,12 @@ class Streaming:
 # By full path, as "/inference.GRPCInferenceService/ModelInfer".
 Methods: TypeAlias = Mapping[str, Unary | Streaming]
 
+Settle: TypeAlias = Callable[[], None]
+
+
+def settled() -> None:
+    """Nothing is left to do after a burst."""
+
 
 class Transport(Protocol):
     """A bound server; `address` is "host:port" with the port that it got."""
@@ -117,8 +123,11 @@ class Transport(Protocol):
     def held_seconds(self) -> float:
         """How long a method has kept the thread that all calls need, 0 while none does."""
 
-    def start(self, methods: Methods) -> None:
-        """Begin to answer. Called once, from the running asyncio loop."""
+    def start(self, methods: Methods, settle: Settle = settled) -> None:
+        """Begin to answer. Called once, from the running asyncio loop.
+
+        `settle` is called on the methods' own thread after those that came at once.
+        """
 
     async def stop(self, seconds: float) -> None:
         """Take no new calls, let running ones end within `seconds`, then cut what is left."""

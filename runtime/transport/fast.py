@@ -8,15 +8,17 @@ options and binding (`listening`).
 
 import asyncio
 import time
+from collections.abc import Callable
 from threading import Lock, Thread
 from typing import Any
 
 from appliance import journal
 from appliance.config import ServerConfig
+from runtime.affinity import share_processor
 from runtime.interceptors import not_served, over_limit
 from runtime.transport.calls import Event, FastCall, StreamCall, UnaryCall, failed, refuse
 from runtime.transport.core import cygrpc
-from runtime.transport.exchange import Methods, Streaming
+from runtime.transport.exchange import Methods, Settle, Streaming, settled
 from runtime.transport.listening import bind, options
 
 # Calls asked for in advance: as many may arrive at once without waiting for the poller.
@@ -36,6 +38,7 @@ class FastTransport:
         self._server.register_completion_queue(self._queue)
         self.address = bind(config, self._add_port)
         self._methods: dict[bytes, Any] = {}
+        self._settle: Settle = settled
         self._calls_max = config.requests_in_flight_max
         self._over_limit = over_limit(self._calls_max)
         self.refused = 0
@@ -58,8 +61,9 @@ class FastTransport:
         since = self._running_since
         return time.monotonic() - since if since else 0.0
 
-    def start(self, methods: Methods) -> None:
+    def start(self, methods: Methods, settle: Settle = settled) -> None:
         """See Transport."""
+        self._settle = settle
         self._methods = {path.encode(): method for path, method in methods.items()}
         self._server.start()
         for _ in range(ASKED_FOR):
@@ -101,6 +105,7 @@ class FastTransport:
 
     def _serve(self) -> None:
         """Poll until the core is shut down and every call is over; what completes runs here."""
+        share_processor()
         while not (self._shut and not self._calls and not self._asked_for):
             self._run_burst()
         with self._core:
@@ -111,7 +116,7 @@ class FastTransport:
         """Wait until something completes, and run it with all that has completed since.
 
         Polling gives the interpreter to other threads; between the methods of a burst nobody else runs, so
-        that their requests meet in one batch. Nothing of it is kept alive while the next is long in coming.
+        that their requests meet in one batch, which `settle` runs. Nothing of it is kept alive while the next is long in coming.
         """
         poll = self._queue.poll
         burst = [poll()]
@@ -122,11 +127,15 @@ class FastTransport:
             burst.append(event)
         self._running_since = time.monotonic()
         for event in burst:
-            try:
-                event.tag(event)
-            except Exception as error:  # noqa: BLE001 - one call must not end all others
-                failed(error)
+            self._run(event.tag, event)
+        self._run(self._settle)
         self._running_since = 0.0
+
+    def _run(self, then: Callable[..., None], *given: Event) -> None:
+        try:
+            then(*given)
+        except Exception as error:  # noqa: BLE001 - one call must not end all others
+            failed(error)
 
     def _arrived(self, event: Event) -> None:
         self._asked_for -= 1

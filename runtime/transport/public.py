@@ -20,9 +20,11 @@ from runtime.transport.exchange import (
     Metadata,
     Methods,
     Receiver,
+    Settle,
     Streaming,
     Unary,
     on_monotonic,
+    settled,
 )
 from runtime.transport.listening import bind, options
 
@@ -45,12 +47,13 @@ class PublicTransport(grpc.GenericRpcHandler):  # type: ignore[type-arg]
             0.0  # methods run on the event loop: what holds it starves the watchdog itself
         )
         self._methods: Methods = {}
+        self._settle: Settle = settled
         self._starting: asyncio.Task[None] | None = None
         self.in_flight = 0
 
-    def start(self, methods: Methods) -> None:
+    def start(self, methods: Methods, settle: Settle = settled) -> None:
         """See Transport."""
-        self._methods = methods
+        self._methods, self._settle = methods, settle
         self._server.add_generic_rpc_handlers((self,))
         self._starting = asyncio.get_running_loop().create_task(self._server.start())
 
@@ -83,7 +86,7 @@ class PublicTransport(grpc.GenericRpcHandler):  # type: ignore[type-arg]
         async def served(sent: Any, context: Any) -> Any:
             self.in_flight += 1
             try:
-                return await serve(method, sent, context)
+                return await serve(method, sent, context, self._settle)
             finally:
                 self.in_flight -= 1
 
@@ -187,11 +190,12 @@ def _refuse(refused: Refusal) -> Callable[..., Any]:
     return refuse
 
 
-async def _answer(method: Unary, message: bytes, context: Any) -> bytes | None:
+async def _answer(method: Unary, message: bytes, context: Any, settle: Settle) -> bytes | None:
     """Serve one unary call."""
     exchange = PublicUnary(context)
     try:
         method(message, exchange)
+        settle()
     except Exception as error:  # noqa: BLE001 - the edge answers whatever happens
         exchange.refuse(refusal(error))
     del message
@@ -212,7 +216,7 @@ async def _answer(method: Unary, message: bytes, context: Any) -> bytes | None:
     return reply
 
 
-async def _stream(method: Streaming, _: object, context: Any) -> None:
+async def _stream(method: Streaming, _: object, context: Any, settle: Settle) -> None:
     """Serve one streaming call."""
     stream = PublicStream(context)
     try:
@@ -220,7 +224,7 @@ async def _stream(method: Streaming, _: object, context: Any) -> None:
     except Exception as error:  # noqa: BLE001 - the edge answers whatever happens
         await context.abort(*_fit(refusal(error)))
         return
-    reading = asyncio.create_task(_read(stream, receiver, context))
+    reading = asyncio.create_task(_read(stream, receiver, context, settle))
     try:
         refused = await _write(stream, receiver, context)
     except BaseException:  # the caller left, in whatever form grpcio says so
@@ -234,7 +238,7 @@ async def _stream(method: Streaming, _: object, context: Any) -> None:
         await context.abort(*refused)
 
 
-async def _read(stream: PublicStream, receiver: Receiver, context: Any) -> None:
+async def _read(stream: PublicStream, receiver: Receiver, context: Any, settle: Settle) -> None:
     """Hand over what the receiver asks for, one message a read."""
     while True:
         await stream.wanted.acquire()
@@ -248,6 +252,7 @@ async def _read(stream: PublicStream, receiver: Receiver, context: Any) -> None:
             _tell(stream, receiver.ended)
             return
         _tell(stream, receiver.received, message)
+        _tell(stream, settle)
 
 
 async def _write(stream: PublicStream, receiver: Receiver, context: Any) -> Refusal | None:

@@ -2,8 +2,8 @@
 
 Knows: the open loop: a request is due when it is due, however far behind the answers are, and its time
 counts from then (a caller that waits for its answer before it sends again would hide every queue). Rules:
-one thread sends, as one thread receives in the server, and runs a request itself under the same
-condition. Leaves to others: which requests, which batcher.
+one thread sends, as one thread receives in the server, and runs what was due at once itself under the
+same condition. Leaves to others: which requests, which batcher.
 """
 
 import threading
@@ -15,12 +15,12 @@ from typing import NamedTuple
 from appliance.clock import Clock
 from appliance.errors import ApplianceError
 from runtime.batching import Batcher, Outcome, Served, Ticket
-from runtime.dataplane import INLINE_CALLS_MAX
 from runtime.servable import Inputs
 from runtime.tuning.messages import Arrivals, Measured
 
 LEAD_NS = 2_000_000  # from the start to the first request
 TELL_EACH = 50
+BURST_MAX = 64  # as the server's fast lane takes at once
 CHECK_SECONDS = 1.0
 
 
@@ -40,6 +40,7 @@ class Drive:
         self._late_max = late_max
         self._lock = threading.Condition()
         self._flying = self._late = self._came = 0
+        self._gathered: set[Batcher] = set()
         self._took_ns: list[int] = []
         self._rows = 0
         self._batches = 0.0
@@ -59,6 +60,8 @@ class Drive:
         start = self._clock.monotonic_ns() + LEAD_NS
         tickets: list[Ticket] = []
         for at_ns, rows in zip(arrivals.at_ns, arrivals.rows, strict=True):
+            if self._clock.monotonic_ns() < start + at_ns or self._came % BURST_MAX == 0:
+                self._settle()
             self._wait_until(start + at_ns)
             if self._hopeless:
                 break
@@ -83,16 +86,19 @@ class Drive:
         with self._lock:
             self._came += 1
             self._flying += 1
-            alone = self._flying <= INLINE_CALLS_MAX
         then = partial(self._told, sent.rows, due_ns)
         try:
             ticket = self._batcher.submit(
-                sent.inputs, sent.rows, then, key=sent.key, may_inline=alone
+                sent.inputs, sent.rows, then, key=sent.key, gather=self._gathered.add
             )
         except ApplianceError as error:
             then(error)
         else:
             tickets.append(ticket)
+
+    def _settle(self) -> None:
+        while self._gathered:
+            self._gathered.pop().run_gathered()
 
     def _told(self, rows: int, due_ns: int, outcome: Outcome) -> None:
         now = self._clock.monotonic_ns()
@@ -112,6 +118,7 @@ class Drive:
 
     def _finish(self, tickets: list[Ticket]) -> None:
         """Wait for what is running; of a run that is hopeless nothing that waits is computed."""
+        self._settle()
         if self._hopeless:
             for ticket in tickets:
                 if ticket.cancel():

@@ -9,6 +9,7 @@ import queue
 import statistics
 import threading
 import time
+from collections.abc import Callable
 
 import numpy as np
 
@@ -52,8 +53,8 @@ def run(rounds: int = ROUNDS) -> dict[str, dict[str, float]]:
     """Microseconds of a round trip by way, the median of the rounds' medians; busy lanes by callers."""
     batcher = Batcher([Nothing()], BatchingConfig(), SystemClock(), name="bench")
     ways = {
-        "inline": lambda: round_trips(batcher, may_inline=True),
-        "lane": lambda: round_trips(batcher, may_inline=False),
+        "gathered": lambda: round_trips(batcher, Batcher.run_gathered),
+        "lane": lambda: round_trips(batcher),
         "bare hop": bare_hops,
     }
     took: dict[str, list[float]] = {name: [] for name in ways}
@@ -65,13 +66,13 @@ def run(rounds: int = ROUNDS) -> dict[str, dict[str, float]]:
     return {"round trip": {name: statistics.median(each) for name, each in took.items()}} | lanes
 
 
-def round_trips(batcher: Batcher, *, may_inline: bool) -> float:
+def round_trips(batcher: Batcher, gather: Callable[[Batcher], None] | None = None) -> float:
     """The median of submit to `then`, one caller, in microseconds."""
     told = threading.Lock()
     told.acquire()
 
     def once() -> None:
-        batcher.submit({}, 1, lambda outcome: told.release(), key=1, may_inline=may_inline)
+        batcher.submit({}, 1, lambda outcome: told.release(), key=1, gather=gather)
         told.acquire()
 
     return median_us(once)

@@ -130,6 +130,7 @@ class World:
             loop.call_soon_threadsafe(settle, future, result)
 
         self.dataplane.infer(Sent(call, arrays), told)
+        self.dataplane.settle()
         return await future
 
     async def close(self):

@@ -60,6 +60,7 @@ class Caller:
         """What one request got."""
         self._heard.clear()
         self.dataplane.infer(request or Asked(), self.then)
+        self.dataplane.settle()
         await self._heard.wait()
         return self.told[-1]
 

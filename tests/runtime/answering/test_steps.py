@@ -111,6 +111,7 @@ async def test_who_asks_is_recorded(served, caller, records, monkeypatch):
         if refused:
             monkeypatch.setattr(Asked, "arrays", broken)
         served.dataplane.infer(Asked(), caller.then, principal="surgery-2")
+        served.dataplane.settle()
     await records(Failure)
     assert [record.principal for record in await records(Inference)] == ["surgery-2"]
     assert (await records(Failure))[0].principal == "surgery-2"

@@ -162,6 +162,7 @@ class Bench:
             name=self.name,
         )
         self.callers = Callers(self.batcher)
+        self.gathered = set()
 
     def occupy(self, lanes=1):
         """Hold the engine, and let as many lanes run a request that is thrown away."""
@@ -173,6 +174,11 @@ class Bench:
             self.engine.wait_inside(inside)
         self.engine.batches.clear()
         self.engine.padded.clear()
+
+    def run_gathered(self):
+        """End a burst: run what was gathered on this thread."""
+        while self.gathered:
+            self.gathered.pop().run_gathered()
 
     def until(self, holds):
         """Until `holds()` under the batcher's lock; what it waits for comes by itself."""

@@ -20,7 +20,7 @@ send = st.tuples(
             "width": st.integers(1, 2),
             "client": st.sampled_from("abc"),
             "priority": st.integers(0, 3),
-            "may_inline": st.booleans(),
+            "gather": st.booleans(),
             "timeout_us": st.sampled_from([0, 0, 0, 2_000_000]),
         }
     ),
@@ -32,6 +32,7 @@ step = st.one_of(
     st.tuples(st.just("cancel"), st.integers(0, 40)),
     st.tuples(st.just("go"), st.integers(1, 3)),
     st.tuples(st.just("time"), st.sampled_from([1, SECOND, 30 * SECOND])),
+    st.tuples(st.just("burst")),
     st.tuples(st.just("check")),
     st.tuples(st.just("hang")),
     st.tuples(st.just("settle")),
@@ -45,7 +46,8 @@ def run(ours, script, tickets):
         match act:
             case "send":
                 number = len(ours.callers.sent)
-                asked = more[1] | {"may_inline": more[1]["may_inline"] and ours.engine.open}
+                gather = more[1]["gather"] and ours.engine.open
+                asked = more[1] | {"gather": ours.gathered.add if gather else None}
                 try:
                     tickets[number] = ours.callers.send(*more[0], **asked)
                 except ApplianceError:
@@ -58,6 +60,8 @@ def run(ours, script, tickets):
                 ours.engine.let_go(more[0])
             case "time":
                 ours.clock.now += more[0]
+            case "burst":
+                ours.run_gathered()
             case "check":
                 ours.batcher.check()
             case "settle":
@@ -116,19 +120,24 @@ def test_each_caller_gets_exactly_its_own_rows_once(
     counts=st.lists(st.integers(1, 12), min_size=2, max_size=4),
     lanes=st.integers(1, 3),
     rows_max=st.integers(1, 8),
-    inline=st.booleans(),
+    gather=st.booleans(),
 )
-def test_so_it_is_with_many_threads_that_send_at_once(make_bench, counts, lanes, rows_max, inline):
+def test_so_it_is_with_many_threads_that_send_at_once(make_bench, counts, lanes, rows_max, gather):
     ours = make_bench(lanes=lanes, rows_max=rows_max)
     ours.batcher._learned.add(1000, rows=1, requests=1)
     send_lock, start = threading.Lock(), threading.Barrier(len(counts))
 
     def caller(count, client):
+        gathered = set()
         start.wait()
         for value in range(count):
             with send_lock:
                 number = len(ours.callers.sent)
-                ticket = ours.callers.send(value, client=client, may_inline=inline)
+                ticket = ours.callers.send(
+                    value, client=client, gather=gathered.add if gather else None
+                )
+            if value % 3 == 2 and gathered:
+                gathered.pop().run_gathered()
             if value % 5 == 4 and ticket.cancel():
                 ours.callers.outcomes[number].append(None)
 

@@ -237,27 +237,53 @@ def test_closing_answers_what_is_queued_and_takes_no_more(bench):
 
 def test_a_quick_engine_that_is_idle_runs_on_the_caller_s_thread(bench):
     ours, threads = bench(), []
-    ours.callers.send(1, may_inline=True)  # nothing is known of the engine yet
+    ours.callers.send(1, gather=ours.gathered.add)  # nothing is known of the engine yet
     ours.callers.wait(0)
+    assert not ours.gathered
     ours.batcher._learned.add(1000, rows=1, requests=1)
 
     def then(outcome):
         threads.append(threading.current_thread())
 
     ours.settle()
-    ours.batcher.submit(one_row(), 1, then, key=1, may_inline=True)
-    assert threads == [threading.current_thread()]
+    ours.engine.batches.clear()
+    for _ in range(3):
+        ours.batcher.submit(one_row(), 1, then, key=1, gather=ours.gathered.add)
+    assert not threads
+    ours.run_gathered()
+    assert threads == [threading.current_thread()] * 3
+    assert len(ours.engine.batches) == 1, "what came at once is one batch"
     with pytest.raises(Overloaded):
-        ours.callers.send(1, may_inline=True, deadline_ns=0)
+        ours.callers.send(1, gather=ours.gathered.add, deadline_ns=0)
 
 
-def test_what_comes_while_a_request_runs_inline_is_done_by_the_lane(bench):
+def test_what_comes_while_a_burst_runs_is_done_after_it(bench):
     ours = bench()
     ours.batcher._learned.add(1000, rows=1, requests=1)
     ours.settle()
 
     def then(outcome):
-        ours.callers.send(2, may_inline=True)
+        ours.callers.send(2, gather=ours.gathered.add)
 
-    ours.batcher.submit(one_row(), 1, then, key=1, may_inline=True)
+    ours.batcher.submit(one_row(), 1, then, key=1, gather=ours.gathered.add)
+    ours.run_gathered()
+    assert isinstance(ours.callers.wait(0)[0], Served)
+
+
+def test_more_than_is_quick_at_once_is_for_the_lanes(bench):
+    ours = bench(inline_us_max=2)
+    ours.batcher._learned.add(1000, rows=1, requests=1)
+    ours.settle()
+    for value in range(3):
+        ours.callers.send(value, gather=ours.gathered.add)
+    ours.callers.wait(0, 1, 2)
+    ours.run_gathered()
+
+
+def test_what_was_gathered_and_forgotten_is_done_by_a_lane(bench):
+    ours = bench()
+    ours.batcher._learned.add(1000, rows=1, requests=1)
+    ours.settle()
+    ours.callers.send(1, gather=ours.gathered.add)
+    ours.batcher.check()
     assert isinstance(ours.callers.wait(0)[0], Served)

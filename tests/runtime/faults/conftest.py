@@ -149,7 +149,7 @@ class Box:
         )
         config = msgspec.structs.replace(ServerConfig(address="127.0.0.1:0"), **server)
         self.transport = listen(config)
-        self.transport.start(InferCalls(self.dataplane, None).methods())
+        self.transport.start(InferCalls(self.dataplane, None).methods(), self.dataplane.settle)
         self.channel = grpc.aio.insecure_channel(
             self.transport.address, options=[("grpc.use_local_subchannel_pool", 1)]
         )

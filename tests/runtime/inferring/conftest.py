@@ -142,7 +142,7 @@ class Box:
             self.world = world = Steered(self._state, log)
             await world.decide(Activate(version=1))
             transport = listen(self._config)
-            transport.start(InferCalls(world.dataplane, None).methods())
+            transport.start(InferCalls(world.dataplane, None).methods(), world.dataplane.settle)
             self.address = transport.address
             self._ready.set()
             await self._stop.wait()
