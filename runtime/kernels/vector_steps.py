@@ -50,42 +50,82 @@ def fill_image(
     channels, height, width = shape
     size = channels * height * width
     pairs = height * (width - 1) + (height - 1) * width
-    grey, above = np.empty(width), np.empty(width)
+    # Sums are kept by column until a row of cells is over: then the loops over x have no order to keep.
+    grey, above, squares = np.empty(width), np.empty(width), np.empty(width)
+    steps, zeros, column = np.empty(width), np.empty(width), np.empty(width)
     cells, counts = np.empty(GRID_CELLS), np.empty(GRID_CELLS)
     for r in range(images.shape[0]):
-        total, squares, steps, zeros = 0.0, 0.0, 0.0, 0
-        cells[:] = 0.0
-        counts[:] = 0.0
+        squares[:], steps[:], zeros[:], column[:] = 0.0, 0.0, 0.0, 0.0
+        cells[:], counts[:] = 0.0, 0.0
+        total, band = 0.0, 0
         for y in range(height):
+            if GRID_LENGTH * y // height != band:
+                total += pool(column, cells, band)
+                band = GRID_LENGTH * y // height
             grey[:] = 0.0
             for c in range(channels):
                 start = c * strides[0] + y * strides[1]
-                for x in range(width):
-                    value = np.float64(images[r, start + x * strides[2]])
-                    total += value
-                    squares += value * value
-                    zeros += value == 0.0
-                    grey[x] += value
-            row = GRID_LENGTH * y // height * GRID_LENGTH
-            for x in range(width):
-                grey[x] /= channels
-                cell = row + GRID_LENGTH * x // width
-                cells[cell] += grey[x]
-                counts[cell] += 1.0
-                if x > 0:
-                    steps += abs(grey[x] - grey[x - 1])
-                if y > 0:
-                    steps += abs(grey[x] - above[x])
+                if strides[2] == 1:
+                    add(images[r, start : start + width], grey, squares, zeros)
+                else:
+                    end = start + width * strides[2]
+                    add(images[r, start : end : strides[2]], grey, squares, zeros)
+            count(counts, width, band)
+            compare(grey, above, channels, y, steps, column)
             grey, above = above, grey
-        mean = total / size
-        variance = squares / size - mean * mean
+        total += pool(column, cells, band)
+        mean = total * channels / size
+        variance = squares.sum() / size - mean * mean
         out[r, at] = mean
         out[r, at + 1] = 0.0 if variance < 0.0 else math.sqrt(variance)
-        out[r, at + 2] = steps / max(pairs, 1)
-        out[r, at + 3] = zeros / size
+        out[r, at + 2] = steps.sum() / max(pairs, 1)
+        out[r, at + 3] = zeros.sum() / size
         for i in range(GRID_CELLS):
             cells[i] = cells[i] / max(counts[i], 1.0) - centre[i]
         project(cells, components, out[r, at + CELLS_AT :])
+
+
+@inlined
+def add(values: Array, grey: Array, squares: Array, zeros: Array) -> None:
+    """Add one channel's row to the sums of its columns."""
+    for x in range(grey.size):
+        value = np.float64(values[x])
+        grey[x] += value
+        squares[x] += value * value
+        zeros[x] += 1.0 if value == 0.0 else 0.0
+
+
+@inlined
+def compare(grey: Array, above: Array, channels: int, y: int, steps: Array, column: Array) -> None:
+    """Make a row's sums over channels their mean, and add its differences to neighbours to `steps`."""
+    for x in range(grey.size):
+        grey[x] /= channels
+        column[x] += grey[x]
+    for x in range(1, grey.size):
+        steps[x] += abs(grey[x] - grey[x - 1])
+    if y > 0:
+        for x in range(grey.size):
+            steps[x] += abs(grey[x] - above[x])
+
+
+@inlined
+def pool(column: Array, cells: Array, band: int) -> float:
+    """Move the columns' sums to the cells of one row of them; returns the whole."""
+    total = 0.0
+    for x in range(column.size):
+        cells[band * GRID_LENGTH + GRID_LENGTH * x // column.size] += column[x]
+        total += column[x]
+        column[x] = 0.0
+    return total
+
+
+@inlined
+def count(counts: Array, width: int, band: int) -> None:
+    """Count the pixels that one more row has in each cell."""
+    for j in range(GRID_LENGTH):
+        # Pixel x is in cell 8 x // width: from the first x that reaches j / 8 of the width.
+        first, last = -(-width * j // GRID_LENGTH), -(-width * (j + 1) // GRID_LENGTH)
+        counts[band * GRID_LENGTH + j] += last - first
 
 
 @inlined
