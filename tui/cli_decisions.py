@@ -1,11 +1,13 @@
 """The command line of decisions: activate, canary, promote, shadow, rollback, withdraw, retire.
 
-Knows: the options of each. Rules: a decision has a reason and an actor. Leaves to others: carrying it
-out (`tui.commands.deciding`).
+Knows: which act each command names, and the options that all of them take. Rules: a decision has a reason and
+an actor. Leaves to others: carrying it out (`tui.commands.deciding`).
 """
 
 # ruff: noqa: PLC0415 - imports inside commands keep `holdfast --help` quick
 
+import inspect
+from collections.abc import Callable
 from pathlib import Path
 
 import typer
@@ -42,151 +44,87 @@ from tui.options import (
 decisions = typer.Typer()
 
 
-@decisions.command()
-@reporting
-def activate(
-    *,
-    ctx: typer.Context,
-    model: ModelArgument,
-    version: VersionArgument,
-    reason: ReasonOption,
-    actor: ActorOption = None,
-    yes: YesOption = False,
-    config: ConfigOption = None,
-    state: StateOption = None,
-    json: JsonOption = False,
-) -> None:
+def decision(act_of: Callable[..., Act]) -> Callable[..., Act]:
+    """Make a command of a function from a command's own options to the act that they name.
+
+    It gets the function's name and help text, and besides its options those of every decision.
+    """
+
+    def decide(
+        *,
+        ctx: typer.Context,
+        model: ModelArgument,
+        reason: ReasonOption,
+        actor: ActorOption = None,
+        yes: YesOption = False,
+        config: ConfigOption = None,
+        state: StateOption = None,
+        json: JsonOption = False,
+        **own: object,
+    ) -> None:
+        socket = box_config(ctx, config, state).state.control_socket
+        _decide(socket, model, act_of(**own), reason, actor, ask=not yes, as_json=json)
+
+    # Typer reads a command's options from its signature and the types from its annotations.
+    ctx, model, *common, _ = inspect.signature(decide).parameters.values()
+    own = inspect.signature(act_of).parameters.values()
+    decide.__signature__ = inspect.Signature([ctx, model, *own, *common])  # type: ignore[attr-defined]
+    decide.__annotations__ |= {option.name: option.annotation for option in own}
+    decide.__name__, decide.__doc__ = act_of.__name__, act_of.__doc__
+    decisions.command()(reporting(decide))
+    return act_of
+
+
+@decision
+def activate(*, version: VersionArgument) -> Act:
     """Let VERSION of MODEL answer; the version that did becomes the previous one."""
-    socket = box_config(ctx, config, state).state.control_socket
-    _decide(socket, model, Activate(version=version), reason, actor, ask=not yes, as_json=json)
+    return Activate(version=version)
 
 
-@decisions.command()
-@reporting
+@decision
 def canary(
-    *,
-    ctx: typer.Context,
-    model: ModelArgument,
-    version: StartedArgument = None,
-    share: ShareOption = None,
-    end: EndOption = False,
-    reason: ReasonOption,
-    actor: ActorOption = None,
-    yes: YesOption = False,
-    config: ConfigOption = None,
-    state: StateOption = None,
-    json: JsonOption = False,
-) -> None:
+    *, version: StartedArgument = None, share: ShareOption = None, end: EndOption = False
+) -> Act:
     """Let VERSION of MODEL answer a share of the requests beside the active version."""
-    act: Act
     if end:
         _check_bare(version, share)
-        act = EndCanary()
-    else:
-        if share is None:
-            raise typer.BadParameter("say how much it answers, such as 5%", param_hint="--share")
-        act = StartCanary(version=_named(version), per_mille=share)
-    socket = box_config(ctx, config, state).state.control_socket
-    _decide(socket, model, act, reason, actor, ask=not yes, as_json=json)
+        return EndCanary()
+    if share is None:
+        raise typer.BadParameter("say how much it answers, such as 5%", param_hint="--share")
+    return StartCanary(version=_named(version), per_mille=share)
 
 
-@decisions.command()
-@reporting
-def promote(
-    *,
-    ctx: typer.Context,
-    model: ModelArgument,
-    reason: ReasonOption,
-    actor: ActorOption = None,
-    yes: YesOption = False,
-    config: ConfigOption = None,
-    state: StateOption = None,
-    json: JsonOption = False,
-) -> None:
+@decision
+def promote() -> Act:
     """Let the canary of MODEL answer all requests; the active version becomes the previous one."""
-    socket = box_config(ctx, config, state).state.control_socket
-    _decide(socket, model, Promote(), reason, actor, ask=not yes, as_json=json)
+    return Promote()
 
 
-@decisions.command()
-@reporting
-def shadow(
-    *,
-    ctx: typer.Context,
-    model: ModelArgument,
-    version: StartedArgument = None,
-    end: EndOption = False,
-    reason: ReasonOption,
-    actor: ActorOption = None,
-    yes: YesOption = False,
-    config: ConfigOption = None,
-    state: StateOption = None,
-    json: JsonOption = False,
-) -> None:
+@decision
+def shadow(*, version: StartedArgument = None, end: EndOption = False) -> Act:
     """Let VERSION of MODEL compute along; its answers are recorded and go to nobody."""
-    act: Act
     if end:
         _check_bare(version)
-        act = EndShadow()
-    else:
-        act = StartShadow(version=_named(version))
-    socket = box_config(ctx, config, state).state.control_socket
-    _decide(socket, model, act, reason, actor, ask=not yes, as_json=json)
+        return EndShadow()
+    return StartShadow(version=_named(version))
 
 
-@decisions.command()
-@reporting
-def rollback(
-    *,
-    ctx: typer.Context,
-    model: ModelArgument,
-    reason: ReasonOption,
-    actor: ActorOption = None,
-    yes: YesOption = False,
-    config: ConfigOption = None,
-    state: StateOption = None,
-    json: JsonOption = False,
-) -> None:
+@decision
+def rollback() -> Act:
     """Let the previous version of MODEL answer again."""
-    socket = box_config(ctx, config, state).state.control_socket
-    _decide(socket, model, RollBack(), reason, actor, ask=not yes, as_json=json)
+    return RollBack()
 
 
-@decisions.command()
-@reporting
-def withdraw(
-    *,
-    ctx: typer.Context,
-    model: ModelArgument,
-    reason: ReasonOption,
-    actor: ActorOption = None,
-    yes: YesOption = False,
-    config: ConfigOption = None,
-    state: StateOption = None,
-    json: JsonOption = False,
-) -> None:
+@decision
+def withdraw() -> Act:
     """Let no version of MODEL answer; rollback returns to the one that did."""
-    socket = box_config(ctx, config, state).state.control_socket
-    _decide(socket, model, Withdraw(), reason, actor, ask=not yes, as_json=json)
+    return Withdraw()
 
 
-@decisions.command()
-@reporting
-def retire(
-    *,
-    ctx: typer.Context,
-    model: ModelArgument,
-    version: VersionArgument,
-    reason: ReasonOption,
-    actor: ActorOption = None,
-    yes: YesOption = False,
-    config: ConfigOption = None,
-    state: StateOption = None,
-    json: JsonOption = False,
-) -> None:
+@decision
+def retire(*, version: VersionArgument) -> Act:
     """Take VERSION of MODEL out of use for good."""
-    socket = box_config(ctx, config, state).state.control_socket
-    _decide(socket, model, Retire(version=version), reason, actor, ask=not yes, as_json=json)
+    return Retire(version=version)
 
 
 def _named(version: int | None) -> int:
