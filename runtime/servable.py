@@ -29,6 +29,8 @@ from runtime.trials import of_lengths, over_again, repeated
 
 Inputs: TypeAlias = Mapping[str, Array]
 Check: TypeAlias = Callable[[Inputs, Golden], float]
+# Requests of at most so many bytes are laid side by side first: one more copy is less than a call for each.
+JOIN_BYTES_MAX = 4096
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -218,6 +220,8 @@ class Servable:
             prepared = self._buffer_views(shapes)
             self._chain.before(requests[0], prepared, self._places)
             return Batch(rows=1, prepared=prepared, placed=self._places)
+        if len(requests) > 1 and _bytes(requests[0]) <= JOIN_BYTES_MAX:
+            requests = [_joined(requests)]
         parts = _slices(requests)
         rows = parts[-1].stop
         prepared = self._buffer_views({name: (rows, *shape[1:]) for name, shape in shapes.items()})
@@ -323,6 +327,15 @@ def _engine_error(error: Exception) -> ApplianceError:
 
 def _part(arrays: Inputs, rows: slice) -> Inputs:
     return {name: array[rows] for name, array in arrays.items()}
+
+
+def _bytes(inputs: Inputs) -> int:
+    return sum(array.nbytes for array in inputs.values())
+
+
+def _joined(requests: Sequence[Inputs]) -> Inputs:
+    """Requests of one key as one: their rows one after another."""
+    return {name: np.concatenate([each[name] for each in requests]) for name in requests[0]}
 
 
 def _slices(requests: Sequence[Inputs]) -> list[slice]:
