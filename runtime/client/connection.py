@@ -36,7 +36,8 @@ CHANNEL_OPTIONS = (
     # gRPC waits 1 s up to 2 minutes before it connects anew, and fails calls at once meanwhile: our
     # tries would all meet a server that is long up again as UNAVAILABLE.
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
+    # Also how long one attempt may take, handshake included.
+    ("grpc.min_reconnect_backoff_ms", 5000),
     ("grpc.max_reconnect_backoff_ms", 2000),
 )
 # Errors that mean "not ready" to a caller who asks just that.
