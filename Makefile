@@ -21,7 +21,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench bench-peers conformance gpu-check docs protocol lock clean
+.PHONY: help demo test check bench bench-peers conformance reliability gpu-check docs protocol lock clean
 
 help: ## list the targets
 	@echo "Holdfast: an on-prem inference appliance. Targets:"
@@ -55,15 +55,18 @@ conformance: $(READY) ## onnx's backend tests and mutated files, all of them (25
 	@$(BIN)/python tests/contract/fuzz.py --cases 600 --write
 	@$(BIN)/python tests/contract/fuzz.py --cases 4000 --seed 1000 --in-process --write
 
+reliability: $(READY) ## power cuts, failing calls, tampering, kills (25 min); writes docs/reliability.md
+	@$(BIN)/python tests/simulation/reliability.py --write
+
 gpu-check: $(READY) ## what can be checked of a GPU here, and what was not
 	@$(BIN)/python tests/hardware/gpu_check.py
 
 docs: $(READY) ## write the tables in docs/ from the code
 	$(BIN)/python docs/generate.py
 
-protocol: $(READY) ## write the stubs of runtime/protocol/control.proto
+protocol: $(READY) ## write the stubs of runtime/protocol/*.proto
 	$(BIN)/python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. --grpc_python_out=. \
-		runtime/protocol/control.proto
+		runtime/protocol/evidence.proto runtime/protocol/control.proto
 
 lock: ## resolve pyproject.toml into requirements.lock, from a package index (UPGRADE=1: newer versions)
 	$(PYTHON) packaging/lock.py $(if $(UPGRADE),--upgrade)

@@ -41,20 +41,26 @@ WAL_BYTES_KEPT = 64 << 20
 class Schema:
     """What a database file holds: its name for messages, its SQLite application id, its migrations.
 
-    Migration n brings a file from user_version n to n + 1; released migrations never change.
+    Migration n brings a file from user_version n to n + 1; released migrations never change. Readers take
+    files from format `oldest` on as they are; without it only those of this release.
     """
 
     name: str
     application_id: int
     migrations: "tuple[Callable[[Tables], None], ...]"
+    oldest: int | None = None
 
 
 class Database:
-    """One open connection in autocommit mode; a writer's also holds the lock. One thread at a time."""
+    """One open connection in autocommit mode; a writer's also holds the lock. One thread at a time.
+
+    `format` is the schema's version that the file has.
+    """
 
     def __init__(self, path: Path, connection: Connection, lock: int | None = None) -> None:
         self.path = path
         self.connection = connection
+        self.format = _pragma(connection, "user_version")
         self._lock = lock
 
     @classmethod
@@ -78,8 +84,11 @@ class Database:
         return cls(path, connection, lock)
 
     @classmethod
-    def read(cls, path: Path, schema: Schema) -> Self:
-        """Open `path` for reading only. Raises StateError when it is missing or not of this schema."""
+    def read(cls, path: Path, schema: Schema, *, at_rest: bool = False) -> Self:
+        """Open `path` for reading only. Raises StateError when it is missing or not of this schema.
+
+        `at_rest`: nobody writes the file any more, so no lock is taken and nothing is looked for beside it.
+        """
         _check_library()
         with _usable(path, schema):
             missing = not path.exists()
@@ -89,7 +98,7 @@ class Database:
                 remedy="check the state directory; the runtime makes the file at its first start",
             )
         with contextlib.ExitStack() as undo:
-            connection = _connect(path, "ro")
+            connection = _connect(path, "ro&immutable=1" if at_rest else "ro")
             undo.callback(connection.close)
             with _usable(path, schema):
                 _prepare_reader(connection, schema, path)
@@ -110,6 +119,45 @@ class Database:
                 connection.execute("ROLLBACK")
             raise
 
+    def move(self, path: Path, schema: Schema) -> bool:
+        """Move the file to `path`, where nobody writes it any more; `reopen` goes on in its place.
+
+        False, and nothing done, while a reader is in the midst of a page. The lock is held throughout; readers
+        that have the file open keep it. Raises StateError when the file system refuses: `reopen` then finds
+        either the old file or none.
+        """
+        # Whoever writes waits meanwhile, so a reader is not waited for.
+        self.connection.execute("PRAGMA busy_timeout=0")
+        busy, _, _ = self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        self.connection.execute(f"PRAGMA busy_timeout={int(BUSY_SECONDS * 1000)}")
+        if busy:
+            return False
+        self._fold()
+        self.connection.close()
+        with _usable(self.path, schema):
+            self.path.rename(path)
+            sync_directory(path.parent)
+            # A write-ahead log belongs to its file by name alone: the new file must not find the old one's.
+            for suffix in ("-wal", "-shm"):
+                self.path.with_name(f"{self.path.name}{suffix}").unlink(missing_ok=True)
+            sync_directory(self.path.parent)
+        return True
+
+    def reopen(self, schema: Schema, *, bytes_max: int | None = None) -> None:
+        """After `move`: go on in the file that is at this path, made if there is none. Raises StateError."""
+        self.connection.close()
+        with _usable(self.path, schema):
+            self.connection = _connect(self.path, "rwc")
+            _prepare_writer(self.connection, schema, self.path, bytes_max)
+            sync_directory(self.path.parent)
+        self.format = _pragma(self.connection, "user_version")
+
+    def _fold(self) -> None:
+        """Fold the write-ahead log in, so that one file is all; not possible while readers have it open."""
+        with contextlib.suppress(*SQLITE_ERRORS):
+            self.connection.execute("PRAGMA busy_timeout=0")
+            self.connection.execute("PRAGMA journal_mode=DELETE")
+
     def close(self) -> None:
         """Close the connection and give the lock back; again is harmless.
 
@@ -117,9 +165,7 @@ class Database:
         write-ahead log in. Readers that are still there prevent that, which loses nothing.
         """
         if self._lock is not None:
-            with contextlib.suppress(*SQLITE_ERRORS):
-                self.connection.execute("PRAGMA busy_timeout=0")
-                self.connection.execute("PRAGMA journal_mode=DELETE")
+            self._fold()
         self.connection.close()
         if self._lock is not None:
             os.close(self._lock)
@@ -150,8 +196,12 @@ def _lock(path: Path, schema: Schema) -> int:
             f"the {schema.name} {path} already has a writer (process {holder or 'unknown'})",
             remedy="one runtime a state directory: stop the other one or give this one another",
         ) from error
-    os.ftruncate(handle, 0)
-    os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+    try:
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+    except OSError as error:
+        os.close(handle)
+        raise unwritable(beside, error) from error
     return handle
 
 
@@ -194,7 +244,8 @@ def _prepare_reader(connection: Connection, schema: Schema, path: Path) -> None:
     connection.execute("PRAGMA trusted_schema=OFF")
     _check_kind(connection, schema, path)
     version = _pragma(connection, "user_version")
-    if version != len(schema.migrations):
+    newest = len(schema.migrations)
+    if not (schema.oldest or newest) <= version <= newest:
         raise _other_release(path, schema, version)
 
 

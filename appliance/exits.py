@@ -11,6 +11,7 @@ UNEXPECTED = 1
 USAGE = 2
 DRIFT_FOUND = 3
 GOAL_MISSED = 4
+TROUBLE_FOUND = 5
 INTERRUPTED = 130
 BROKEN_PIPE = 141
 
@@ -18,6 +19,7 @@ EXIT_CODES: dict[type[errors.ApplianceError], int] = {
     errors.ConfigError: 10,
     errors.StateError: 11,
     errors.KeyFileError: 12,
+    errors.CertificateError: 12,
     errors.BundleError: 13,
     errors.SpecError: 14,
     errors.RecipeError: 14,
@@ -30,6 +32,7 @@ EXIT_CODES: dict[type[errors.ApplianceError], int] = {
     errors.RequestError: 20,
     errors.NotGranted: 20,
     errors.RegionUnusable: 20,
+    errors.SequenceBroken: 20,
     errors.Overloaded: 21,
     errors.DeadlinePassed: 21,
     errors.Draining: 21,
@@ -38,6 +41,7 @@ EXIT_CODES: dict[type[errors.ApplianceError], int] = {
     errors.AuditError: 24,
     errors.DriftError: 25,
     errors.BuildError: 26,
+    errors.AccessError: 27,
 }
 
 

@@ -17,6 +17,8 @@ from typing import BinaryIO
 from appliance.errors import StateError
 
 CHUNK_BYTES = 1 << 20
+# Directories made by this process whose names the disk refused to sync: tried again before the next use.
+_unsynced: set[Path] = set()
 _AT_CWD, _RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
 
 
@@ -26,7 +28,7 @@ def write_file(path: Path, *parts: bytes, mode: int = 0o644) -> None:
     Raises StateError when the file system refuses; the old content is then still whole.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make_durable(path.parent)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
             with os.fdopen(handle, "wb") as file:
@@ -49,14 +51,29 @@ def make_directory(path: Path, *, mode: int = 0o755) -> Path:
     A `path` made here has `mode`, whatever this process's umask.
     """
     try:
-        if not path.is_dir():
-            path.mkdir(parents=True, exist_ok=True)
+        known = path.is_dir()
+        _make_durable(path)
+        if not known:
             path.chmod(mode)
     except OSError as error:
         raise unwritable(path, error) from error
     if not os.access(path, os.W_OK | os.X_OK):
         raise unwritable(path, PermissionError("permission denied"))
     return path
+
+
+def _make_durable(path: Path) -> None:
+    """Create `path` and its parents if missing, their names durable.
+
+    A synced file in a directory whose name was never synced goes with it in a power cut.
+    """
+    if path.is_dir() and path not in _unsynced:
+        return
+    _make_durable(path.parent)
+    path.mkdir(exist_ok=True)
+    _unsynced.add(path)
+    sync_directory(path.parent)
+    _unsynced.discard(path)
 
 
 def publish_directory(staged: Path, final: Path) -> None:
@@ -144,6 +161,12 @@ def chunks(file: BinaryIO) -> Iterator[bytes]:
     """Yield the rest of `file` in pieces of at most CHUNK_BYTES."""
     while chunk := file.read(CHUNK_BYTES):
         yield chunk
+
+
+def bytes_free(path: Path) -> int:
+    """The bytes that this process may still write on the disk of `path` (statvfs(3)); OSError."""
+    found = os.statvfs(path)
+    return found.f_bavail * found.f_frsize
 
 
 def is_safe_name(name: str) -> bool:

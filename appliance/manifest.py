@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from appliance.recipe import FP32_MAX, Recipe
+from appliance.states import State, stateless
 from appliance.tables import canonical_json
 from appliance.tensors import Interface, TensorName
 from appliance.version import ModelName
@@ -24,6 +25,11 @@ GOLDEN_FILE = "golden.npz"
 HELD_OUT_FILE = "held_out.npz"
 PROFILE_FILE = "profile.json"
 CALIBRATION_FILE = "calibration.json"
+BOM_FILE = "bom.cdx.json"
+SOURCE_SIGNATURE_FILE = "source.sig"
+Edition = Annotated[int, msgspec.Meta(ge=1, le=2**53 - 1)]
+Release = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,6}(\.[0-9]{1,6}){0,3}\Z")]
+Compatible = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9_./-]{0,127}\Z")]
 
 
 class Precision(StrEnum):
@@ -177,10 +183,18 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What a bundle says. `served` is what clients see, `engine` what the compiled model takes.
 
+    `states` are those of the engine's tensors that it keeps between the requests of a sequence; golden
+    vectors are of a sequence's start.
+
     `source_sha256` is of the ONNX file as it was received, `sample_sha256` of the sample's arrays.
     `interface_changes` says that interface and labels may differ from the versions' before it.
     With `fallback`, a portable fp32 engine is proven and kept beside the fastest one and serves while
     that one does not fit the box.
+    `edition` counts what was packed of this model, so that a box can tell older from newer;
+    `minimum_release` is the oldest of this software that may build it; `compatible` names the kind of box
+    that it is for (task, interface, hardware); `source_signer` is the key id of who signed the source,
+    whose signature is then in SOURCE_SIGNATURE_FILE. None of the four need be said. `source_files` are the
+    SHA-256 of a source that is several files, the ONNX file's own under "".
     """
 
     format: Literal[1] = 1
@@ -188,6 +202,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     release_notes: Annotated[str, msgspec.Meta(min_length=1, max_length=10_000)]
     served: Interface
     engine: Interface
+    states: tuple[State, ...] = ()
     recipe: Recipe
     precision: Precision
     tolerances: Tolerances
@@ -197,10 +212,20 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     calibration: Calibration | None
     fallback: bool
     interface_changes: bool = False
+    edition: Edition | None = None
+    minimum_release: Release | None = None
+    compatible: Compatible | None = None
     provenance: Provenance
+    source_signer: Digest | None = None
     source_sha256: Digest
+    source_files: dict[str, Digest] = {}
     sample_sha256: Digest
     files: tuple[FileEntry, ...]
+
+    @property
+    def stateless(self) -> Interface:
+        """The engine's interface without its states; raises SpecError (see `appliance.states`)."""
+        return stateless(self.engine, self.states)
 
 
 def recipe_sha256(manifest: Manifest) -> str:

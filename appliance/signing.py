@@ -75,12 +75,17 @@ class SigningKey:
     @classmethod
     def load(cls, path: Path) -> Self:
         """Read an unencrypted PEM private key; KeyFileError when missing or not Ed25519."""
+        return cls.from_pem(_read(path), where=str(path))
+
+    @classmethod
+    def from_pem(cls, pem: bytes, *, where: str) -> Self:
+        """The unencrypted private key in `pem`; KeyFileError, naming `where`, when it is none."""
         try:
-            key = serialization.load_pem_private_key(_read(path), password=None)
+            key = serialization.load_pem_private_key(pem, password=None)
         except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-            raise _not_a_key(path) from error
+            raise _not_a_key(where) from error
         if not isinstance(key, Ed25519PrivateKey):
-            raise _not_a_key(path)
+            raise _not_a_key(where)
         return cls(key)
 
     @classmethod
@@ -94,13 +99,16 @@ class SigningKey:
 
     def save(self, path: Path) -> None:
         """Write the key as PEM for its owner alone, and its public half beside it as .pub."""
-        pem = self._key.private_bytes(
+        write_file(path, self.pem(), mode=0o600)
+        self.public.save(path.with_suffix(".pub"))
+
+    def pem(self) -> bytes:
+        """The key as unencrypted PEM (PKCS#8): a secret."""
+        return self._key.private_bytes(
             serialization.Encoding.PEM,
             serialization.PrivateFormat.PKCS8,
             serialization.NoEncryption(),
         )
-        write_file(path, pem, mode=0o600)
-        self.public.save(path.with_suffix(".pub"))
 
     def sign(self, message: bytes) -> bytes:
         """The 64-byte signature over `message`."""
@@ -123,7 +131,7 @@ def _read(path: Path) -> bytes:
         ) from error
 
 
-def _not_a_key(path: Path) -> KeyFileError:
+def _not_a_key(path: Path | str) -> KeyFileError:
     return KeyFileError(
         f"{path} is not an Ed25519 key in PEM form of the kind needed here",
         remedy="make one with `holdfast-compile keygen`",

@@ -43,8 +43,12 @@ def staging(parent: Path) -> Iterator[Path]:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock file `path` for a moment, after whoever holds it now."""
-    with path.open("wb") as file:
+    """Hold the lock file `path` for a moment, after whoever holds it now; StateError when the disk refuses."""
+    try:
+        file = path.open("wb")
+    except OSError as error:
+        raise unwritable(path, error) from error
+    with file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 

@@ -194,6 +194,11 @@ class Store:
         """The bundles that failed here."""
         return Marks(self.root / ".marks")
 
+    @property
+    def installs(self) -> Path:
+        """Where the history of installs is kept (`appliance.installs`)."""
+        return self.root / ".installs"
+
     def file(
         self,
         staged: Path,

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from appliance.bundle import require_trust, trusted_keys
 from appliance.clock import Clock, SystemClock, timestamp
 from appliance.config import Config
 from appliance.errors import (
@@ -27,11 +26,15 @@ from appliance.errors import (
     StateError,
     StoreError,
 )
+from appliance.installs import InstallState
 from appliance.manifest import Manifest
 from appliance.store import Stamps, Store, StoredVersion, VersionRecord
+from appliance.trust import TrustStore
 from appliance.version import release
+from compiler.admission import check_edition
 from compiler.continuity import Known, compare
-from compiler.intake import TakenIn, take_in
+from compiler.installing import Installing
+from compiler.intake import TakenIn
 from compiler.progress import Progress, Silent
 from compiler.staged import Proven, prove_staged, with_report
 from compiler.standing import deployments
@@ -73,36 +76,46 @@ def build(
     targets: "Sequence[Target] | None" = None,
     in_process: bool = False,
     again: bool = False,
+    older: bool = False,
 ) -> Built:
-    """Verify, compile, prove and file the bundle; on any error nothing of it is left.
+    """Verify, compile, prove and file the bundle; on any error nothing of it is left but its history.
 
     The model is touched by a child within the bounds of `config`; `in_process`, which custom `targets`
-    need, does without. A bundle that failed here before is tried again only with `again`.
-    Raises KeyFileError (nobody is trusted), BundleError and its kinds, BuildError and its kinds,
+    need, does without. A bundle that failed here before is tried again only with `again`, one of an older
+    edition than was here before only with `older`. Raises KeyFileError (nobody is trusted), BundleError and its kinds, BuildError and its kinds,
     EngineBuild, GoldenMissed, ThresholdMissed or StateError.
     """
     assert in_process or targets is None, "a child knows its own targets only"
     clock, progress = clock or SystemClock(), progress or Silent()
-    store, trust = Store(config.state.store), config.state.trust
-    trusted = trusted_keys(trust)
-    require_trust(trusted, trust)
+    store, trust = Store(config.state.store), TrustStore.read(config.state.trust)
+    trust.require_someone()
     stamps = _stamps(targets)
+    installing = Installing(store, config, clock)
     with store.stage() as staged:
         progress.stage("verifying the bundle")
-        taken = take_in(bundle, trusted, staged)
+        taken = installing.admitted(bundle, trust, staged)
         with one_build(store, config, progress):
+            installing.settle()
             known = store.find(taken.manifest.model, taken.sha256, stamps)
             if known is not None:
                 return Built(version=store.describe(taken.manifest.model, known), new=False)
-            warnings = _warnings(store, config, taken)
-            trying = Trying(store, config, stamps, clock)
-            proven = trying.proven(
-                staged, taken, progress, targets=targets, in_process=in_process, again=again
-            )
-            progress.stage("filing the version")
-            record = _record(taken, proven, timestamp(clock.wall_ns()), warnings)
-            record = with_report(staged, taken.manifest, record, proven.sheet)
-            filed = store.file(staged, taken.manifest, record, stamps)
+            with installing.trying(taken, again=again) as step:
+                check_edition(
+                    taken.manifest,
+                    installing.history.newest_edition(taken.manifest.model),
+                    older=older,
+                )
+                warnings = _warnings(store, config, taken)
+                step(InstallState.BUILDING)
+                proven = Trying(store, config, stamps, clock).proven(
+                    staged, taken, progress, targets=targets, in_process=in_process, again=again
+                )
+                progress.stage("filing the version")
+                record = _record(taken, proven, timestamp(clock.wall_ns()), warnings)
+                record = with_report(staged, taken.manifest, record, proven.sheet)
+                step(InstallState.PROVEN, engine_sha256=record.engine.sha256)
+                filed = store.file(staged, taken.manifest, record, stamps)
+                step(InstallState.FILED, version=filed.number)
     return Built(version=store.describe(taken.manifest.model, filed.number), new=filed.new)
 
 

@@ -14,7 +14,7 @@ import typer
 
 from appliance.commands import reporting
 from appliance.exits import exit_code
-from compiler import cli_looking
+from compiler import cli_looking, cli_trust
 from compiler.options import (
     AgainOption,
     ConfigOption,
@@ -60,18 +60,27 @@ def workshop(
 
 
 app.command("check")(cli_looking.check)
+app.add_typer(cli_trust.app)
 
 
 @app.command("keygen")
 @reporting
 def keygen_command(
     name: Annotated[Path, typer.Argument(help="Where to write NAME.pem and NAME.pub.")],
+    *,
+    kind: Annotated[
+        str,
+        typer.Option(
+            "--kind", help="ed25519, or p256, which the model-signing tool can verify too."
+        ),
+    ] = "ed25519",
 ) -> None:
     """Make a signing key. NAME.pem stays with the engineer, NAME.pub goes to the boxes."""
     from compiler.keygen import generate_key
 
-    files = generate_key(name)
-    print(f"private key  {files.private}\npublic key   {files.public}\nkey id       {files.key_id}")
+    files = generate_key(name, kind)
+    print(f"private key  {files.private}\npublic key   {files.public}")
+    print(f"key id       {files.key_id}\nhint         {files.hint}")
 
 
 @app.command("pack")
@@ -82,6 +91,17 @@ def pack_command(
     spec: Annotated[Path, typer.Option("--spec", help="The model spec, TOML.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The bundle to write.")],
     key: Annotated[Path | None, typer.Option("--key", help="Private key to sign with.")] = None,
+    signed_at: Annotated[
+        str | None,
+        typer.Option("--signed-at", help="The signing time to sign too: now, or an RFC 3339 time."),
+    ] = None,
+    source_signature: Annotated[
+        Path | None,
+        typer.Option("--source-signature", help="The model's own model.sig, by model-signing."),
+    ] = None,
+    source_key: Annotated[
+        Path | None, typer.Option("--source-key", help="Public key of who signed the model.")
+    ] = None,
     precision: Annotated[
         str | None,
         typer.Option(
@@ -94,13 +114,17 @@ def pack_command(
 ) -> None:
     """Check a model, run its sample through the reference and seal both in a signed bundle."""
     settings = configure(config, state)
-    from appliance.signing import SigningKey
+    from appliance.modelkeys import load_signing
     from compiler import wording
     from compiler.bars import progress_bars
     from compiler.pack import pack, refuse_overwriting
+    from compiler.signedsource import source_given
+    from compiler.signingtime import signing_time
 
-    refuse_overwriting(output, [] if key is None else [key])
-    signing_key = None if key is None else SigningKey.load(key)
+    inputs = (key, source_signature, source_key)
+    refuse_overwriting(output, [path for path in inputs if path is not None])
+    signing_key = None if key is None else load_signing(key)
+    source = source_given(model, source_signature, source_key)
     with progress_bars() as progress:
         packed = pack(
             model,
@@ -110,6 +134,8 @@ def pack_command(
             precision=precision,
             config=settings,
             progress=progress,
+            signed_at=signing_time(signed_at),
+            source=source,
         )
     show(wording.packed_values(packed) if json else wording.packed_lines(packed))
 
@@ -120,6 +146,9 @@ def build_command(
     bundle: Annotated[Path, typer.Argument(help="The bundle, made by pack.")],
     *,
     again: AgainOption = False,
+    older: Annotated[
+        bool, typer.Option("--older", help="Build an older edition than was installed here.")
+    ] = False,
     config: ConfigOption = None,
     state: StateOption = None,
     json: JsonOption = False,
@@ -131,7 +160,7 @@ def build_command(
     from compiler.build import build
 
     with progress_bars() as progress:
-        built = build(bundle, settings, progress=progress, again=again)
+        built = build(bundle, settings, progress=progress, again=again, older=older)
     show(wording.built_values(built) if json else wording.built_lines(built))
 
 
@@ -161,3 +190,5 @@ def refresh_command(
 app.command("inspect")(cli_looking.inspect)
 app.command("explain")(cli_looking.explain)
 app.command("report")(cli_looking.report)
+app.command("unpack")(cli_looking.unpack)
+app.command("installs")(cli_looking.installs)

@@ -1,4 +1,4 @@
-"""The commands that look and change nothing: check, inspect, explain, report.
+"""The commands that look and change nothing: check, inspect, explain, report, unpack, installs.
 
 Knows: their options. Rules: as in `cli`. Leaves to others: what they show.
 """
@@ -134,3 +134,35 @@ def report(
         write_file(html, (version.directory / REPORT_HTML).read_bytes())
     told = (version.manifest, version.record)
     show(report_values(*told) if json else report_lines(*told))
+
+
+@reporting
+def unpack(
+    bundle: Annotated[Path, typer.Argument(help="The bundle, made by pack.")],
+    *,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The new directory to write.")],
+    json: JsonOption = False,
+) -> None:
+    """Take a bundle apart; model.sig in it is what `model_signing verify key` reads."""
+    from compiler import unpack as unpacking
+    from compiler.wording import unpacked_lines, unpacked_values
+
+    unpacked = unpacking.unpack(bundle, output)
+    show(unpacked_values(unpacked) if json else unpacked_lines(unpacked))
+
+
+@reporting
+def installs(
+    *,
+    config: ConfigOption = None,
+    state: StateOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Show every try to install a bundle here, refused and cut short ones among them."""
+    settings = load_config(config, state=state)
+    from appliance.installs import Installs
+    from appliance.store import Store
+    from compiler.trustwords import installs_text, installs_values
+
+    found = Installs(Store(settings.state.store).installs).all()
+    show(installs_values(found)) if json else print(installs_text(found))

@@ -59,6 +59,8 @@ def _interface(manifest: Manifest, other: Known, what: str) -> Iterator[Finding]
     unlike = f"unlike in version {other.number}, {what}"
     for text in changes(other.manifest.served, manifest.served):
         yield Finding(text=f"{text}, {unlike}", remedy=remedy)
+    if manifest.states and not other.manifest.states:
+        yield Finding(text=f"requests must belong to a sequence, {unlike}", remedy=remedy)
     was, is_now = other.manifest.recipe.labels, manifest.recipe.labels
     if was != is_now:
         yield Finding(text=f"{_labels(was, is_now)}, {unlike}", remedy=remedy)

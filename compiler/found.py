@@ -27,6 +27,7 @@ class Sealed(Found, frozen=True, kw_only=True):
     engine: Interface
     calibration: Calibration | None
     source_sha256: Digest
+    source_files: dict[str, Digest] = {}
     sample_sha256: Digest
     reached: tuple[Reached, ...]
     notes: tuple[str, ...]

@@ -7,33 +7,36 @@ that were verified. Leaves to others: what is built from the copy (`build`).
 
 import hashlib
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from appliance.bundle import extract, open_bundle, verified_manifest
+from appliance.bundle import Header, extract, open_bundle, verified_manifest
 from appliance.errors import BundleContent
 from appliance.manifest import (
+    BOM_FILE,
     CALIBRATION_FILE,
     GOLDEN_FILE,
     HELD_OUT_FILE,
     MODEL_FILE,
     PROFILE_FILE,
+    SOURCE_SIGNATURE_FILE,
     Manifest,
 )
-from appliance.signing import PublicKey
+from appliance.modelkeys import ModelPublicKey
 
 BUNDLE_FILES = {MODEL_FILE, GOLDEN_FILE, HELD_OUT_FILE, PROFILE_FILE}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TakenIn:
-    """What a bundle says, who signed it (key id) and the SHA-256 of its file."""
+    """What a bundle says, who signed it (key id, and when if they say) and the SHA-256 of its file."""
 
     manifest: Manifest
     signer: str
     sha256: str
+    signed_at: str | None = None
 
 
 class DigestingReader(io.RawIOBase):
@@ -56,23 +59,40 @@ class DigestingReader(io.RawIOBase):
         return len(data)
 
 
-def take_in(path: Path, trusted: Mapping[bytes, PublicKey], directory: Path) -> TakenIn:
+def take_in(
+    path: Path,
+    trusted: Mapping[bytes, ModelPublicKey],
+    directory: Path,
+    admit: Callable[[Header, Manifest], None] | None = None,
+) -> TakenIn:
     """Verify the bundle at `path` and copy its files into the empty `directory`.
 
-    Raises BundleError and its kinds, StateError when the disk refuses.
+    `admit` may refuse what is verified before a file of it is copied. Raises BundleError and its kinds,
+    StateError when the disk refuses.
     """
     with open_bundle(path) as file:
         digesting = DigestingReader(file)
         reader = io.BufferedReader(digesting)
         header, manifest = verified_manifest(reader, trusted)
-        _check_names(manifest)
+        if admit is not None:
+            admit(header, manifest)
+        _check_names(header, manifest)
         extract(reader, manifest, directory)
-        return TakenIn(manifest=manifest, signer=header.key_id, sha256=digesting.digest.hexdigest())
+        return TakenIn(
+            manifest=manifest,
+            signer=header.key_id,
+            sha256=digesting.digest.hexdigest(),
+            signed_at=header.signed_at,
+        )
 
 
-def _check_names(manifest: Manifest) -> None:
+def _check_names(header: Header, manifest: Manifest) -> None:
     names = {item.name for item in manifest.files}
     wanted = BUNDLE_FILES | ({CALIBRATION_FILE} if manifest.calibration is not None else set())
+    if header.format > 1:
+        wanted = wanted | {BOM_FILE}
+    if manifest.source_signer is not None:
+        wanted = wanted | {SOURCE_SIGNATURE_FILE}
     if names != wanted:
         raise BundleContent(
             f"the bundle holds {sorted(names)}, not {sorted(wanted)}",

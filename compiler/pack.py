@@ -7,7 +7,7 @@ sealing the model (`packing`), the file's layout (`appliance.bundle`), engines (
 """
 
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -17,26 +17,31 @@ import msgspec
 
 from appliance.bundle import MANIFEST_BYTES_MAX, entry, write_bundle
 from appliance.config import BuildConfig, Config
-from appliance.errors import BuildCrashed, ConfigError, SpecError
+from appliance.errors import BuildCrashed, ConfigError, SourceError, SpecError
 from appliance.files import open_regular
 from appliance.fitting import served_interface
 from appliance.manifest import (
+    BOM_FILE,
     CALIBRATION_FILE,
     GOLDEN_FILE,
     HELD_OUT_FILE,
     MODEL_FILE,
     PROFILE_FILE,
+    SOURCE_SIGNATURE_FILE,
     Manifest,
     Precision,
 )
+from appliance.modelkeys import ModelSigningKey
 from appliance.proof import Reached
-from appliance.signing import SigningKey
 from appliance.staging import staging
+from appliance.states import stateless
 from appliance.tables import canonical_json, from_json
 from compiler.acts import Seal
+from compiler.bom import bill_of_materials
 from compiler.child import Confined, Here, Places, kernel_cache
 from compiler.found import Sealed
 from compiler.progress import Progress, Silent
+from compiler.signedsource import SignedSource, covered_by
 from compiler.spec import Spec, read_spec
 
 _BESIDE_MAX = 1000  # files beside the model
@@ -63,17 +68,20 @@ def pack(
     spec_path: Path,
     path: Path,
     *,
-    key: SigningKey | None,
+    key: ModelSigningKey | None,
     precision: str | None = None,
     progress: Progress | None = None,
     config: Config | None = None,
     in_process: bool = False,
+    signed_at: str | None = None,
+    source: SignedSource | None = None,
 ) -> Packed:
     """Write the bundle of the ONNX file `model` and the spec at `spec_path` to `path`.
 
     The model is touched by a child process within the bounds of `config`, and in its state directory's
     workplace; without one, in the system's temporary directory. `in_process` does without the child.
-    `precision` overrides the spec's. Raises ConfigError, SourceError, SpecError, RecipeError,
+    `precision` overrides the spec's; `signed_at`, RFC 3339, is signed with the rest; `source` is the
+    model's own signature, which goes with it. Raises ConfigError, SourceError, SpecError, RecipeError,
     ThresholdMissed, BuildError or StateError; then nothing was written.
     """
     progress = progress or Silent()
@@ -97,9 +105,13 @@ def pack(
         ended = doer.do(act, places, progress)
         progress.stage("writing the bundle")
         contents = _contents(directory, ended.result)
-    manifest = _manifest(spec, ended.result, contents)
+    manifest = _manifest(spec, ended.result, contents, source)
+    bom = bill_of_materials(manifest, ended.result.reached)
+    contents[BOM_FILE] = bom
+    files = (*manifest.files, entry(BOM_FILE, bom))
+    manifest = msgspec.structs.replace(manifest, files=files)
     _check_readable(manifest)
-    digest = write_bundle(path, manifest, contents, key)
+    digest = write_bundle(path, manifest, contents, key, signed_at=signed_at)
     progress.step()
     return Packed(
         path=path,
@@ -179,13 +191,24 @@ def _read(path: Path) -> bytes:
         return file.read()
 
 
-def _manifest(spec: Spec, sealed: Sealed, contents: Mapping[str, bytes]) -> Manifest:
-    recipe = spec.full_recipe()
+def _manifest(
+    spec: Spec, sealed: Sealed, contents: dict[str, bytes], source: SignedSource | None
+) -> Manifest:
+    """What the bundle says, but for its BOM. Raises SourceError when `source` is of another model."""
+    if source is not None:
+        if not covered_by(source.files, sealed.source_sha256, sealed.source_files):
+            raise SourceError(
+                "the signature is not over the model as it was read, with all files of its tensors",
+                remedy="sign the directory that the model is in, and let it lie still while packing",
+            )
+        contents[SOURCE_SIGNATURE_FILE] = source.signature
+    recipe, states = spec.full_recipe(), spec.model.states
     return Manifest(
         model=spec.model.name,
         release_notes=spec.model.release_notes,
-        served=served_interface(recipe, sealed.engine),
+        served=served_interface(recipe, stateless(sealed.engine, states)),
         engine=sealed.engine,
+        states=states,
         recipe=recipe,
         precision=spec.model.precision,
         tolerances=spec.tolerance,
@@ -195,8 +218,13 @@ def _manifest(spec: Spec, sealed: Sealed, contents: Mapping[str, bytes]) -> Mani
         calibration=sealed.calibration,
         fallback=spec.model.fallback,
         interface_changes=spec.model.interface_changes,
+        edition=spec.model.edition,
+        minimum_release=spec.model.minimum_release,
+        compatible=spec.model.compatible,
         provenance=spec.provenance,
+        source_signer=None if source is None else source.signer,
         source_sha256=sealed.source_sha256,
+        source_files=sealed.source_files,
         sample_sha256=sealed.sample_sha256,
         files=tuple(entry(name, data) for name, data in contents.items()),
     )

@@ -17,8 +17,10 @@ from appliance.manifest import (
     HELD_OUT_FILE,
     MODEL_FILE,
     PROFILE_FILE,
+    Precision,
 )
 from appliance.recipe import Recipe
+from appliance.states import stateless
 from appliance.tables import canonical_json
 from appliance.tensors import Interface
 from compiler.found import Sealed
@@ -40,19 +42,23 @@ def seal(model: Path, spec: Spec, data: Path, directory: Path, progress: Progres
     """
     progress.stage("opening the model")
     source = received_source(model, spec.model)
-    engine = interface_of(source, spec.model.batch_max, spec.model.axes)
+    whole = interface_of(source, spec.model.batch_max, spec.model.axes)
+    engine = stateless(whole, spec.model.states)
     notes = graph_notes(source, spec.model.batch_max)
+    _check_precision(spec)
     recipe = spec.full_recipe()
     served_interface(recipe, engine)
     sample, held_out = _read_data(spec, data, recipe, engine)
 
-    reference = Reference(source, recipe, engine)
+    reference = Reference(source, recipe, whole, states=spec.model.states)
     reference.check_lengths()
     reference.check_rewritten(sample.part(slice(spec.data.golden_rows)), spec.tolerance.fp32)
     sealing = Sealing(reference, recipe, engine, progress)
     golden, layout = sealing.golden(sample, spec.data.golden_rows, spec.tolerance.fp32)
     sealed, profile, values = sealing.held_out(held_out, layout, spec.acceptance)
-    ranges = sealing.calibration(source, sample, spec.model.precision, spec.calibration)
+    ranges = None
+    if not spec.model.states:  # a sequence's start says nothing of what states become
+        ranges = sealing.calibration(source, sample, spec.model.precision, spec.calibration)
 
     write_file(directory / MODEL_FILE, source.data)
     write_file(directory / GOLDEN_FILE, golden.to_bytes())
@@ -61,9 +67,10 @@ def seal(model: Path, spec: Spec, data: Path, directory: Path, progress: Progres
     if ranges is not None:
         write_file(directory / CALIBRATION_FILE, ranges.to_bytes())
     return Sealed(
-        engine=engine,
+        engine=whole,
         calibration=None if ranges is None else ranges.calibration,
         source_sha256=source.sha256,
+        source_files=dict(source.files),
         sample_sha256=sample.sha256(),
         reached=values,
         notes=notes,
@@ -83,3 +90,11 @@ def _read_data(spec: Spec, directory: Path, recipe: Recipe, engine: Interface) -
     check_acceptance(spec.acceptance, engine, held_out.truth)
     check_disturbances(spec.robustness, recipe, engine, spec.acceptance)
     return sample, held_out
+
+
+def _check_precision(spec: Spec) -> None:
+    if spec.model.states and spec.model.precision is Precision.INT8:
+        raise SpecError(
+            "int8 needs the ranges of the states, which single rows do not have",
+            remedy="set precision to auto, fp16, bf16 or fp32 in the spec",
+        )

@@ -5,7 +5,7 @@ optimised, so that equal rows give equal bytes; a model that was rewritten to be
 one received. Leaves to others: what is made of the outputs (`sealing`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,11 +22,13 @@ from appliance.fitting import from_raw
 from appliance.golden import Golden, check_golden, rows_fit
 from appliance.manifest import Tolerance
 from appliance.recipe import Recipe
+from appliance.states import State, beginning, state_specs
 from appliance.tensors import Array, Interface, blank, shapes_to_try
 from compiler.opening.batching import NAMED_MAX
 from compiler.opening.graph import edges
 from compiler.opening.source import Source
 from compiler.rows.samples import Rows
+from compiler.starting import FromStart
 from runtime.engines.libraries import onnxruntime
 from runtime.engines.loading import library_text
 from runtime.engines.onnxruntime_cpu import OnnxRuntimeEngine, plain_options
@@ -41,15 +43,27 @@ class Call:
     outputs: dict[str, Array]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """One row of a sequence: the states before it, by the engine's input names, and what came out, states too.
+
+    Arrays have a row in front where the engine's have.
+    """
+
+    before: dict[str, Array]
+    after: dict[str, Array]
+
+
 class Reference:
     """The model of `source` behind the recipe's steps, fed with raw rows."""
 
-    def __init__(self, source: Source, recipe: Recipe, engine: Interface) -> None:
-        """Open the model. Raises SourceUnsupported when ONNX Runtime does not run it."""
-        of_rows = from_raw(recipe)
-        self._chain = Chain(of_rows, engine=engine)
-        self._source = source
-        self._engine = _open(source, engine)
+    def __init__(
+        self, source: Source, recipe: Recipe, engine: Interface, *, states: tuple[State, ...] = ()
+    ) -> None:
+        """Open the model; every row begins a sequence. Raises SourceUnsupported when ONNX Runtime does not run it."""
+        self._source, self._whole, self._states = source, engine, states
+        self._engine = self._open(source.data)
+        self._chain = Chain(from_raw(recipe), engine=self._engine.interface)
 
     def calls(self, rows: Rows) -> Iterator[Call]:
         """Run all rows in order: `batch_max` a call, or one without a batch axis.
@@ -63,6 +77,25 @@ class Reference:
         """Run all rows in order, each in a call of its own; raises as `calls`."""
         return self._calls(rows, 1)
 
+    def steps(self, rows: Rows) -> Iterator[Step]:
+        """Run all rows as one sequence, each with the states that the one before left.
+
+        Raises SpecError or SourceUnsupported as `calls`.
+        """
+        whole = OnnxRuntimeEngine(_session(self._source.data), self._whole)
+        specs = state_specs(self._whole, self._states)
+        row = 1 if self._whole.batch_max else None
+        states = {spec.name: beginning(spec, row) for spec in specs}
+        for call in self.calls_alone(rows):
+            before = states
+            after = whole.run({**call.prepared, **before})
+            states = {state.input: after[state.output] for state in self._states}
+            yield Step(before=before, after=after)
+
+    def stacked(self, rows: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
+        """Outputs of single rows, by name, as those of all, rows in front."""
+        return {name: self._join([row[name] for row in rows]) for name in rows[0]}
+
     def check_rewritten(self, rows: Rows, tolerance: Tolerance) -> None:
         """Compare the model that is sealed, in batches, with the one received, row by row.
 
@@ -71,10 +104,10 @@ class Reference:
         """
         if self._source.received is None:
             return
-        received = OnnxRuntimeEngine(_session(self._source.received), self._engine.interface)
+        received = self._open(self._source.received)
         for call in self.calls(rows):
             try:
-                alone = [received.run(row) for row in self._rows_apart(call.prepared)]
+                alone = [received.run(row) for row in self._alone(call.prepared)]
                 outputs = {name: self._join([row[name] for row in alone]) for name in call.outputs}
                 check_golden(
                     self._with_rows(call.outputs),
@@ -118,6 +151,9 @@ class Reference:
             outputs={name: self._join([c.outputs[name] for c in done]) for name in done[0].outputs},
         )
 
+    def _open(self, model: bytes) -> FromStart:
+        return FromStart(OnnxRuntimeEngine(_session(model), self._whole), self._states)
+
     def _calls(self, rows: Rows, rows_max: int) -> Iterator[Call]:
         batched = self._engine.interface.batch_max > 0
         for start in range(0, rows.count, rows_max):
@@ -147,13 +183,13 @@ class Reference:
         self._check_outputs(outputs, rows)
         return Call(prepared=prepared, outputs=outputs)
 
-    def _rows_apart(self, prepared: dict[str, Array]) -> Iterator[dict[str, Array]]:
+    def _alone(self, prepared: dict[str, Array]) -> Iterator[dict[str, Array]]:
         """Each row of a call as a call of its own."""
-        if not self._engine.interface.batch_max:
-            yield prepared
-            return
-        for at in range(len(next(iter(prepared.values())))):
-            yield {name: array[at : at + 1] for name, array in prepared.items()}
+        return (
+            rows_apart(prepared, batched=True)
+            if self._engine.interface.batch_max
+            else iter([prepared])
+        )
 
     def _with_rows(self, outputs: dict[str, Array]) -> dict[str, Array]:
         batched = self._engine.interface.batch_max > 0
@@ -193,13 +229,16 @@ class Reference:
             ) from error
 
 
+def rows_apart(rows: Mapping[str, Array], *, batched: bool) -> Iterator[dict[str, Array]]:
+    """Each of the rows as a request of its own; unless `batched`, without their axis."""
+    for at in range(len(next(iter(rows.values())))):
+        part = slice(at, at + 1) if batched else (at, ...)
+        yield {name: array[part] for name, array in rows.items()}
+
+
 def check_runs(source: Source) -> None:
     """Raise SourceUnsupported when ONNX Runtime cannot open the model."""
     _session(source.data)
-
-
-def _open(source: Source, interface: Interface) -> OnnxRuntimeEngine:
-    return OnnxRuntimeEngine(_session(source.data), interface)
 
 
 def _session(data: bytes) -> Any:

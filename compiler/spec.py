@@ -14,13 +14,17 @@ from appliance.errors import SpecError
 from appliance.manifest import (
     Acceptance,
     CalibrationMethod,
+    Compatible,
     Disturbance,
+    Edition,
     Limits,
     Precision,
     Provenance,
+    Release,
     Tolerances,
 )
 from appliance.recipe import AfterStep, InputRecipe, Recipe
+from appliance.states import State
 from appliance.tables import read_toml
 from appliance.tensors import AxisRange
 from appliance.version import ModelName
@@ -40,11 +44,16 @@ class ModelTable(Table, frozen=True, kw_only=True):
     0 for one without; 0 serves requests one at a time, in the model's own shapes. `fallback` keeps
     a portable fp32 engine beside the fastest one, to serve, slower, after the processor or a library has
     changed and until that one is made anew.
+    `edition` counts what you pack of this model: a box refuses one older than it has. `minimum_release` is the
+    oldest release of this software that may build it. `compatible` names the kind of box that it is for,
+    such as "tumours/x86": a box whose settings name others refuses it.
     `interface_changes` lets its interface or labels differ from the active version's, which is refused else.
     `open_batch` opens the first axis of a model that was exported for one row, and compares. `axes` limits
     the other open axes of the inputs, by their name in the graph, or by "TENSOR.NUMBER" counted from 0 with
     the batch axis: [model.axes.height] or [model.axes."image.2"] with min = 32, opt = 224, max = 512 and,
     where it takes multiples only, step = 32.
+    `states`, each a [[model.states]], are what the model keeps between the requests of a sequence: what it gives
+    as `output` it takes as `input` with the next one, zeros with the first. Clients and data files have neither.
     """
 
     name: ModelName
@@ -54,8 +63,12 @@ class ModelTable(Table, frozen=True, kw_only=True):
     precision: Precision = Precision.FP32
     fallback: bool = True
     interface_changes: bool = False
+    edition: Edition | None = None
+    minimum_release: Release | None = None
+    compatible: Compatible | None = None
     open_batch: bool = False
     axes: dict[str, AxisRange] = {}
+    states: tuple[State, ...] = ()
 
 
 class DataTable(Table, frozen=True, kw_only=True):

@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # these rooms load engines and kernels, which showing a bundl
     from compiler.inspection import Inspection
     from compiler.pack import Packed
     from compiler.refresh import Refreshed
+    from compiler.unpack import Unpacked
 
 Lines = Iterator[tuple[str, str]]
 
@@ -102,11 +103,36 @@ def refreshed_values(refreshed: "tuple[Refreshed, ...]") -> dict[str, Any]:
     }
 
 
+def unpacked_lines(unpacked: "Unpacked") -> Lines:
+    """What was taken out of a bundle."""
+    yield "directory", str(unpacked.directory)
+    for name in unpacked.files:
+        yield "file", name
+    yield "signature", "none" if unpacked.signature is None else unpacked.signature.name
+    if unpacked.signer is not None:
+        yield "signer", f"{unpacked.signer}, as it says; not verified here"
+    if unpacked.hint is not None:
+        yield "key hint", unpacked.hint
+
+
+def unpacked_values(unpacked: "Unpacked") -> dict[str, Any]:
+    """The same for scripts."""
+    return {
+        "directory": str(unpacked.directory),
+        "files": list(unpacked.files),
+        "signature": None if unpacked.signature is None else str(unpacked.signature),
+        "signer": unpacked.signer,
+        "hint": unpacked.hint,
+    }
+
+
 def bundle_lines(inspection: "Inspection") -> Lines:
     """What a bundle says and whether its signature holds here."""
     yield "sha256", inspection.sha256
     yield "signature", inspection.signature
     yield "signer", inspection.signer or "none"
+    if inspection.signed_at is not None:
+        yield "signed", inspection.signed_at
     yield from _manifest_lines(inspection.manifest)
 
 
@@ -116,6 +142,7 @@ def bundle_values(inspection: "Inspection") -> dict[str, Any]:
         "sha256": inspection.sha256,
         "signature": str(inspection.signature),
         "signer": inspection.signer,
+        "signed_at": inspection.signed_at,
         "manifest": msgspec.to_builtins(inspection.manifest),
     }
 
@@ -170,6 +197,14 @@ def _manifest_lines(manifest: Manifest) -> Lines:
         f"at most {manifest.served.batch_max} a call" if manifest.served.batch_max else "1",
     )
     yield "precision", str(manifest.precision)
+    if manifest.edition is not None:
+        yield "edition", str(manifest.edition)
+    if manifest.minimum_release is not None:
+        yield "release", f"{manifest.minimum_release} or newer"
+    if manifest.compatible is not None:
+        yield "made for", manifest.compatible
+    if manifest.source_signer is not None:
+        yield "source by", manifest.source_signer
     yield from _agreed_lines(manifest)
     yield "trained by", manifest.provenance.training_code
     for file in manifest.files:

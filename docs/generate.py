@@ -130,6 +130,7 @@ def exit_codes() -> str:
         exits.USAGE: "a command line that does not parse",
         exits.DRIFT_FOUND: "`holdfast drift check` found drift",
         exits.GOAL_MISSED: "`holdfast tune` found no setting that meets the goal",
+        exits.TROUBLE_FOUND: "`holdfast doctor` found trouble",
         exits.INTERRUPTED: "stopped by Ctrl-C",
         exits.BROKEN_PIPE: "whoever read the output stopped reading",
     }

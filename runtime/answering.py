@@ -14,28 +14,36 @@ import msgspec
 
 from appliance.audit.payload import Tensor
 from appliance.clock import Clock
-from appliance.errors import ApplianceError
+from appliance.errors import ApplianceError, AuditError, DeadlinePassed, Draining, Overloaded
 from appliance.tensors import Array
-from runtime.batching import Batcher, Outcome, Served, Ticket
-from runtime.checking import Checked, check_request
+from runtime.batching import Batcher, Outcome, Served
 from runtime.codec import Call, Head, Piece, place, raw_tensors
-from runtime.evidence import Answered, refusal
+from runtime.evidence import Answered, Keeper, refusal
 from runtime.loaded import Loaded
 from runtime.metrics import Metrics
+from runtime.places import Place
 from runtime.recorder import Recorder, unheard
 from runtime.shadowing import Shadowing
 from runtime.swap import ServedTable
 from runtime.traces import Metadata, Trace, Traces
 
-HEADERS_MAX = 256  # different headers that a loaded version remembers, each of at most:
-HEADER_BYTES_MAX = 4096
+_NOTHING: Mapping[str, Array] = {}
+# What says nothing of a request's inputs: the box was busy, late or could not write.
+_PASSING = (AuditError, DeadlinePassed, Draining, Overloaded)
+
+
+NOT_AWAITED = -1
 
 
 class Reply(NamedTuple):
-    """What goes back to the client: the version that answered and its outputs in raw form."""
+    """What goes back to the client: the version that answered and its outputs in raw form.
+
+    `record` is the sequence of its audit record, NOT_AWAITED when the reply leaves before that is durable.
+    """
 
     version: int
     outputs: Sequence[Tensor]
+    record: int = NOT_AWAITED
 
 
 # Gets the answer, or what kept it from being given; runs on whichever thread came last.
@@ -67,6 +75,7 @@ class Rooms(NamedTuple):
     traces: Traces
     clock: Clock
     awaited: bool
+    keeper: Keeper | None = None
 
 
 class Answering:
@@ -105,19 +114,23 @@ class Answering:
         self._metadata = metadata
         self._began_ns = rooms.clock.monotonic_ns()
         self._loaded: Loaded | None = None
-        self._ticket: Ticket | None = None
+        self._ticket: Place | None = None
+        self._inputs: Mapping[str, Array] = _NOTHING
 
     def begin(self, request: Request, deadline_ns: int | None, gather: Gather) -> None:
         """Route, check and queue `request`, of which the call is known; `gather` as in Batcher.submit."""
         call = self._call
         try:
-            self._route, loaded = self._rooms.table.hold(call.model, call.version, call.request_id)
+            self._route, loaded = self._rooms.table.hold(
+                call.model, call.version, call.request_id, call.sequence, self._principal
+            )
             self._loaded = loaded
             heads = request.heads()
             self._places = request.places
-            self._checked = _checked(request, heads, loaded)
+            self._checked = loaded.asked(call, request.header, heads)
             self._inputs = request.arrays(heads)
-            self._ticket = loaded.batcher.submit(
+            submit = loaded.submitting(call.sequence, self._principal, self._route)
+            self._ticket = submit(
                 self._inputs,
                 self._checked.rows,
                 self._served,
@@ -166,12 +179,20 @@ class Answering:
             version=version,
             code=code,
             message=message,
+            payload=self._payload_of(error),
         )
         try:
             self._count_refusal(version, code)
             self._rooms.recorder.append(entry, recorded, request_id=self._call.request_id)
         except Exception as fault:  # noqa: BLE001 - as in begin; Overloaded when too many records wait
             self._end(fault if known else error)
+
+    def _payload_of(self, error: Exception) -> Callable[[], str] | None:
+        """What keeps the inputs that failed; None where they did not come so far, or are not to blame."""
+        keeper = self._rooms.keeper
+        if keeper is None or self._inputs is _NOTHING or isinstance(error, _PASSING):
+            return None
+        return partial(keeper.failed, self._call, self._held().stored, self._inputs)
 
     def _batch_key(self, loaded: Loaded) -> object:
         if self._checked.key is None:
@@ -190,10 +211,15 @@ class Answering:
             then = told if awaited else unheard
             recorder.append(answered.record, then, request_id=self._call.request_id)
         except Exception as error:  # noqa: BLE001 - as in begin
-            self.refuse(error)
+            self._withdraw(error)
             return
         if not awaited:
-            told(0)
+            told(NOT_AWAITED)
+
+    def _withdraw(self, error: Exception) -> None:
+        """Refuse what was computed: its sequence, whose states it changed, ends there."""
+        self._held().end_sequence(self._call.sequence, self._principal)
+        self.refuse(error)
 
     def _answered(self, served: Served) -> Answered:
         loaded = self._held()
@@ -208,21 +234,22 @@ class Answering:
             sent=raw_tensors(self._checked.wanted, served.answer.outputs, labels),
             served=served,
             total_ns=self._rooms.clock.monotonic_ns() - self._began_ns,
+            keeper=self._rooms.keeper,
         )
 
     def _recorded(self, answered: Answered, number: int | ApplianceError) -> None:
         """The record is durable, or could not be written: the last step of an answer."""
         if isinstance(number, ApplianceError):
-            self.refuse(number)  # such a record is small, and may yet find room
+            self._withdraw(number)  # such a record is small, and may yet find room
             return
         try:
             # Not before: a client reads its own memory without waiting for a reply.
             outputs = place(self._checked.wanted, answered.sent, self._places)
             took_ns = self._count(answered.served)
         except Exception as error:  # noqa: BLE001 - as in begin
-            self.refuse(error)
+            self._withdraw(error)
             return
-        self._end(Reply(self._route.version, outputs))
+        self._end(Reply(self._route.version, outputs, number))
         if self._rooms.traces.on:
             self._trace(self._route.version, answered=answered, took_ns=took_ns)
         if self._route.reason != "pinned":
@@ -308,17 +335,3 @@ class Answering:
     def _held(self) -> Loaded:
         assert self._loaded is not None, "an answer comes from a version"
         return self._loaded
-
-
-def _checked(request: Request, heads: Mapping[str, Head], loaded: Loaded) -> Checked:
-    """What the request asks of the version: found out once for all requests of one header."""
-    header, interface = request.header, loaded.servable.interface
-    if header is None or len(header) > HEADER_BYTES_MAX:
-        return check_request(request.call, heads, interface)
-    found = loaded.checked.get(header)
-    if found is None:
-        found = check_request(request.call, heads, interface)
-        if len(loaded.checked) >= HEADERS_MAX:
-            loaded.checked.clear()
-        loaded.checked[header] = found
-    return found

@@ -19,6 +19,7 @@ from appliance.deployment import (
     EndShadow,
     EndTuning,
     Retire,
+    StartShadow,
     Withdraw,
     act_name,
     apply,
@@ -47,20 +48,23 @@ class ControlPlane:
         self._one_at_a_time = asyncio.Lock()
         self._settled = False
 
-    async def decide(self, model: str, act: Act, *, actor: str, reason: str) -> str:
+    async def decide(
+        self, model: str, act: Act, *, actor: str, reason: str, claimed: str = ""
+    ) -> str:
         """Record and carry out `act` and return the decision's id.
 
+        `actor` is who decides as the box knows it, `claimed` the name that they gave themselves, if another.
         The decision's version is the one that the act is about, whether it names it or its role.
         Raises DecisionError, UnknownModel or UnknownVersion before anything is recorded; what kept
         the version from loading after the failed outcome is recorded; AuditUnwritable.
         """
-        _check_words(actor, reason)
+        _check_words(actor, reason, claimed)
         async with self._one_at_a_time:
             if self._settled:
                 raise Draining("the runtime is stopping", remedy="decide again when it is back")
-            return await self._carry_out(model, act, actor, reason)
+            return await self._carry_out(model, act, actor, reason, claimed)
 
-    async def _carry_out(self, model: str, act: Act, actor: str, reason: str) -> str:
+    async def _carry_out(self, model: str, act: Act, actor: str, reason: str, claimed: str) -> str:
         before = self._table.deployment(model)
         after = apply(before, act)
         version = subject(before, act) or 0
@@ -72,6 +76,7 @@ class ControlPlane:
             version=version,
             actor=actor,
             reason=reason,
+            claimed=claimed,
             before=before,
             after=after,
         )
@@ -137,6 +142,12 @@ class ControlPlane:
         stored = self._store.describe(model, version)
         if not isinstance(act, Retire):
             _check_proven(stored)
+        if isinstance(act, StartShadow) and stored.manifest.states:
+            raise DecisionError(
+                f"version {version} of '{model}' keeps states: as a shadow, which computes only when "
+                "there is time, it would miss requests of its sequences",
+                remedy="compare the versions on recorded data, or start a canary",
+            )
 
     async def _record(self, record: AnyRecord) -> None:
         await self._recorder.appended(lambda: record)
@@ -147,12 +158,12 @@ def _lets_go(act: Act) -> bool:
     return isinstance(act, EndCanary | EndShadow | Withdraw)
 
 
-def _check_words(actor: str, reason: str) -> None:
+def _check_words(actor: str, reason: str, claimed: str) -> None:
     if not actor.strip() or not reason.strip():
         raise DecisionError(
             "a decision needs an actor and a reason", remedy="say who decides, and why"
         )
-    if len(actor) > ACTOR_CHARACTERS_MAX or len(reason) > REASON_CHARACTERS_MAX:
+    if max(len(actor), len(claimed)) > ACTOR_CHARACTERS_MAX or len(reason) > REASON_CHARACTERS_MAX:
         raise DecisionError(
             f"an actor has at most {ACTOR_CHARACTERS_MAX} characters, "
             f"a reason {REASON_CHARACTERS_MAX}",

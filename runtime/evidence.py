@@ -5,6 +5,9 @@ on the recorder's thread, so its hashing holds up nobody. Leaves to others: when
 (`runtime.recorder`).
 """
 
+from collections.abc import Callable
+from typing import Protocol
+
 import msgspec
 import numpy as np
 
@@ -22,6 +25,16 @@ PRINCIPAL_CHARACTERS_MAX = 256
 MESSAGE_CHARACTERS_MAX = 1000
 
 
+class Keeper(Protocol):
+    """What keeps inputs (see `runtime.payloads`); called on the recorder's thread."""
+
+    def answered(self, answered: "Answered") -> tuple[str, str]:
+        """The plain and the salted digest that the record of an answer has."""
+
+    def failed(self, call: Call, stored: StoredVersion, inputs: Inputs) -> str:
+        """The salted digest that the record of a failure has."""
+
+
 class Answered(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Everything about one answer; times are nanoseconds. No dataclass, which takes ten times as long to make."""
 
@@ -34,10 +47,12 @@ class Answered(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     sent: tuple[Tensor, ...]
     served: Served
     total_ns: int
+    keeper: Keeper | None = None
 
     def record(self) -> Inference:
-        """The audit record of this answer."""
+        """The audit record of this answer; what is kept of its inputs goes to the keeper."""
         vectors = self.served.answer.vectors
+        input_sha256, payload_sha256 = self._digests()
         return Inference(
             request_id=self.call.request_id,
             model=self.call.model,
@@ -49,19 +64,42 @@ class Answered(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             principal=self.principal[:PRINCIPAL_CHARACTERS_MAX],
             peer=self.call.peer,
             rows=len(vectors),
-            input_sha256=inputs_digest(self.inputs, self.stored.manifest.served),
+            input_sha256=input_sha256,
             output_sha256=digest((t.name, t.datatype, t.shape, t.data) for t in self.sent),
             outputs=inline(self.sent),
             vector=np.ascontiguousarray(vectors, "<f4").tobytes(),
             queue_ns=self.served.queue_ns,
             compute_ns=self.served.compute_ns,
             total_ns=self.total_ns,
+            sequence=self._sequence(),
+            step=self.served.step,
+            payload_sha256=payload_sha256,
         )
 
+    def _sequence(self) -> str:
+        """The id of the sequence that the answer was a step of, "" when of none."""
+        sequence = self.call.sequence
+        return f"{sequence.id}" if sequence is not None and self.served.step else ""
 
-def refusal(call: Call, *, principal: str, version: int, code: str, message: str) -> Failure:
+    def _digests(self) -> tuple[str, str]:
+        """The inputs' plain digest, and the salted one of the payload that is kept ("": none is)."""
+        if self.keeper is None:
+            return inputs_digest(self.inputs, self.stored.manifest.served), ""
+        return self.keeper.answered(self)
+
+
+def refusal(
+    call: Call,
+    *,
+    principal: str,
+    version: int,
+    code: str,
+    message: str,
+    payload: Callable[[], str] | None = None,
+) -> Failure:
     """The audit record of a request of `principal` that got an error; `version` 0 when none was chosen.
 
+    `payload` has the inputs kept and gives their salted digest.
     Texts that a client can stretch are cut, so that refusals cannot fill the disk faster than answers.
     """
     return Failure(
@@ -72,6 +110,7 @@ def refusal(call: Call, *, principal: str, version: int, code: str, message: str
         peer=call.peer,
         code=code,
         message=message[:MESSAGE_CHARACTERS_MAX],
+        payload_sha256="" if payload is None else payload(),
     )
 
 

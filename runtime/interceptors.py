@@ -28,11 +28,20 @@ STATUS_CODES: dict[type[errors.ApplianceError], grpc.StatusCode] = {
     errors.NotGranted: grpc.StatusCode.UNAVAILABLE,
     errors.RequestError: grpc.StatusCode.INVALID_ARGUMENT,
     errors.VersionNotServed: grpc.StatusCode.UNAVAILABLE,
+    errors.SequenceBroken: grpc.StatusCode.ABORTED,
     errors.Overloaded: grpc.StatusCode.UNAVAILABLE,
     errors.DeadlinePassed: grpc.StatusCode.DEADLINE_EXCEEDED,
     errors.Draining: grpc.StatusCode.UNAVAILABLE,
     errors.AuditUnwritable: grpc.StatusCode.UNAVAILABLE,
+    errors.UnknownRecord: grpc.StatusCode.NOT_FOUND,
+    errors.NotCovered: grpc.StatusCode.UNAVAILABLE,
+    errors.UnknownLog: grpc.StatusCode.NOT_FOUND,
+    errors.WitnessRefused: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.PayloadGone: grpc.StatusCode.NOT_FOUND,
     errors.DecisionError: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.AccessError: grpc.StatusCode.PERMISSION_DENIED,
+    errors.Unidentified: grpc.StatusCode.UNAUTHENTICATED,
+    errors.LimitReached: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.StoreError: grpc.StatusCode.DATA_LOSS,
     errors.ApplianceError: grpc.StatusCode.INTERNAL,
 }
@@ -163,7 +172,7 @@ def _told(
     trailing: tuple[tuple[str, str | bytes], ...] = (),
 ) -> Refusal:
     told = (*trailing, (CODE_KEY, error.code), (REMEDY_KEY, _cut(error.remedy).encode()))
-    if isinstance(error, errors.Overloaded | errors.Draining):
+    if isinstance(error, errors.Overloaded | errors.Draining | errors.LimitReached):
         told = (*told, (PUSHBACK_KEY, PUSHBACK_MS))
     return Refusal(code, _cut(str(error)), told)
 

@@ -6,14 +6,22 @@ loading it (`runtime.swap`), freeing it (`runtime.draining`).
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 from appliance.deployment import Tuning
 from appliance.store import StoredVersion
 from runtime.batching import Batcher
-from runtime.checking import Checked
+from runtime.checking import Checked, check_request
+from runtime.codec import Call, Head, Sequence
+from runtime.places import Place
+from runtime.router import Route
+from runtime.sequences import Sequences
 from runtime.servable import Servable
+
+HEADERS_MAX = 256  # different headers that a loaded version remembers, each of at most:
+HEADER_BYTES_MAX = 4096
 
 
 @dataclass(slots=True, eq=False)
@@ -22,7 +30,7 @@ class Loaded:
 
     `stored` names the engine that is loaded; `stale` says why that is not the version's own, else "".
     `tuning` is what it was loaded under, `failing` why it fails its own row, else "".
-    `checked` remembers what requests of one header ask for.
+    `sequences` are those of a model with states, None of one without. `checked` remembers what requests of one header ask for.
     """
 
     stored: StoredVersion
@@ -32,6 +40,7 @@ class Loaded:
     stale: str = ""
     tuning: Tuning | None = None
     failing: str = ""
+    sequences: Sequences | None = None
     checked: dict[bytes, Checked] = field(default_factory=dict)
     _users: int = 0
     _unused: Callable[[], None] | None = None
@@ -42,6 +51,40 @@ class Loaded:
         """Why it cannot answer as it should, "" when it can."""
         return self.batcher.trouble or self.failing
 
+    def asked(self, call: Call, header: bytes | None, heads: Mapping[str, Head]) -> Checked:
+        """What a request asks: found out once for all of one `header`, None for one that shares none.
+
+        Raises RequestError or RequestLimit.
+        """
+        interface = self.servable.interface
+        if header is None or len(header) > HEADER_BYTES_MAX:
+            return check_request(call, heads, interface)
+        found = self.checked.get(header)
+        if found is None:
+            found = check_request(call, heads, interface)
+            if len(self.checked) >= HEADERS_MAX:
+                self.checked.clear()
+            self.checked[header] = found
+        return found
+
+    def end_sequence(self, sequence: Sequence | None, name: str) -> None:
+        """End the caller `name`'s `sequence`, if it has one: an answer of it was withdrawn."""
+        if self.sequences is not None and sequence is not None:
+            self.sequences.end((name, sequence.id))
+
+    def submitting(
+        self, sequence: Sequence | None, name: str, route: Route
+    ) -> Callable[..., Place]:
+        """How a request that came by `route` reaches its queue; called as `Batcher.submit`.
+
+        For a model with states that is by its place in the caller `name`'s `sequence`.
+        """
+        if self.sequences is None:
+            return self.batcher.submit
+        return partial(
+            self.sequences.submit, sequence=sequence, name=name, version=self, route=route
+        )
+
     def hold(self) -> bool:
         """Count one more user, unless it is being drained: then choose again."""
         with self._lock:
@@ -49,6 +92,12 @@ class Loaded:
                 return False
             self._users += 1
             return True
+
+    def hold_again(self) -> bool:
+        """Count one more user beside another, also while it is being drained; False when there is none."""
+        with self._lock:
+            self._users += bool(self._users)
+            return self._users > 0
 
     def release(self) -> None:
         """Count one user less; the last one lets a drain go on."""
@@ -66,6 +115,18 @@ class Loaded:
         if not busy:
             unused()
 
+    def check(self) -> None:
+        """Look after its lanes, its queue and its sequences; to be called about every second."""
+        self.batcher.check()
+        if self.sequences is not None:
+            self.sequences.check()
+
+    def forget(self) -> None:
+        """Let none of its sequences go on."""
+        if self.sequences is not None:
+            self.sequences.forget()
+
     def close(self) -> None:
-        """Answer what is queued and free it; blocks until that is done."""
+        """Forget its sequences, answer what is queued and free it; blocks until that is done."""
+        self.forget()
         self.batcher.close()

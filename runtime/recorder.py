@@ -11,19 +11,23 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
+from time import monotonic
 from typing import Protocol, TypeAlias
 
 from appliance import journal
-from appliance.audit.record import AnyRecord
+from appliance.audit.record import AnyRecord, Stop
 from appliance.errors import ApplianceError, AuditUnwritable, Overloaded
 from runtime.affinity import share_processor
 from runtime.metrics import Commits
+from runtime.omissions import Omissions
 
 Entry: TypeAlias = Callable[[], AnyRecord]
 # What follows: gets the record's sequence number, or what kept it from being written.
 Then: TypeAlias = Callable[[int | ApplianceError], None]
 Result: TypeAlias = tuple[Then, int | ApplianceError]
 Waiting: TypeAlias = tuple[Entry, Then, str]
+# The number of a record that was counted in a summary instead of being written.
+NO_RECORD = -1
 # How soon an idle log notices that a checkpoint is due.
 IDLE_SECONDS = 1.0
 # How long records that nobody waits for are gathered: a commit costs the same for one and for hundreds.
@@ -51,14 +55,24 @@ class Log(Protocol):
 class Recorder:
     """A queue and its thread; `append` may be called on any thread."""
 
-    def __init__(self, log: Log, *, queue_records_max: int) -> None:
+    def __init__(
+        self,
+        log: Log,
+        *,
+        queue_records_max: int,
+        omissions: Omissions | None = None,
+        tend: Callable[[], None] | None = None,
+    ) -> None:
+        """`omissions` says what is not written by itself; `tend` is called about once a second, between commits."""
         self._log = log
+        self._omissions, self._tend = omissions, tend
+        self._tended = monotonic()
         self._queue_max = queue_records_max
         self._waiting: deque[Waiting] = deque()
         # Waking a thread costs more than a commit's share, so the bell is rung for a sleeping one only.
         self._bell: SimpleQueue[None] = SimpleQueue()
         self._asleep = self._gathering = False
-        self._closed = False
+        self._closed = self._sign_asked = False
         self.failure = ""
         self.commits = Commits()
         self._thread = threading.Thread(target=self._work, name="recorder", daemon=True)
@@ -107,6 +121,13 @@ class Recorder:
         self.append(entry, told)
         return await future
 
+    def sign_soon(self) -> None:
+        """Have a checkpoint signed with the next commit, at once when none is under way; never waits."""
+        self._sign_asked = True
+        if self._asleep:
+            self._asleep = False
+            self._bell.put(None)
+
     def close(self) -> None:
         """Write what is queued, then end the thread; blocks until it has ended."""
         self._closed = True
@@ -129,12 +150,18 @@ class Recorder:
         """Commit what waits; False when all is written. Nothing of it is kept while the thread sleeps again."""
         closing = self._closed  # read before the queue: nothing queued before it is lost
         group = self._next_group()
-        results = self._commit(group)
+        results = self._commit(group, last=closing and not group)
         if self._waiting:
             # Under load the next commit need not wait until these have been told.
             self._committed.put(results)
         else:
             _tell(results)
+        if self._tend is not None and monotonic() - self._tended >= IDLE_SECONDS:
+            self._tended = monotonic()
+            try:
+                self._tend()
+            except Exception as error:  # noqa: BLE001 - the thread must outlive any fault
+                journal.failure("audit.untended", error)
         return not closing or bool(group)
 
     def _work_on(self) -> None:
@@ -163,25 +190,44 @@ class Recorder:
         with suppress(Empty):
             self._bell.get(timeout=seconds)
 
-    def _commit(self, group: list[Waiting]) -> list[Result]:
+    def _commit(self, group: list[Waiting], *, last: bool) -> list[Result]:
         """Append all entries that can be built; each gets its number or what went wrong."""
         built: list[tuple[Then, AnyRecord]] = []
         results: list[Result] = []
+        omissions = self._omissions
         for entry, then, request_id in group:
             try:
-                built.append((then, entry()))
+                record = entry()
             except Exception as error:  # noqa: BLE001 - one bad entry must not stop the log
                 results.append((then, _unwritable(error, request_id=request_id)))
+                continue
+            if omissions is None or omissions.keep(record):
+                built.append((then, record))
+            else:
+                results.append((then, NO_RECORD))
+        # A stop is the last record of its run: what is counted so far stands before it.
+        last = last or any(isinstance(record, Stop) for _, record in built)
+        due = () if omissions is None else omissions.due(last=last)
         try:
-            numbers = self._append([record for _, record in built])
-            if self._log.checkpoint_due:
+            numbers = self._append([*due, *(record for _, record in built)])
+            if omissions is not None and due:
+                omissions.written()
+            if self._log.checkpoint_due or self._sign_asked:
+                self._sign_asked = False
                 self._log.checkpoint()
         except Exception as error:  # noqa: BLE001 - the thread must outlive any fault of the log
             told = error if isinstance(error, ApplianceError) else _unwritable(error)
             self._note(told)
-            return results + [(then, told) for then, _ in built]
+            return results + [(then, self._missed(record, told)) for then, record in built]
         self.failure = ""
-        return results + [(then, number) for (then, _), number in zip(built, numbers, strict=True)]
+        own = numbers[len(due) :]
+        return results + [(then, number) for (then, _), number in zip(built, own, strict=True)]
+
+    def _missed(self, record: AnyRecord, error: ApplianceError) -> int | ApplianceError:
+        """What whoever waits for `record` is told: the error, unless answers go on without a record."""
+        if self._omissions is not None and self._omissions.missed(record, str(error)):
+            return NO_RECORD
+        return error
 
     def _append(self, records: Sequence[AnyRecord]) -> Sequence[int]:
         """Append `records`, of which there may be none, and count the commit."""

@@ -9,7 +9,8 @@ Leaves to others: when to run (`runtime.batching`).
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from types import MappingProxyType
+from typing import TypeAlias
 
 import msgspec
 import numpy as np
@@ -19,9 +20,11 @@ from appliance.errors import ApplianceError, EngineError, RecipeError
 from appliance.golden import Golden, check_golden, rows_fit
 from appliance.manifest import GOLDEN_FILE, PROFILE_FILE, Manifest, Precision
 from appliance.profiles import Profile
+from appliance.states import State
 from appliance.store import EngineEntry, StoredVersion
 from appliance.tables import from_json
 from appliance.tensors import Array, shapes_to_try
+from runtime.buffers import Batch, Buffers, parts_of, rows_of
 from runtime.engines import Engine, load_engine
 from runtime.kernels.chain import PLACE_COLUMNS, Chain
 from runtime.kernels.vector import DriftVector
@@ -29,6 +32,7 @@ from runtime.trials import of_lengths, over_again, repeated
 
 Inputs: TypeAlias = Mapping[str, Array]
 Check: TypeAlias = Callable[[Inputs, Golden], float]
+_NO_STATES: Inputs = MappingProxyType({})
 # Requests of at most so many bytes are laid side by side first: one more copy is less than a call for each.
 JOIN_BYTES_MAX = 4096
 
@@ -36,36 +40,39 @@ JOIN_BYTES_MAX = 4096
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """What one request gets: served outputs by name, and its drift vectors, float32 (rows, k).
 
+    `states` are those after it, by the engine's input names, to be brought with the sequence's next request.
+
     Beside the engine its batch took `before_ns` to prepare, and `after_ns` for the steps after it, its
     checks and its vectors, in nanoseconds.
     """
 
     outputs: dict[str, Array]
     vectors: Array
+    states: Inputs = {}
     before_ns: int = 0
     after_ns: int = 0
-
-
-class Batch(NamedTuple):
-    """Requests prepared for one engine call: its inputs, and where images lie (see `Chain.before`)."""
-
-    rows: int
-    prepared: Inputs
-    placed: Inputs
 
 
 class Servable:
     """An engine between its recipe's kernels. `run` is called from one thread at a time."""
 
     def __init__(
-        self, *, engine: Engine, chain: Chain, vector: DriftVector, clock: Clock | None = None
+        self,
+        *,
+        engine: Engine,
+        chain: Chain,
+        vector: DriftVector,
+        states: tuple[State, ...] = (),
+        clock: Clock | None = None,
     ) -> None:
+        """`chain` and `vector` are of the engine without its `states`."""
         self._engine = engine
         self._chain = chain
         self._vector = vector
         self._clock = clock or SystemClock()
         self._ran_ns = (0, 0)  # when the engine's last call began and ended
-        self._buffers: dict[str, Array] = {}
+        self._states, self._after = states, _NO_STATES  # of the last batch, padding and all
+        self._buffers = Buffers(engine.interface, states)
         self._places = {
             name: np.empty((max(chain.served.batch_max, 1), PLACE_COLUMNS))
             for name in chain.placed_inputs
@@ -79,7 +86,11 @@ class Servable:
         when the engine has no further lane.
         """
         return Servable(
-            engine=self._engine.lane(), chain=self._chain, vector=self._vector, clock=self._clock
+            engine=self._engine.lane(),
+            chain=self._chain,
+            vector=self._vector,
+            states=self._states,
+            clock=self._clock,
         )
 
     def run(self, requests: Sequence[Inputs], rows: int = 0) -> list[Answer | ApplianceError]:
@@ -182,53 +193,65 @@ class Servable:
         started, ended = self._ran_ns
         before, after = started - began, self._clock.monotonic_ns() - ended
         if len(requests) == 1:
-            return [Answer(outputs=served, vectors=vectors, before_ns=before, after_ns=after)]
+            states = self._states_of(slice(batch.rows))
+            return [
+                Answer(
+                    outputs=served,
+                    vectors=vectors,
+                    states=states,
+                    before_ns=before,
+                    after_ns=after,
+                )
+            ]
         return [
             Answer(
                 outputs={name: array[part] for name, array in served.items()},
                 vectors=vectors[part],
+                states=self._states_of(part),
                 before_ns=before,
                 after_ns=after,
             )
-            for part in _slices(requests)
+            for part in parts_of(requests)
         ]
+
+    def _states_of(self, part: slice) -> Inputs:
+        """The states that the last call gave for some of its rows, as arrays of their own."""
+        rows = part if self.interface.batch_max else ...
+        return {name: np.array(array[rows]) for name, array in self._after.items()}
 
     def _engine_outputs(
         self, requests: Sequence[Inputs], rows: int = 0
     ) -> tuple[dict[str, Array], Batch]:
-        """Prepare all requests into the batch buffers and run the engine once; without the padding."""
+        """Prepare all requests into the batch buffers and run the engine once; without padding and states."""
         batch = self._prepared(requests)
         if rows <= batch.rows or not self.interface.batch_max:
             return self._computed(batch.prepared, batch.rows), batch
-        padded = {name: self._padded(name, array, rows) for name, array in batch.prepared.items()}
-        outputs = self._computed(padded, rows)
+        outputs = self._computed(self._buffers.padded(batch.prepared, rows), rows)
         return {name: array[: batch.rows] for name, array in outputs.items()}, batch
-
-    def _padded(self, name: str, prepared: Array, rows: int) -> Array:
-        """The whole of a batch buffer's first `rows` rows, of which those `prepared` stay.
-
-        The others repeat the first: a row that somebody sent is one that the engine takes.
-        """
-        padded = self._buffers[name][:rows]
-        padded[len(prepared) :] = prepared[:1]
-        return padded
 
     def _prepared(self, requests: Sequence[Inputs]) -> Batch:
         """All requests, in views of the batch buffers that hold until the next call."""
         shapes = self._chain.prepared_shape(requests[0])
         if not self.interface.batch_max:
-            prepared = self._buffer_views(shapes)
+            prepared = self._buffers.views(shapes)
             self._chain.before(requests[0], prepared, self._places)
+            prepared |= self._buffers.states(requests, 1)
             return Batch(rows=1, prepared=prepared, placed=self._places)
+        rows = parts_of(requests)[-1].stop
+        states = self._buffers.states(requests, rows)
         if len(requests) > 1 and _bytes(requests[0]) <= JOIN_BYTES_MAX:
-            requests = [_joined(requests)]
-        parts = _slices(requests)
-        rows = parts[-1].stop
-        prepared = self._buffer_views({name: (rows, *shape[1:]) for name, shape in shapes.items()})
-        placed = _part(self._places, slice(rows))
+            requests = [self._joined(requests)]
+        parts = parts_of(requests)
+        prepared = self._buffers.views({name: (rows, *shape[1:]) for name, shape in shapes.items()})
+        placed = rows_of(self._places, slice(rows))
         for request, part in zip(requests, parts, strict=True):
-            self._chain.before(request, _part(prepared, part), _part(placed, part))
-        return Batch(rows=rows, prepared=prepared, placed=placed)
+            self._chain.before(request, rows_of(prepared, part), rows_of(placed, part))
+        return Batch(rows=rows, prepared=prepared | states, placed=placed)
+
+    def _joined(self, requests: Sequence[Inputs]) -> Inputs:
+        """Requests of one key as one: their rows one after another, without states."""
+        names = [spec.name for spec in self.interface.inputs]
+        return {name: np.concatenate([each[name] for each in requests]) for name in names}
 
     def _computed(self, prepared: Inputs, rows: int) -> dict[str, Array]:
         """The engine's outputs. EngineError when one is not as the interface says: it is not served."""
@@ -243,21 +266,9 @@ class Servable:
                     f"rows of {spec.datatype} {list(spec.shape)}",
                     remedy="the engine does not compute this model as declared; build it again",
                 )
+        if self._states:
+            self._after = {state.input: outputs.pop(state.output) for state in self._states}
         return outputs
-
-    def _buffer_views(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Array]:
-        return {name: self._buffer_view(name, shape) for name, shape in shapes.items()}
-
-    def _buffer_view(self, name: str, shape: tuple[int, ...]) -> Array:
-        """A view of the input's buffer, which is made once for the largest batch of a shape."""
-        batch_max = self._engine.interface.batch_max
-        full = (batch_max, *shape[1:]) if batch_max else shape
-        buffer = self._buffers.get(name)
-        if buffer is None or buffer.shape != full:
-            spec = self._engine.interface.input(name)
-            assert spec is not None, "the chain prepares the engine's own inputs"
-            buffer = self._buffers[name] = np.empty(full, spec.datatype.numpy)
-        return buffer[: shape[0]] if batch_max else buffer
 
 
 def load_proven(
@@ -299,7 +310,7 @@ def assemble(
         profile = from_json(
             (directory / PROFILE_FILE).read_bytes(), Profile, RecipeError, where=PROFILE_FILE
         )
-        chain = Chain(manifest.recipe, engine=manifest.engine)
+        chain = Chain(manifest.recipe, engine=manifest.stateless)
         if chain.served != manifest.served:
             raise RecipeError(
                 "the recipe and the model make another interface than the manifest says",
@@ -309,7 +320,7 @@ def assemble(
     except BaseException:
         engine.close()
         raise
-    return Servable(engine=engine, chain=chain, vector=vector)
+    return Servable(engine=engine, chain=chain, vector=vector, states=manifest.states)
 
 
 def golden_of(directory: Path) -> Golden:
@@ -325,26 +336,8 @@ def _engine_error(error: Exception) -> ApplianceError:
     return failed
 
 
-def _part(arrays: Inputs, rows: slice) -> Inputs:
-    return {name: array[rows] for name, array in arrays.items()}
-
-
 def _bytes(inputs: Inputs) -> int:
     return sum(array.nbytes for array in inputs.values())
-
-
-def _joined(requests: Sequence[Inputs]) -> Inputs:
-    """Requests of one key as one: their rows one after another."""
-    return {name: np.concatenate([each[name] for each in requests]) for name in requests[0]}
-
-
-def _slices(requests: Sequence[Inputs]) -> list[slice]:
-    slices, start = [], 0
-    for request in requests:
-        rows = len(next(iter(request.values())))
-        slices.append(slice(start, start + rows))
-        start += rows
-    return slices
 
 
 def buckets(rows_max: int) -> Iterator[int]:

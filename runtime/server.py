@@ -17,6 +17,7 @@ from appliance import journal
 from appliance.audit.reader import AuditReader
 from appliance.config import Config, use_kernel_cache
 from appliance.files import make_directory
+from runtime.access import Door
 from runtime.controlplane import ControlPlane
 from runtime.health import SelfCheck
 from runtime.notify import notify, watchdog_seconds
@@ -96,6 +97,7 @@ class Running(NamedTuple):
     held_seconds_max: float
     table: ServedTable
     health: Health
+    door: Door
     self_check: SelfCheck
     renewal: Renewal
 
@@ -107,10 +109,10 @@ async def startup(config: Config, life: AsyncExitStack, asked: Asked) -> Running
     """
     notify(f"EXTEND_TIMEOUT_USEC={START_SECONDS_MAX * 1_000_000}", "STATUS=starting")
     parts = await open_parts(config, life)
-    control = ControlTransport(config.state.control_socket)
+    control = ControlTransport(config.state.control_socket, config.access, parts.door.refused)
     life.push_async_callback(control.stop, STOP_SECONDS)
     life.push_async_callback(parts.controlplane.settle)
-    inference, health = listen(config.server), Health([SERVICE.full_name])
+    inference, health = listen(config.server, parts.certificates), Health([SERVICE.full_name])
     drain = partial(parts.dataplane.drain, config.server.drain_seconds, asked.hurry)
     life.push_async_callback(_drain, inference, health, drain)
     exposition = show_metrics(parts, inference)
@@ -118,24 +120,26 @@ async def startup(config: Config, life: AsyncExitStack, asked: Asked) -> Running
     await _resume(config, parts.controlplane)
     addresses = Addresses(inference=inference.address, metrics=exposition.address)
     await control.start(control_service(parts, addresses))
-    inference.start(inference_methods(parts, health), parts.dataplane.settle)
+    inference.start(inference_methods(parts, health), parts.dataplane.settle, parts.door.admit)
     health.show_health(serving=parts.table.ready)
     return Running(
         wire=inference,
         held_seconds_max=config.batching.engine_seconds_max,
         table=parts.table,
         health=health,
+        door=parts.door,
         self_check=SelfCheck(table=parts.table, metrics=parts.metrics, clock=parts.clock),
         renewal=Renewal(store=parts.store, table=parts.table, controlplane=parts.controlplane),
     )
 
 
 async def main_loop(running: Running, stop: asyncio.Event) -> None:
-    """Stay alive until `stop`: look after the versions, and tell the watchdog so each time."""
+    """Stay alive until `stop`: look after versions and tokens, and tell the watchdog so each time."""
     interval = min(watchdog_seconds() or CHECK_SECONDS, CHECK_SECONDS)
     renewing = asyncio.create_task(running.renewal.keep_looking())
     while not stop.is_set():
         running.table.check()
+        running.door.look()
         running.self_check.look()
         trouble = running.table.trouble
         running.health.show_health(serving=not trouble)

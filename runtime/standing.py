@@ -19,7 +19,7 @@ ROLES = ("active", "canary", "shadow", "previous")
 
 
 class Standing(NamedTuple):
-    """One version: its states, its roles, requests that wait for it, lanes at work, engine calls that hang."""
+    """One version: its states, its roles, requests that wait, lanes at work, engine calls that hang, sequences."""
 
     model: str
     version: int
@@ -28,6 +28,7 @@ class Standing(NamedTuple):
     queued: int
     lanes: int
     hanging: int
+    sequences: int = 0
 
 
 class Passing:
@@ -93,7 +94,9 @@ def standings(
         model, version = key
         if not version:
             continue  # roles that nobody plays
-        batcher = found[key].batcher if key in found else None
+        loaded = found.get(key)
+        batcher = loaded.batcher if loaded else None
+        sequences = loaded.sequences if loaded else None
         at_work, hanging = batcher.lanes if batcher else (0, 0)
         told.append(
             Standing(
@@ -104,6 +107,7 @@ def standings(
                 queued=batcher.queued if batcher else 0,
                 lanes=at_work,
                 hanging=hanging,
+                sequences=sequences.count if sequences else 0,
             )
         )
     return told

@@ -11,13 +11,15 @@ from typing import NamedTuple, TypeAlias
 
 from appliance import journal
 from appliance.clock import Clock
-from appliance.config import BatchingConfig
+from appliance.config import BatchingConfig, SequencesConfig
 from appliance.deployment import Deployment, Tuning, tuned
 from appliance.errors import ApplianceError, EngineLoad, UnknownModel
 from appliance.manifest import recipe_sha256
 from appliance.store import Store, StoredVersion
 from runtime.background import giving_way
 from runtime.batching import Batcher
+from runtime.codec import Sequence as Sequenced
+from runtime.continuing import Continuing
 from runtime.draining import drained
 from runtime.loaded import Loaded
 from runtime.memory import check_room
@@ -55,13 +57,15 @@ class ServedTable:
         clock: Clock,
         *,
         drain_seconds: float = DRAIN_SECONDS,
+        sequences: SequencesConfig | None = None,
     ) -> None:
-        """The last requests of a version that is no longer needed may take `drain_seconds`."""
+        """The last requests and sequences of a version that is no longer needed may take `drain_seconds`."""
         self._store = store
         self._load = load
         self._batching = batching
         self._clock = clock
         self._drain_seconds = drain_seconds
+        self._continuing = Continuing(sequences or SequencesConfig(), clock)
         # A model's entry is replaced as a whole, never changed: other threads read it.
         self._serving: dict[str, Serving] = {}
         self._draining: set[asyncio.Task[None]] = set()
@@ -151,7 +155,8 @@ class ServedTable:
         """Let every version look after its lanes and its queue; to be called about every second."""
         for serving in self._serving.values():
             for loaded in serving.loaded.values():
-                loaded.batcher.check()
+                loaded.check()
+        self._continuing.check()
 
     def route(self, model: str, requested: str, key: str = "") -> tuple[Route, Loaded]:
         """Choose the version that answers a request; raises as `runtime.router.choose`."""
@@ -180,11 +185,26 @@ class ServedTable:
                 f"Request for unknown model: '{model}' is not found", remedy=error.remedy
             ) from error
 
-    def hold(self, model: str, requested: str, key: str) -> tuple[Route, Loaded]:
+    def hold(
+        self,
+        model: str,
+        requested: str,
+        key: str,
+        sequence: Sequenced | None = None,
+        caller: str = "",
+    ) -> tuple[Route, Loaded]:
         """Choose the version that answers a request, and hold it so that no swap closes it meanwhile.
 
-        The caller releases it. Raises as `route`.
+        The `sequence` of a `caller` stays with the version that began it. The holder releases it. Raises
+        as `route`.
         """
+        if sequence is not None:
+            found = self._continuing.find(
+                model, self._of(model).loaded, requested, sequence, caller
+            )
+            if found is not None:
+                return found
+            key = f"{sequence.id}"
         while True:
             route, loaded = self.route(model, requested, key)
             if loaded.hold():
@@ -226,10 +246,13 @@ class ServedTable:
             for version, loaded in (before | fresh).items()
             if version in after.loaded
         }
+        gone = [loaded for version, loaded in before.items() if kept.get(version) is not loaded]
+        self._continuing.leave(gone)
         self._serving[after.model] = Serving(after, kept)
-        for version, loaded in before.items():
-            if kept.get(version) is not loaded:
-                self._drain(loaded)
+        for loaded in gone:
+            self._drain(loaded)
+            if after.active is None:
+                loaded.forget()
 
     async def renew(self, model: str, version: int) -> None:
         """Load a version anew, with the engine that it has in the store now, and let that one answer.
@@ -255,6 +278,7 @@ class ServedTable:
         for deployment, _ in list(self._serving.values()):
             self.assume(deployment)
         for loaded in left:
+            loaded.forget()
             self._drain(loaded, min(CLOSE_SECONDS, self._drain_seconds))
         if self._draining:
             await asyncio.wait(self._draining, timeout=2 * CLOSE_SECONDS)
@@ -305,6 +329,7 @@ class ServedTable:
             recipe_sha256=digest,
             stale=stale,
             tuning=tuning,
+            sequences=self._continuing.sequences(stored, batcher),
         )
 
     def _load_beside(self, stored: StoredVersion, tuning: Tuning | None) -> Sequence[Servable]:
@@ -321,3 +346,4 @@ class ServedTable:
         model, version = loaded.stored.record.model, loaded.stored.number
         with self._passing.draining(model, version):
             await drained(loaded, model=model, number=version, seconds=seconds)
+        self._continuing.left(loaded)

@@ -13,6 +13,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("appliance", "compiler", "runtime", "tui")
 FUNCTION_LINES_MAX = 70
 FILE_LINES_MAX = 350
+# An auditor copies this file alone and runs it without Holdfast, so it cannot be cut in two.
+CHECKER, CHECKER_LINES_MAX = ROOT / "appliance" / "audit" / "checker.py", 430
 
 # Written in pieces, so that this file keeps its own rules.
 UNFINISHED = re.compile("TO" + r"DO\b|FIX" + r"ME\b|X" + "XX")
@@ -75,7 +77,7 @@ def test_no_room_is_named_like_a_standard_library_module() -> None:
 @each_source
 def test_files_and_functions_stay_short(path: Path) -> None:
     text = path.read_text("utf-8")
-    assert text.count("\n") <= FILE_LINES_MAX
+    assert text.count("\n") <= (CHECKER_LINES_MAX if path == CHECKER else FILE_LINES_MAX)
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             assert (node.end_lineno or 0) - node.lineno < FUNCTION_LINES_MAX, node.name
@@ -109,6 +111,7 @@ def test_the_stubs_are_those_of_the_protocol(tmp_path: Path) -> None:
     """`make protocol` writes them."""
     outputs = [f"--{kind}_out={tmp_path}" for kind in ("python", "pyi", "grpc_python")]
     protoc = [sys.executable, "-m", "grpc_tools.protoc", "-I.", *outputs]
-    subprocess.run([*protoc, "runtime/protocol/control.proto"], cwd=ROOT, check=True)
+    names = [f"runtime/protocol/{name}.proto" for name in ("evidence", "control")]
+    subprocess.run([*protoc, *names], cwd=ROOT, check=True)
     for fresh in sorted((tmp_path / "runtime/protocol").iterdir()):
         assert filecmp.cmp(fresh, ROOT / "runtime/protocol" / fresh.name, shallow=False)

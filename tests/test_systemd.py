@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from appliance.config import ServerConfig, StateConfig
+from appliance.keys import CREDENTIAL, NEXT_CREDENTIAL
 
 ROOT = Path(__file__).resolve().parent.parent
 UNITS = ROOT / "systemd"
@@ -161,3 +162,11 @@ def test_the_inbox_empties_into_built_and_refused(tmp_path: Path) -> None:
         "c.part",
     }
     assert (inbox / "refused/b.log").read_text() == "build b.holdfast\n"
+
+
+def test_the_runtime_is_handed_its_sealed_keys() -> None:
+    """A credential without a path need not be there; the service manager looks in its own store."""
+    assert setting("holdfast-runtime.service", "LoadCredentialEncrypted") == [
+        CREDENTIAL,
+        NEXT_CREDENTIAL,
+    ]

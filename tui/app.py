@@ -6,14 +6,17 @@ console. Leaves to others: talking (`tui.gateway`), drawing (`tui.screens`).
 """
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 from textual import work
 from textual.app import App
 
 from appliance.errors import ApplianceError, DecisionError
+from tui.checkpoints import Newest
 from tui.gateway import Gateway
 from tui.preview import Order, Preview, outlook, preview
+from tui.screens.checkpoint import CheckpointScreen
 from tui.screens.deciding import DecidingScreen
 from tui.screens.help import HelpScreen
 from tui.screens.serving import ServingScreen
@@ -30,7 +33,14 @@ class ConsoleApp(App[None]):
     CSS_PATH = Path(__file__).with_name("console.tcss")
     ENABLE_COMMAND_PALETTE = False
 
-    def __init__(self, gateway: Gateway, *, actor: str, tick_seconds: float = TICK_SECONDS) -> None:
+    def __init__(
+        self,
+        gateway: Gateway,
+        *,
+        actor: str,
+        tick_seconds: float = TICK_SECONDS,
+        checkpoint: Callable[[], Newest] | None = None,
+    ) -> None:
         super().__init__()
         self.gateway = gateway
         self.actor = actor
@@ -38,6 +48,7 @@ class ConsoleApp(App[None]):
         self.serving = ServingScreen()
         self._tick_seconds = tick_seconds
         self._busy = ""
+        self._checkpoint = checkpoint
 
     async def on_mount(self) -> None:
         """Show the screen and begin to look."""
@@ -84,6 +95,18 @@ class ConsoleApp(App[None]):
     def action_help(self) -> None:
         """Open the help page."""
         self.push_screen(HelpScreen())
+
+    @work
+    async def action_checkpoint(self) -> None:
+        """Show the newest checkpoint."""
+        if self._checkpoint is None:
+            return
+        try:
+            newest = await asyncio.to_thread(self._checkpoint)
+        except ApplianceError as error:
+            self._complain("No checkpoint", error)
+            return
+        self.push_screen(CheckpointScreen(newest))
 
     async def _carry_out(self, order: Order, proposal: Preview) -> None:
         self._show(self.snapshot, busy=proposal.title)

@@ -10,6 +10,7 @@ codes (`appliance.exits`).
 
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -17,8 +18,14 @@ import typer
 
 from appliance.commands import reporting
 from appliance.errors import ConfigError
+from tui.cli_access import token
+from tui.cli_ca import ca
 from tui.cli_decisions import decisions
+from tui.cli_doctor import examining
 from tui.cli_evidence import audit, comparing, drift
+from tui.cli_key import key
+from tui.cli_receipts import proofs
+from tui.cli_replay import payloads, replaying
 from tui.cli_tune import tuning
 from tui.options import ConfigOption, JsonOption, StateOption, box_config, complete_model
 
@@ -77,7 +84,7 @@ def status(
     """Show how the runtime is: addresses, audit log, traffic of each model."""
     from tui.commands import serving
 
-    serving.status(box_config(ctx, config, state).state.control_socket, as_json=json)
+    serving.status(box_config(ctx, config, state), as_json=json)
 
 
 @app.command()
@@ -112,15 +119,25 @@ def _open_console(ctx: typer.Context, config: Path | None, state: Path | None) -
         )
     from tui.actor import login_name
     from tui.app import ConsoleApp
+    from tui.checkpoints import newest_checkpoint
     from tui.gateway import RuntimeGateway
 
-    gateway = RuntimeGateway(box_config(ctx, config, state).state.control_socket)
-    ConsoleApp(gateway, actor=login_name()).run()
+    chosen = box_config(ctx, config, state).state
+    gateway = RuntimeGateway(chosen.control_socket)
+    checkpoint = partial(newest_checkpoint, chosen)
+    ConsoleApp(gateway, actor=login_name(), checkpoint=checkpoint).run()
 
 
 # Typer lists commands in the order in which they were added.
 app.add_typer(decisions)
 app.add_typer(tuning)
 app.add_typer(comparing)
+audit.add_typer(proofs)
+audit.add_typer(payloads)
+app.add_typer(replaying)
 app.add_typer(audit, name="audit", no_args_is_help=True)
 app.add_typer(drift, name="drift", no_args_is_help=True)
+app.add_typer(ca, name="ca", no_args_is_help=True)
+app.add_typer(key, name="key", no_args_is_help=True)
+app.add_typer(examining)
+app.add_typer(token, name="token", no_args_is_help=True)

@@ -1,4 +1,4 @@
-"""The command line of evidence: compare; audit verify, tail, show; drift check.
+"""The command line of evidence: compare; audit verify, tail, status, export, show; drift check.
 
 Knows: the options of each and their limits. Rules: all of these read files, so the runtime need not be
 up. Leaves to others: reading and printing (`tui.commands`).
@@ -60,6 +60,10 @@ def audit_verify(
         Path | None,
         typer.Option(metavar="FILE", help="The box's public key, if not its own copy."),
     ] = None,
+    witness: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="A witness's public key: it must have cosigned it."),
+    ] = None,
     config: ConfigOption = None,
     state: StateOption = None,
     json: JsonOption = False,
@@ -67,7 +71,45 @@ def audit_verify(
     """Re-read every record and say whether the log is whole, or where it breaks."""
     from tui.commands import audit as commands
 
-    commands.verify(box_config(ctx, config, state).state, key=key, against=against, as_json=json)
+    commands.verify(
+        box_config(ctx, config, state).state,
+        key=key,
+        against=against,
+        witnesses=witness or [],
+        as_json=json,
+    )
+
+
+def _moment(text: str) -> int:
+    """The moment a text names; BadParameter, saying the forms, for what is none."""
+    import time
+
+    from tui.moments import moment_ns
+
+    try:
+        return moment_ns(text, time.time_ns())
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+
+
+ModelOption = Annotated[str | None, typer.Option("--model", help="Only records of this model.")]
+CategoryOption = Annotated[
+    str | None,
+    typer.Option("--category", help="Only these, such as inference, failure or decision."),
+]
+PrincipalOption = Annotated[
+    str | None, typer.Option("--principal", help="Only records of this principal or person.")
+]
+ResultOption = Annotated[
+    str | None, typer.Option("--result", help="Only this result: ok, an error's code, an act.")
+]
+SinceOption = Annotated[
+    int | None,
+    typer.Option("--since", metavar="TIME", parser=_moment, help="From this time on, or 24h ago."),
+]
+UntilOption = Annotated[
+    int | None, typer.Option("--until", metavar="TIME", parser=_moment, help="Before this time.")
+]
 
 
 @audit.command("tail")
@@ -78,19 +120,80 @@ def audit_tail(
     number: Annotated[
         int, typer.Option("--number", "-n", min=1, max=RECORDS_MAX, help="How many records.")
     ] = RECORDS,
-    model: Annotated[str | None, typer.Option(help="Only records of this model.")] = None,
-    category: Annotated[
-        str | None, typer.Option(help="Only these, such as inference, failure or decision.")
-    ] = None,
+    model: ModelOption = None,
+    category: CategoryOption = None,
+    principal: PrincipalOption = None,
+    result: ResultOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
     config: ConfigOption = None,
     state: StateOption = None,
     json: JsonOption = False,
 ) -> None:
-    """List the last records, oldest first."""
+    """List the last records that fit, oldest first."""
+    from appliance.audit.search import Sought
     from tui.commands import audit as commands
 
+    sought = Sought(
+        category=category,
+        model=model,
+        result=result,
+        principal=principal,
+        since_ns=since,
+        until_ns=until,
+    )
+    commands.tail(box_config(ctx, config, state).state, count=number, sought=sought, as_json=json)
+
+
+@audit.command("status")
+@reporting
+def audit_status(
+    *,
+    ctx: typer.Context,
+    config: ConfigOption = None,
+    state: StateOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Show what the log holds, its files, and how long the disk lasts."""
+    from tui.commands import auditstate as commands
+
+    commands.status(box_config(ctx, config, state), as_json=json)
+
+
+@audit.command("export")
+@reporting
+def audit_export(
+    *,
+    ctx: typer.Context,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to: .jsonl or .csv.")],
+    model: ModelOption = None,
+    category: CategoryOption = None,
+    principal: PrincipalOption = None,
+    result: ResultOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    config: ConfigOption = None,
+    state: StateOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Write records as JSON Lines or CSV, with the checkpoint that covers them."""
+    from appliance.audit.search import Sought
+    from tui.commands import auditexport as commands
+
+    form = file.suffix.removeprefix(".").lower()
+    if form not in {"jsonl", "csv"}:
+        raise typer.BadParameter(f"'{file}' ends in neither .jsonl nor .csv")
+    sought = Sought(
+        category=category,
+        model=model,
+        result=result,
+        principal=principal,
+        since_ns=since,
+        until_ns=until,
+    )
     chosen = box_config(ctx, config, state).state
-    commands.tail(chosen, count=number, model=model, category=category, as_json=json)
+    commands.export(chosen, file, form=form, sought=sought, force=force, as_json=json)
 
 
 @audit.command("show")
@@ -101,11 +204,24 @@ def audit_show(
     request_id: Annotated[
         str, typer.Argument(metavar="ID", help="A request's or a decision's id.")
     ],
+    payload: Annotated[
+        bool, typer.Option("--payload", help="Show the inputs that were kept of the request.")
+    ] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="DIR", help="With --payload: write them there too."),
+    ] = None,
     config: ConfigOption = None,
     state: StateOption = None,
     json: JsonOption = False,
 ) -> None:
     """Show every record of one request or decision in full."""
+    if payload:
+        from tui.commands import payload as payloads
+
+        chosen = box_config(ctx, config, state).state
+        payloads.show(chosen, request_id, output=output, as_json=json)
+        return
     from tui.commands import audit as commands
 
     commands.show(box_config(ctx, config, state).state, request_id, as_json=json)

@@ -26,6 +26,8 @@ def record_lines(record: AnyRecord) -> list[tuple[str, str]]:
         value = getattr(record, field.name)
         if field.name == "outputs":
             lines += [(f"output {tensor.name}", tensor_text(tensor)) for tensor in value]
+        elif field.name == "truth":
+            lines += [(f"truth {tensor.name}", tensor_text(tensor)) for tensor in value]
         elif field.name == "vector" and isinstance(record, Inference):
             lines.append(("drift vector", _vector_text(value, record.rows)))
         elif field.name.endswith(_NANOSECONDS):

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from appliance.commands import printable
 from appliance.deployment import Tuning
 from runtime.protocol import control_pb2 as wire
-from tui.snapshot import Box, ModelLine, Threshold, Traffic, Trial, VersionLine
+from tui.snapshot import Box, CertificateLine, ModelLine, Threshold, Traffic, Trial, VersionLine
 
 
 def box_from_wire(status: wire.StatusReply) -> Box:
@@ -24,6 +24,16 @@ def box_from_wire(status: wire.StatusReply) -> Box:
         audit_records=status.audit_records,
         audit_queue=status.audit_queue,
         audit_failure=status.audit_failure,
+        certificates=tuple(
+            CertificateLine(
+                what=item.what,
+                name=printable(item.name),
+                not_after_ns=item.not_after_ns,
+                state=item.state,
+            )
+            for item in status.certificates
+        ),
+        certificates_failure=printable(status.certificates_failure),
     )
 
 

@@ -167,6 +167,16 @@ class ModelLine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CertificateLine:
+    """A certificate that the inference service uses; `state` in words, "valid" while nothing is to be done."""
+
+    what: str
+    name: str
+    not_after_ns: int
+    state: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Box:
     """The runtime as a whole. Times are Unix nanoseconds; `audit_failure` is empty when all is well."""
 
@@ -179,6 +189,13 @@ class Box:
     audit_records: int
     audit_queue: int
     audit_failure: str
+    certificates: tuple[CertificateLine, ...] = ()
+    certificates_failure: str = ""
+
+    @property
+    def expiring(self) -> tuple[CertificateLine, ...]:
+        """The certificates that somebody must do something about."""
+        return tuple(item for item in self.certificates if item.state != "valid")
 
     @property
     def uptime_seconds(self) -> float:

@@ -1,7 +1,8 @@
 """Checkpoints: the size and root hash of the audit log, signed by the box.
 
-Knows: the checkpoint text (https://c2sp.org/tlog-checkpoint) and the name a box signs under. Rules: a
-checkpoint is written when the log has exactly that many records; two of one log never disagree. Leaves to
+Knows: the checkpoint text (https://c2sp.org/tlog-checkpoint) and the name a log has. Rules: a checkpoint is
+written when the log has exactly that many records; two of one log never disagree; a log keeps its first
+key's name when another key signs it. Leaves to
 others: the note around it (`audit.note`), when to sign (`audit.log`).
 """
 
@@ -32,13 +33,13 @@ class Checkpoint:
 
 
 def origin_of(public: PublicKey) -> str:
-    """The name of the log a box writes, which is also the name it signs under."""
+    """The name of the log that begins under this key, which is also the name its checkpoints are signed under."""
     return f"holdfast/{public.key_id[:16]}"
 
 
-def sign_checkpoint(size: int, root: bytes, key: SigningKey) -> str:
-    """The signed note that says the log of `key` has `root` at `size` records."""
-    origin = origin_of(key.public)
+def sign_checkpoint(size: int, root: bytes, key: SigningKey, *, origin: str = "") -> str:
+    """The signed note that says the log `origin` has `root` at `size` records; "": the log begun by `key`."""
+    origin = origin or origin_of(key.public)
     return sign_note(Checkpoint(origin=origin, size=size, root=root).text(), origin, key)
 
 
@@ -47,10 +48,13 @@ def read_checkpoint(note: str) -> Checkpoint:
     return _parse(note_text(note))
 
 
-def open_checkpoint(note: str, public: PublicKey) -> Checkpoint:
-    """What `note` says, verified. Raises AuditBroken when `public` did not sign just that."""
-    origin = origin_of(public)
-    checkpoint = _parse(open_note(note, origin, public))
+def open_checkpoint(note: str, *keys: PublicKey, origin: str = "") -> Checkpoint:
+    """What `note` says of the log `origin`, verified; "": the log that the first of `keys` began.
+
+    Raises AuditBroken when none of `keys` signed just that.
+    """
+    origin = origin or origin_of(keys[0])
+    checkpoint = _parse(open_note(note, origin, *keys))
     if checkpoint.origin != origin:
         raise _malformed(f"it is about the log {checkpoint.origin}, not {origin}")
     return checkpoint

@@ -2,7 +2,7 @@
 
 Knows: the format's layout and the key hash of its Ed25519 signatures. Rules: signatures of unknown keys
 are ignored, so that witnesses may add theirs; a known key's must fit; base64 has one spelling. Leaves to
-others: what the text says (`audit.checkpoint`).
+others: what the text says (`audit.checkpoint`), witnesses' signatures (`audit.cosignature`).
 """
 
 import base64
@@ -22,28 +22,34 @@ _LINE = re.compile("\u2014 ([^\\s+]+) ([A-Za-z0-9+/]+={0,2})")
 _REMEDY = "take the whole note as it was exported, from its first line to its last newline"
 
 
-def key_hash(name: str, public: PublicKey) -> bytes:
-    """The 4 bytes that name a key: SHA-256(name || 0x0A || 0x01 || raw key)[:4]."""
-    return hashlib.sha256(name.encode() + b"\n" + ED25519 + public.raw).digest()[:KEY_HASH_BYTES]
+def key_hash(name: str, public: PublicKey, kind: bytes = ED25519) -> bytes:
+    """The 4 bytes that name a key: SHA-256(name || 0x0A || kind || raw key)[:4]."""
+    return hashlib.sha256(name.encode() + b"\n" + kind + public.raw).digest()[:KEY_HASH_BYTES]
 
 
 def sign_note(text: str, name: str, key: SigningKey) -> str:
     """The note of `text`, which ends in a newline, signed by `key` under `name`."""
-    signature = key_hash(name, key.public) + key.sign(text.encode())
-    return f"{text}\n\u2014 {name} {base64.b64encode(signature).decode()}\n"
+    return f"{text}\n" + signature_line(name, key_hash(name, key.public) + key.sign(text.encode()))
+
+
+def signature_line(name: str, signature: bytes) -> str:
+    """The line of `signature`, its key hash first, that stands under a note."""
+    return f"\u2014 {name} {base64.b64encode(signature).decode()}\n"
 
 
 def note_text(note: str) -> str:
     """The text of `note`, last newline included, unverified. Raises AuditBroken when it is no note."""
-    text, _ = _split(note)
+    text, _ = split_note(note)
     return text
 
 
-def open_note(note: str, name: str, public: PublicKey) -> str:
-    """The text of `note` when `public` signed it under `name`; AuditBroken otherwise."""
-    text, signatures = _split(note)
+def open_note(note: str, name: str, *keys: PublicKey) -> str:
+    """The text of `note` when one of `keys` signed it under `name`; AuditBroken otherwise."""
+    text, signatures = split_note(note)
+    hashes = {key_hash(name, key): key for key in keys}
     for signer, signature in signatures:
-        if signer == name and signature[:KEY_HASH_BYTES] == key_hash(name, public):
+        public = hashes.get(signature[:KEY_HASH_BYTES])
+        if signer == name and public is not None:
             if public.verify(text.encode(), signature[KEY_HASH_BYTES:]):
                 return text
             raise AuditBroken("the signature does not fit the text", remedy=_REMEDY)
@@ -54,8 +60,8 @@ def open_note(note: str, name: str, public: PublicKey) -> str:
     )
 
 
-def _split(note: str) -> tuple[str, list[tuple[str, bytes]]]:
-    """The text and the (name, key hash || signature) of each signature line."""
+def split_note(note: str) -> tuple[str, list[tuple[str, bytes]]]:
+    """The text and the (name, key hash || signature) of each line under it; AuditBroken when it is no note."""
     head, blank, lines = note.rpartition("\n\n")
     control = any(letter < " " and letter != "\n" for letter in note)
     if not blank or not lines.endswith("\n") or control or len(note) > NOTE_BYTES_MAX:

@@ -3,16 +3,22 @@
 Knows: how to walk millions of rows without holding a read transaction. Rules: a page is read whole and its
 transaction ended before anything is done with it, because a long reader keeps SQLite from folding its
 write-ahead log, which then grows without end; a page is bounded in rows and bytes. Leaves to others: what
-the rows mean (`audit.schema`).
+the rows mean (`audit.schema`), which rows are wanted (`audit.search`).
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from operator import itemgetter
 from sys import getsizeof
 
-from appliance.audit.schema import BODY, SELECT_RECORD, CheckpointRow, Row
-from appliance.database import Connection
+from appliance.audit.schema import (
+    BODY,
+    SELECT_RECORD,
+    SELECT_RECORD_1,
+    CheckpointRow,
+    Row,
+    SubtreeRow,
+)
+from appliance.database import Connection, Database
 
 PAGE_RECORDS = 512
 PAGE_BYTES = 4 << 20
@@ -20,87 +26,94 @@ PAGE_CHECKPOINTS = 256
 FETCH_RECORDS = 64
 BEFORE_ALL, AFTER_ALL = -(1 << 63), (1 << 63) - 1
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Selection:
-    """Which rows: `condition` in SQL with its `values`, and the index that has them in order.
-
-    Naming the index keeps every page a short walk, whatever SQLite would guess about the data.
-    """
-
-    access: str = "NOT INDEXED"
-    condition: str = "TRUE"
-    values: tuple[str, ...] = ()
-
-
-EVERYTHING = Selection()
 _body = itemgetter(BODY)
 
 
+def select(database: Database) -> str:
+    """The beginning of a query for rows, whatever the file's format."""
+    return SELECT_RECORD_1 if database.format == 1 else SELECT_RECORD
+
+
 def pages(
-    connection: Connection,
-    selection: Selection = EVERYTHING,
-    *,
-    after: int = BEFORE_ALL,
-    before: int = AFTER_ALL,
+    database: Database, *, after: int = BEFORE_ALL, before: int = AFTER_ALL
 ) -> Iterator[list[Row]]:
-    """Yield the selected rows with after < sequence < before, in order, in pages never empty."""
+    """Yield the rows with after < sequence < before, in order, in pages never empty."""
     sql = (
-        f"{SELECT_RECORD} {selection.access} "
-        f"WHERE sequence > ? AND sequence < ? AND {selection.condition} ORDER BY sequence LIMIT ?"
+        f"{select(database)} NOT INDEXED WHERE sequence > ? AND sequence < ? "
+        "ORDER BY sequence LIMIT ?"
     )
-    while page := _page(connection, sql, (after, before, *selection.values, PAGE_RECORDS)):
-        yield page
-        after = page[-1][0]
+    while rows := page(database, sql, (after, before, PAGE_RECORDS)):
+        yield rows
+        after = rows[-1][0]
 
 
-def newest(connection: Connection, selection: Selection, count: int) -> list[Row]:
-    """The last `count` selected rows, newest first."""
-    sql = (
-        f"{SELECT_RECORD} {selection.access} "
-        f"WHERE {selection.condition} ORDER BY sequence DESC LIMIT ?"
-    )
-    return connection.execute(sql, (*selection.values, count)).fetchall()
+def page(database: Database, sql: str, values: Sequence[int | str]) -> list[Row]:
+    """The rows of `sql`, cut where they have PAGE_BYTES."""
+    cursor = database.connection.execute(sql, values)
+    found: list[Row] = []
+    size = 0
+    while size < PAGE_BYTES and (rows := cursor.fetchmany(FETCH_RECORDS)):
+        found += rows
+        # A damaged file can hold any type in any column; this works on all of them.
+        size += sum(map(getsizeof, map(_body, rows)))
+    cursor.close()
+    return found
 
 
-def rows_at(connection: Connection, sequences: Iterable[int]) -> list[Row]:
+def rows_at(database: Database, sequences: Iterable[int]) -> list[Row]:
     """The rows of these sequences, in the order given."""
-    one = f"{SELECT_RECORD} WHERE sequence = ?"
-    return [connection.execute(one, (sequence,)).fetchone() for sequence in sequences]
+    one = f"{select(database)} WHERE sequence = ?"
+    return [database.connection.execute(one, (sequence,)).fetchone() for sequence in sequences]
 
 
-def checkpoint_rows(connection: Connection, *, up_to: int) -> Iterator[CheckpointRow]:
+def leaves(database: Database, first: int, end: int) -> list[bytes]:
+    """The leaf hashes of the records with first <= sequence < end."""
+    return [
+        leaf
+        for (leaf,) in database.connection.execute(
+            "SELECT leaf FROM record WHERE sequence >= ? AND sequence < ? ORDER BY sequence",
+            (first, end),
+        )
+    ]
+
+
+def subtree_rows(database: Database, level: int, first: int, end: int) -> list[SubtreeRow]:
+    """The subtrees of `level` with first <= number < end that were completed in this file."""
+    return database.connection.execute(
+        "SELECT level, number, hash FROM subtree WHERE level = ? AND number >= ? AND number < ? "
+        "ORDER BY number",
+        (level, first, end),
+    ).fetchall()
+
+
+def checkpoint_rows(database: Database, *, up_to: int) -> Iterator[CheckpointRow]:
     """Yield the checkpoints of at most `up_to` records, smallest first, read page by page."""
     after = BEFORE_ALL
-    while page := connection.execute(
+    while found := database.connection.execute(
         "SELECT size, frontier, note FROM checkpoint WHERE size > ? AND size <= ? "
         "ORDER BY size LIMIT ?",
         (after, up_to, PAGE_CHECKPOINTS),
     ).fetchall():
-        yield from page
-        after = page[-1][0]
+        yield from found
+        after = found[-1][0]
 
 
-def last_checkpoints(connection: Connection, count: int) -> list[CheckpointRow]:
+def last_checkpoints(database: Database, count: int) -> list[CheckpointRow]:
     """The `count` newest checkpoints, newest first."""
-    return connection.execute(
+    return database.connection.execute(
         "SELECT size, frontier, note FROM checkpoint ORDER BY size DESC LIMIT ?", (count,)
     ).fetchall()
 
 
+def first_sequence(connection: Connection) -> int | None:
+    """The first sequence of a file: the size of its first checkpoint; None when it has none yet."""
+    found = connection.execute("SELECT min(size) FROM checkpoint").fetchone()[0]
+    return None if found is None else int(found)
+
+
 def count_records(connection: Connection) -> int:
-    """How many records the log has, by its last sequence."""
+    """How many records the log has at the end of this file, by its last sequence."""
     last = connection.execute("SELECT max(sequence) FROM record").fetchone()[0]
-    return 0 if last is None else int(last) + 1
-
-
-def _page(connection: Connection, sql: str, values: Sequence[int | str]) -> list[Row]:
-    cursor = connection.execute(sql, values)
-    page: list[Row] = []
-    size = 0
-    while size < PAGE_BYTES and (rows := cursor.fetchmany(FETCH_RECORDS)):
-        page += rows
-        # A damaged file can hold any type in any column; this works on all of them.
-        size += sum(map(getsizeof, map(_body, rows)))
-    cursor.close()
-    return page
+    if last is None:
+        return first_sequence(connection) or 0
+    return int(last) + 1

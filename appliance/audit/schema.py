@@ -6,14 +6,15 @@ themselves refuse (a guard against slips; against tampering there is the tree). 
 are written (`audit.log`) and read (`audit.pages`).
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from appliance.audit.checkpoint import Checkpoint, open_checkpoint
+from appliance.audit.checkpoint import Checkpoint
 from appliance.audit.record import EVIDENCE_REMEDY, Entry, decode
+from appliance.audit.tiles import TILE_RECORDS, Tile
 from appliance.audit.tree import Frontier, leaf_hash
 from appliance.database import Schema
 from appliance.errors import AuditBroken
-from appliance.signing import PublicKey
 
 if TYPE_CHECKING:
     from sqlite_utils import Database as Tables
@@ -26,27 +27,39 @@ COLUMNS = (
     "version",
     "event_id",
     "result",
+    "principal",
     "leaf",
     "body",
 )
-SELECT_RECORD = (
-    "SELECT sequence, wall_ns, category, model, version, event_id, result, leaf, body FROM record"
+_NAMES = ", ".join(COLUMNS)
+SELECT_RECORD = f"SELECT {_NAMES} FROM record"
+# Format 1 had no column for the principal: what its records say of one is read from their bytes.
+_PRINCIPAL = (
+    "coalesce(json_extract(CAST(body AS TEXT), '$.record.principal'), "
+    "json_extract(CAST(body AS TEXT), '$.record.actor'), '')"
 )
-INSERT_RECORD = (
-    "INSERT INTO record (sequence, wall_ns, category, model, version, event_id, result, leaf, body) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
-)
+SELECT_RECORD_1 = f"SELECT {_NAMES.replace('principal', f'{_PRINCIPAL} AS principal')} FROM record"
+INSERT_RECORD = f"INSERT INTO record ({_NAMES}) VALUES ({', '.join('?' * len(COLUMNS))})"
 INSERT_CHECKPOINT = "INSERT INTO checkpoint (size, frontier, note) VALUES (?, ?, ?)"
+INSERT_SUBTREE = "INSERT INTO subtree (level, number, hash) VALUES (?, ?, ?)"
+INSERT_TILE = "INSERT INTO tile (number, wall_min, wall_max, words) VALUES (?, ?, ?, ?)"
 
-Row: TypeAlias = tuple[int, int, str, str, int, str | None, str, bytes, bytes]
+Row: TypeAlias = tuple[int, int, str, str, int, str | None, str, str, bytes, bytes]
 CheckpointRow: TypeAlias = tuple[int, bytes, str]
-LEAF: Final = 7
-BODY: Final = 8
+SubtreeRow: TypeAlias = tuple[int, int, bytes]
+OpenNote: TypeAlias = Callable[[str], Checkpoint]
+LEAF: Final = 8
+BODY: Final = 9
 
 
 def row_of(entry: Entry, leaf: bytes, body: bytes) -> Row:
     """The row of `entry`, whose canonical bytes are `body`."""
     return (entry.sequence, entry.wall_ns, *entry.record.columns(), leaf, body)
+
+
+def said(row: Row) -> tuple[int, str, str, str, str]:
+    """What a tile takes in of a row: wall time, category, model, result, principal."""
+    return (row[1], row[2], row[3], row[6], row[7])
 
 
 def entry_of(row: Row, sequence: int) -> Entry:
@@ -72,8 +85,8 @@ def entry_of(row: Row, sequence: int) -> Entry:
     return entry
 
 
-def checkpoint_of(row: CheckpointRow, public: PublicKey) -> tuple[Checkpoint, Frontier]:
-    """The checkpoint in `row` and the tree's frontier at its size, vouched for by `public`.
+def checkpoint_of(row: CheckpointRow, open_note: OpenNote) -> tuple[Checkpoint, Frontier]:
+    """The checkpoint in `row` and the tree's frontier at its size; `open_note` verifies its note.
 
     Raises AuditBroken, whose message opens with the place: "checkpoint 40: ...".
     """
@@ -81,7 +94,7 @@ def checkpoint_of(row: CheckpointRow, public: PublicKey) -> tuple[Checkpoint, Fr
     if type(hashes) is not bytes or type(note) is not str:
         raise AuditBroken(f"checkpoint {size}: the file is damaged here", remedy=EVIDENCE_REMEDY)
     try:
-        checkpoint = open_checkpoint(note, public)
+        checkpoint = open_note(note)
         frontier = Frontier.from_bytes(size, hashes)
     except (AuditBroken, ValueError) as error:
         raise AuditBroken(f"checkpoint {size}: {error}", remedy=EVIDENCE_REMEDY) from error
@@ -117,7 +130,7 @@ def _create(tables: "Tables") -> None:
             "body": bytes,
         },
         pk="sequence",
-        not_null=set(COLUMNS) - {"event_id"},
+        not_null=set(COLUMNS) - {"event_id", "principal"},
         strict=True,
     )
     tables.table("checkpoint").create(
@@ -139,11 +152,56 @@ _INDICES = (
     "CREATE INDEX record_time ON record (wall_ns)",
 )
 
-_GUARDS = tuple(
-    f"CREATE TRIGGER {table}_no_{act} BEFORE {act} ON {table} "
-    "BEGIN SELECT RAISE(ABORT, 'the audit log only grows'); END"
-    for table in ("record", "checkpoint")
-    for act in ("update", "delete")
-)
 
-SCHEMA = Schema(name="audit log", application_id=0x48464C47, migrations=(_create,))
+def _guards(*tables: str) -> tuple[str, ...]:
+    return tuple(
+        f"CREATE TRIGGER {table}_no_{act} BEFORE {act} ON {table} "
+        "BEGIN SELECT RAISE(ABORT, 'the audit log only grows'); END"
+        for table in tables
+        for act in ("update", "delete")
+    )
+
+
+_GUARDS = _guards("record", "checkpoint")
+
+
+def _add_principal_and_tiles(tables: "Tables") -> None:
+    """Format 2: who asked, and one row for each 256 records in place of two indices on every record."""
+    tables.execute("DROP TRIGGER record_no_update")
+    tables.execute("ALTER TABLE record ADD COLUMN principal TEXT NOT NULL DEFAULT ''")
+    tables.execute(f"UPDATE record SET principal = {_PRINCIPAL} WHERE {_PRINCIPAL} <> ''")
+    tables.execute("DROP INDEX record_model")
+    tables.execute("DROP INDEX record_time")
+    tables.execute(
+        "CREATE TABLE subtree (level INTEGER NOT NULL, number INTEGER NOT NULL, hash BLOB NOT NULL, "
+        "PRIMARY KEY (level, number)) STRICT, WITHOUT ROWID"
+    )
+    tables.execute(
+        "CREATE TABLE tile (number INTEGER PRIMARY KEY, wall_min INTEGER NOT NULL, "
+        "wall_max INTEGER NOT NULL, words TEXT NOT NULL) STRICT"
+    )
+    _fill(tables)
+    for statement in (*_guards("subtree", "tile"), _GUARDS[0]):
+        tables.execute(statement)
+
+
+def _fill(tables: "Tables") -> None:
+    """Make the subtrees and tiles of what was recorded before there were any."""
+    frontier, tile = Frontier(), Tile(0)
+    said = "sequence, wall_ns, category, model, result, principal, leaf"
+    for row in tables.execute(f"SELECT {said} FROM record ORDER BY sequence"):
+        tile.add(*row[1:6])
+        frontier.append(row[6])
+        if not frontier.size % TILE_RECORDS:
+            tables.execute(INSERT_TILE, tile.row())
+            tile = Tile(tile.number + 1)
+    for subtree in frontier.completed:
+        tables.execute(INSERT_SUBTREE, tuple(subtree))
+
+
+SCHEMA = Schema(
+    name="audit log",
+    application_id=0x48464C47,
+    migrations=(_create, _add_principal_and_tiles),
+    oldest=1,
+)

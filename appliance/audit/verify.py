@@ -7,44 +7,78 @@ others: taking checkpoints off the box, printing.
 """
 
 import heapq
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from appliance.audit.checkpoint import open_checkpoint
-from appliance.audit.pages import checkpoint_rows, count_records, last_checkpoints, pages
+from appliance.audit.checkpoint import read_checkpoint
+from appliance.audit.cosignature import Cosigned, cosigned_by, witness_name
+from appliance.audit.keyring import KeyRing
+from appliance.audit.kinds import KeyChange
+from appliance.audit.pages import (
+    AFTER_ALL,
+    checkpoint_rows,
+    count_records,
+    last_checkpoints,
+    pages,
+    subtree_rows,
+)
+from appliance.audit.reader import AuditReader
 from appliance.audit.record import EVIDENCE_REMEDY
-from appliance.audit.schema import LEAF, SCHEMA, CheckpointRow, broken, checkpoint_of, entry_of
+from appliance.audit.schema import LEAF, CheckpointRow, broken, checkpoint_of, entry_of
+from appliance.audit.shelf import Shelf
+from appliance.audit.tilecheck import TileCheck
 from appliance.audit.tree import Frontier
-from appliance.database import SQLITE_ERRORS, Connection, Database
+from appliance.clock import timestamp
+from appliance.database import SQLITE_ERRORS
 from appliance.errors import AuditBroken, AuditError
 from appliance.signing import PublicKey
 
 Progress = Callable[[int, int], None]
+_NS = 1_000_000_000
+# What Holdfast promises of its log, in the words that its documents use too.
+PROMISE = (
+    "Every answer acknowledged to a client is on stable storage if the drive honours flush; after a power "
+    "cut the log ends at a record boundary; removal or change of any record older than the last checkpoint "
+    "that left the box is detectable."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verification:
     """What was found whole: `records` with tree root `root` (32 bytes), `checkpoints` that all fit.
 
-    `checkpointed` records are covered by the last checkpoint; `outside` by one from off the box, if given.
+    `checkpointed` records are covered by the last checkpoint; `outside` by one from off the box, if given,
+    which `cosigned` witnesses vouch for too. The first `removed` records are gone, as the configuration asks:
+    of those only hashes were compared.
     """
 
     records: int
+    removed: int = 0
     root: bytes
     checkpoints: int
     checkpointed: int
     outside: int | None
+    cosigned: tuple[Cosigned, ...] = ()
 
     @property
     def promise(self) -> str:
         """What this does and does not prove, in plain words."""
         lines = [
-            f"{self.records} records are in order and whole; {self.checkpoints} checkpoints fit them.",
+            (
+                f"{self.records - self.removed} records are in order and whole; "
+                f"{self.checkpoints} checkpoints fit them."
+            ),
             f"Nobody without the box key has changed or removed any of the first {self.checkpointed}.",
         ]
+        if self.removed:
+            lines.append(
+                f"The first {self.removed} were removed by retention: their hashes fit what follows, "
+                "what they said cannot be shown any more."
+            )
         if self.records > self.checkpointed:
             lines.append(f"No checkpoint covers the last {self.records - self.checkpointed} yet.")
         if self.outside is None:
@@ -57,6 +91,16 @@ class Verification:
                 f"The first {self.outside} are those that the checkpoint from off the box signed: "
                 "not even the holder of the box key has changed or removed one since it left."
             )
+            if self.records > self.outside:
+                lines.append(
+                    f"Of the last {self.records - self.outside} it can show nothing: they came after it."
+                )
+        for name, seconds in self.cosigned:
+            lines.append(f"The witness {name} saw that checkpoint at {timestamp(seconds * _NS)}.")
+        lines.append(
+            "No log can show that what was recorded is true, or that nothing was left out before it was."
+        )
+        lines.append(f"The promise: {PROMISE}")
         return "\n".join(lines)
 
 
@@ -74,89 +118,185 @@ def verify(
     public: PublicKey,
     *,
     against: str | None = None,
+    witnesses: Sequence[PublicKey] = (),
     progress: Progress | None = None,
 ) -> Verification:
-    """Check the log at `path`, written by the box whose public key is given, as of now.
+    """Check the log at `path`, of the box one of whose public keys is given, as of now.
 
-    `against` is a checkpoint note that left the box earlier; `progress` is told (done, total) records now
+    Keys before and after it are trusted by the changes in the log. `against` is a checkpoint note that
+    left the box earlier, which each of `witnesses` must have cosigned; `progress` is told (done, total) records now
     and then. Raises AuditBroken naming the first broken place, StateError when there is no log, AuditError
     when `against` is no checkpoint of this box.
     """
-    outside = [] if against is None else [_outside(against, public)]
-    with closing(Database.read(path, SCHEMA)) as database:
-        walk = _Walk(database.connection, public)
+    ring = KeyRing(public, changes=_changes(path))
+    outside = [] if against is None else [_outside(against, ring)]
+    cosigned = _cosigned(against or "", witnesses)
+    with closing(Shelf(path)) as shelf:
+        walk = _Walk(shelf, ring)
         try:
             walk.run(outside, progress)
         except SQLITE_ERRORS as error:
             raise broken(walk.frontier.size, f"the file is damaged here: {error}") from error
     return Verification(
         records=walk.frontier.size,
+        removed=walk.removed,
         root=walk.frontier.root(),
         checkpoints=walk.checkpoints,
         checkpointed=walk.checkpointed,
         outside=outside[0].size if outside else None,
+        cosigned=cosigned,
     )
 
 
-def _outside(note: str, public: PublicKey) -> _Claim:
+def _changes(path: Path) -> list[KeyChange]:
+    """The changes of keys that the log tells of, before the walk, for the walk needs all keys.
+
+    None when they cannot be read: then the walk says where the log breaks.
+    """
+    with AuditReader(path) as reader:
+        try:
+            records = [entry.record for entry in reader.key_changes()]
+        except AuditError:
+            return []
+    return [record for record in records if isinstance(record, KeyChange)]
+
+
+def _outside(note: str, ring: KeyRing) -> _Claim:
+    """What `note` claims; whether a key of the log signed it is asked when its place in the log is reached."""
     try:
-        checkpoint = open_checkpoint(note, public)
+        size = read_checkpoint(note).size
     except AuditBroken as error:
-        raise AuditError(f"the checkpoint to compare with: {error}", remedy=error.remedy) from error
-    return _Claim(size=checkpoint.size, root=lambda: checkpoint.root, outside=True)
+        raise _unusable(error) from error
+
+    def root() -> bytes:
+        try:
+            return ring.open(note).root
+        except AuditBroken as error:
+            raise _unusable(error) from error
+
+    return _Claim(size=size, root=root, outside=True)
+
+
+def _unusable(error: AuditBroken) -> AuditError:
+    return AuditError(f"the checkpoint to compare with: {error}", remedy=error.remedy)
+
+
+def _cosigned(note: str, witnesses: Sequence[PublicKey]) -> tuple[Cosigned, ...]:
+    """The cosignatures of all of `witnesses`; AuditError when one of them has given none."""
+    found: list[Cosigned] = []
+    for public in witnesses:
+        try:
+            given = cosigned_by(note, [public]) if note else []
+        except AuditBroken as error:
+            raise _unusable(error) from error
+        if not given:
+            raise AuditError(
+                f"the witness {witness_name(public)} has not cosigned the checkpoint",
+                remedy="give a checkpoint with --against that left after the witness was asked",
+            )
+        found += given
+    return tuple(found)
 
 
 class _Walk:
     """One pass over records and checkpoints side by side; the tree is remade from the records alone."""
 
-    def __init__(self, connection: Connection, public: PublicKey) -> None:
-        self._connection = connection
-        self._public = public
+    def __init__(self, shelf: Shelf, ring: KeyRing) -> None:
+        self._files = shelf.files()
+        self._whole = shelf.files(removed=True)
+        self._ring = ring
+        self._newest = ""
         self.frontier = Frontier()
+        self.removed = 0
         self.checkpoints = 0
         self.checkpointed = 0
 
     def run(self, outside: list[_Claim], progress: Progress | None) -> None:
         signed, end = self._ends()
+        self._pass_over_removed()
         claims = heapq.merge(self._stored(signed), outside, key=lambda claim: claim.size)
         claim = self._settle(next(claims, None), claims)
-        sequence = 0
-        for page in pages(self._connection, before=end):
-            for row in page:
-                entry_of(row, sequence)
-                self.frontier.append(row[LEAF])
-                sequence += 1
-                if claim is not None and claim.size == sequence:
-                    claim = self._settle(claim, claims)
-            if progress is not None:
-                progress(sequence, end)
+        sequence = self.frontier.size
+        for file in self._files:
+            tiles = TileCheck(file.database, sequence)
+            for page in pages(file.database, before=end):
+                for row in page:
+                    entry_of(row, sequence)
+                    self.frontier.append(row[LEAF])
+                    sequence += 1
+                    tiles.add(row, self.frontier)
+                    if claim is not None and claim.size == sequence:
+                        claim = self._settle(claim, claims)
+                if progress is not None:
+                    progress(sequence, end)
+            if file.end not in (AFTER_ALL, sequence):
+                raise broken(sequence, "it is missing; the sealed file ends before its name says")
+            tiles.finish()
         if claim is not None:
+            claim.root()  # a note that no key of this log signed says nothing about it
             raise _cut_short(claim, sequence)
         # A damaged page can hide from a walk what the search for the last one found.
         if (self.checkpointed, sequence) != (signed, end):
             raise broken(sequence, "the file is damaged here: the walk ends before the log does")
+        if not self._ring.vouches(self._newest):
+            raise AuditBroken(
+                f"checkpoint {signed}: it is signed by a key from before the one given, and no later one "
+                "vouches for that",
+                remedy=EVIDENCE_REMEDY,
+            )
 
     def _ends(self) -> tuple[int, int]:
         """The size of the last checkpoint and of the log, in this order.
 
         Fixed before the walk, so that a writer that goes on meanwhile cannot make them disagree.
         """
-        newest = last_checkpoints(self._connection, 1)
+        newest = last_checkpoints(self._files[-1].database, 1) if self._files else []
         if not newest:
             raise AuditBroken("the log has no checkpoint", remedy=EVIDENCE_REMEDY)
-        return newest[0][0], count_records(self._connection)
+        file = self._files[-1]
+        self._newest = newest[0][2]
+        return newest[0][0], count_records(file.database.connection)
+
+    def _pass_over_removed(self) -> None:
+        """Begin at the checkpoint that the oldest file left begins with, which what is left of others must fit."""
+        first = self._files[0].first
+        if not first:
+            return
+        (row,) = itertools.islice(checkpoint_rows(self._files[0].database, up_to=first), 1)
+        _, self.frontier = checkpoint_of(row, self._ring.open)
+        self.removed = first
+        kept = Frontier()
+        for file in self._whole:
+            if file.removed:
+                for _, _, root in subtree_rows(file.database, 1, 0, first):
+                    kept.append(root)
+        # Whole tiles are the leaves of a tree of their own, whose nodes are those of the log's above them.
+        if not self.frontier.to_bytes().startswith(kept.to_bytes()) or kept.size != first // 256:
+            raise broken(
+                0, f"the hashes kept of the removed records do not fit those after {first}"
+            )
 
     def _stored(self, up_to: int) -> Iterator[_Claim]:
-        for row in checkpoint_rows(self._connection, up_to=up_to):
-            yield _Claim(size=row[0], root=partial(self._signed_root, row), outside=False)
+        before = None
+        for file in self._files:
+            for row in checkpoint_rows(file.database, up_to=up_to):
+                # A file begins with the checkpoint that the one before it ends with.
+                if row[0] != before:
+                    before = row[0]
+                    yield _Claim(size=row[0], root=partial(self._signed_root, row), outside=False)
 
     def _signed_root(self, row: CheckpointRow) -> bytes:
-        checkpoint, _ = checkpoint_of(row, self._public)
+        checkpoint, _ = checkpoint_of(row, self._ring.open)
         return checkpoint.root
 
     def _settle(self, claim: _Claim | None, claims: Iterator[_Claim]) -> _Claim | None:
         """Check every claim about the tree as it is now and return the next one to wait for."""
         while claim is not None and claim.size <= self.frontier.size:
+            if claim.outside and claim.size < self.frontier.size:
+                raise AuditError(
+                    f"the checkpoint to compare with covers {claim.size} records, which retention removed",
+                    remedy="compare with a later one",
+                )
             if claim.root() != self.frontier.root():
                 raise self._misfit(claim)
             if not claim.outside:

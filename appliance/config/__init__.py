@@ -11,7 +11,15 @@ from pathlib import Path
 
 import msgspec
 
-from appliance.config.evidence import AuditConfig
+from appliance.config.access import AccessConfig, PrincipalConfig
+from appliance.config.bundles import BundlesConfig
+from appliance.config.checkpoints import (
+    CheckpointsConfig,
+    WitnessConfig,
+    WitnessedLog,
+    WitnessPeer,
+)
+from appliance.config.evidence import AuditConfig, StorageConfig
 from appliance.config.models import (
     BatchingConfig,
     BuildConfig,
@@ -20,7 +28,9 @@ from appliance.config.models import (
     QueueConfig,
     own_settings,
 )
+from appliance.config.payloads import ModelPayloads, PayloadsConfig
 from appliance.config.section import Section
+from appliance.config.sequences import SequencesConfig
 from appliance.config.serving import (
     MetricsConfig,
     ServerConfig,
@@ -34,20 +44,31 @@ from appliance.files import make_directory
 from appliance.tables import canonical_json, read_toml
 
 __all__ = [
+    "AccessConfig",
     "AuditConfig",
     "BatchingConfig",
     "BuildConfig",
+    "BundlesConfig",
+    "CheckpointsConfig",
     "Config",
     "EngineConfig",
     "MetricsConfig",
     "ModelBatching",
+    "ModelPayloads",
+    "PayloadsConfig",
+    "PrincipalConfig",
     "QueueConfig",
     "Section",
+    "SequencesConfig",
     "ServerConfig",
     "SharedMemoryConfig",
     "StateConfig",
+    "StorageConfig",
     "TlsConfig",
     "TracesConfig",
+    "WitnessConfig",
+    "WitnessPeer",
+    "WitnessedLog",
     "load_config",
     "split_address",
     "use_kernel_cache",
@@ -62,13 +83,20 @@ class Config(Section, frozen=True, kw_only=True):
 
     state: StateConfig = StateConfig()
     server: ServerConfig = ServerConfig()
+    access: AccessConfig = AccessConfig()
     shared_memory: SharedMemoryConfig = SharedMemoryConfig()
     metrics: MetricsConfig = MetricsConfig()
     traces: TracesConfig = TracesConfig()
     batching: BatchingConfig = BatchingConfig()
+    sequences: SequencesConfig = SequencesConfig()
     engine: EngineConfig = EngineConfig()
     build: BuildConfig = BuildConfig()
+    bundles: BundlesConfig = BundlesConfig()
     audit: AuditConfig = AuditConfig()
+    storage: StorageConfig = StorageConfig()
+    payloads: PayloadsConfig = PayloadsConfig()
+    checkpoints: CheckpointsConfig = CheckpointsConfig()
+    witness: WitnessConfig = WitnessConfig()
 
     def engine_of(self, model: str) -> EngineConfig:
         """The engine's settings of one model: its own where it has them."""

@@ -13,12 +13,14 @@ from appliance.config.section import Natural, Positive, Seconds, Section
 class TlsConfig(Section, frozen=True, kw_only=True):
     """TLS of the inference service, PEM files; without a certificate it speaks plain text.
 
-    With `client_ca` only clients that present a certificate it signed are answered.
+    With `client_ca` only clients that present a certificate it signed are answered; `denied` is a file of
+    certificates and URIs that are turned away all the same. The files are read anew when they change.
     """
 
     certificate: str = ""
     key: str = ""
     client_ca: str = ""
+    denied: str = ""
 
 
 class ServerConfig(Section, frozen=True, kw_only=True):

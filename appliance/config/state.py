@@ -29,9 +29,34 @@ class StateConfig(Section, frozen=True, kw_only=True):
         return self.root / "audit" / "log.db"
 
     @property
+    def payloads(self) -> Path:
+        """The database file of kept payloads; its large ones lie beside it."""
+        return self.root / "payloads" / "payloads.db"
+
+    @property
     def box_key(self) -> Path:
         """The box's own private key; it signs checkpoints and nothing else."""
         return self.root / "keys" / "box.pem"
+
+    @property
+    def tokens(self) -> Path:
+        """The bearer tokens that were issued, as digests."""
+        return self.root / "access" / "tokens.json"
+
+    @property
+    def witness_key(self) -> Path:
+        """The private key that this box cosigns others' checkpoints with, if it is a witness."""
+        return self.root / "keys" / "witness.pem"
+
+    @property
+    def witnessed(self) -> Path:
+        """The checkpoint of each other box that was cosigned last."""
+        return self.root / "witness"
+
+    @property
+    def cosigned(self) -> Path:
+        """This box's own newest checkpoint that a witness has cosigned."""
+        return self.root / "checkpoints" / "cosigned.note"
 
     @property
     def trust(self) -> Path:

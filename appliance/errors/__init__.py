@@ -8,9 +8,14 @@ codes (`runtime.interceptors`) and exit codes (`appliance.exits`).
     ├── ConfigError            config.invalid        the TOML file or an option
     ├── StateError             state.unusable        the state directory
     ├── KeyFileError           key.unusable          a signing or trust key file
+    ├── CertificateError       certificate.unusable  a certificate, its key or a denylist
     ├── BundleError            bundle.format         the file is no bundle, or is cut short
     │   ├── BundleUnsigned     bundle.unsigned
     │   ├── BundleUntrusted    bundle.untrusted      signed by a key nobody here trusts
+    │   │   ├── BundleRevoked  bundle.revoked        by a key that was revoked here
+    │   │   └── BundleExpired  bundle.expired        outside the time of its signer
+    │   ├── BundleOlder        bundle.older          an older edition than one installed here
+    │   ├── BundleIncompatible bundle.incompatible   made for another box or a newer release
     │   ├── BundleSignature    bundle.signature      the signature does not fit the content
     │   ├── BundleContent      bundle.content        a file does not fit its digest, or the parts each other
     │   └── BundleStale        bundle.stale          it contradicts the versions before it
@@ -45,7 +50,9 @@ codes (`runtime.interceptors`) and exit codes (`appliance.exits`).
     ├── NotGranted             server.not_granted    the configuration does not let clients do this
     ├── LoadFailed             model.load            a client's load or unload came to nothing
     ├── RegionUnusable         region.unusable       shared memory that cannot be opened, read or written
+    ├── SequenceBroken         sequence.broken       the request's sequence ended before its turn came
     ├── Overloaded             server.overloaded     a queue is full
+    │   └── StorageFull        server.storage        the disk is too full to record answers
     ├── DeadlinePassed         request.deadline      no answer came in the time that the caller allows
     ├── Draining               server.draining       the server is stopping
     ├── ListenError            server.listen         an address that cannot be bound
@@ -53,23 +60,48 @@ codes (`runtime.interceptors`) and exit codes (`appliance.exits`).
     ├── AuditError             audit.failed
     │   ├── AuditUnwritable    audit.unwritable      the log cannot take a record
     │   ├── AuditBroken        audit.broken          the log does not verify
-    │   └── UnknownRecord      audit.unknown
+    │   ├── NotCovered         audit.uncovered       no checkpoint covers the record yet
+    │   ├── Unproven           audit.unproven        a receipt or consistency proof that does not verify
+    │   ├── UnknownLog         witness.unknown       a log that this witness does not watch
+    │   ├── WitnessRefused     witness.refused       a checkpoint that does not follow from the one before
+    │   ├── UnknownRecord      audit.unknown
+    │   ├── PayloadBroken      payload.broken        a kept payload does not fit its record
+    │   └── PayloadGone        payload.gone          it is not kept, or no longer
+    ├── AccessError            access.refused        the caller may not
+    │   ├── Unidentified       access.unidentified   nothing shown names a principal
+    │   ├── Forbidden          access.forbidden      the role does not allow it, or not for this model
+    │   ├── LimitReached       access.limit          as much as one principal may take
+    │   └── TokenError         access.token          a token that cannot be issued or revoked
     └── DriftError             drift.failed          a check that cannot be made
 """
 
+from appliance.errors.access import (
+    AccessError,
+    Forbidden,
+    LimitReached,
+    TokenError,
+    Unidentified,
+)
 from appliance.errors.box import (
     AuditBroken,
     AuditError,
     AuditUnwritable,
+    CertificateError,
     ConfigError,
     DecisionError,
     DriftError,
     KeyFileError,
+    NotCovered,
+    PayloadBroken,
+    PayloadGone,
     StateError,
     StoreError,
+    UnknownLog,
     UnknownModel,
     UnknownRecord,
     UnknownVersion,
+    Unproven,
+    WitnessRefused,
 )
 from appliance.errors.root import (
     ApplianceError,
@@ -85,6 +117,8 @@ from appliance.errors.serving import (
     RegionUnusable,
     RequestError,
     RequestLimit,
+    SequenceBroken,
+    StorageFull,
     UnknownRegion,
     Unreachable,
     Unsupported,
@@ -98,6 +132,10 @@ from appliance.errors.workshop import (
     BuildMarked,
     BundleContent,
     BundleError,
+    BundleExpired,
+    BundleIncompatible,
+    BundleOlder,
+    BundleRevoked,
     BundleSignature,
     BundleStale,
     BundleUnsigned,
@@ -118,6 +156,7 @@ from appliance.errors.workshop import (
 )
 
 __all__ = [
+    "AccessError",
     "ApplianceError",
     "AuditBroken",
     "AuditError",
@@ -129,10 +168,15 @@ __all__ = [
     "BuildMarked",
     "BundleContent",
     "BundleError",
+    "BundleExpired",
+    "BundleIncompatible",
+    "BundleOlder",
+    "BundleRevoked",
     "BundleSignature",
     "BundleStale",
     "BundleUnsigned",
     "BundleUntrusted",
+    "CertificateError",
     "ConfigError",
     "DeadlinePassed",
     "DecisionError",
@@ -141,32 +185,44 @@ __all__ = [
     "EngineBuild",
     "EngineError",
     "EngineLoad",
+    "Forbidden",
     "GoldenMissed",
     "KeyFileError",
     "LimitMissed",
+    "LimitReached",
     "ListenError",
     "LoadFailed",
+    "NotCovered",
     "NotGranted",
     "Overloaded",
+    "PayloadBroken",
+    "PayloadGone",
     "ProofError",
     "RecipeError",
     "RegionTaken",
     "RegionUnusable",
     "RequestError",
     "RequestLimit",
+    "SequenceBroken",
     "SourceError",
     "SourceFormat",
     "SourceLimit",
     "SourceUnsupported",
     "SpecError",
     "StateError",
+    "StorageFull",
     "StoreError",
     "ThresholdMissed",
+    "TokenError",
+    "Unidentified",
+    "UnknownLog",
     "UnknownModel",
     "UnknownRecord",
     "UnknownRegion",
     "UnknownVersion",
+    "Unproven",
     "Unreachable",
     "Unsupported",
     "VersionNotServed",
+    "WitnessRefused",
 ]

@@ -21,6 +21,12 @@ class KeyFileError(ApplianceError):
     code = "key.unusable"
 
 
+class CertificateError(ApplianceError):
+    """A certificate, its key or a denylist is missing, unreadable or does not fit."""
+
+    code = "certificate.unusable"
+
+
 class StoreError(ApplianceError):
     """A version at rest is damaged or incomplete."""
 
@@ -63,10 +69,46 @@ class AuditBroken(AuditError):
     code = "audit.broken"
 
 
+class NotCovered(AuditError):
+    """No checkpoint covers the record yet, so nothing can be proven of it."""
+
+    code = "audit.uncovered"
+
+
+class Unproven(AuditError):
+    """A receipt or a consistency proof does not verify."""
+
+    code = "audit.unproven"
+
+
+class UnknownLog(AuditError):
+    """This witness does not watch the log."""
+
+    code = "witness.unknown"
+
+
+class WitnessRefused(AuditError):
+    """A witness does not cosign a checkpoint, which does not follow from what it saw before."""
+
+    code = "witness.refused"
+
+
 class UnknownRecord(AuditError):
     """The audit log has no such record."""
 
     code = "audit.unknown"
+
+
+class PayloadBroken(AuditError):
+    """A kept payload does not fit its record, or cannot be read."""
+
+    code = "payload.broken"
+
+
+class PayloadGone(AuditError):
+    """No payload of this request is kept, or no longer."""
+
+    code = "payload.gone"
 
 
 class DriftError(ApplianceError):

@@ -57,10 +57,22 @@ class RegionUnusable(ApplianceError):
     code = "region.unusable"
 
 
+class SequenceBroken(ApplianceError):
+    """The request's sequence ended before its turn came; nothing was computed."""
+
+    code = "sequence.broken"
+
+
 class Overloaded(ApplianceError):
     """A queue is full; nothing was done."""
 
     code = "server.overloaded"
+
+
+class StorageFull(Overloaded):
+    """The disk is too full to record what would be answered."""
+
+    code = "server.storage"
 
 
 class DeadlinePassed(ApplianceError):

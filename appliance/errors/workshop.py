@@ -21,6 +21,30 @@ class BundleUntrusted(BundleError):
     code = "bundle.untrusted"
 
 
+class BundleRevoked(BundleUntrusted):
+    """The bundle is signed by a key that was revoked here."""
+
+    code = "bundle.revoked"
+
+
+class BundleExpired(BundleUntrusted):
+    """The bundle is signed outside the time in which its signer may sign."""
+
+    code = "bundle.expired"
+
+
+class BundleOlder(BundleError):
+    """The bundle is of an older edition than one that was installed here."""
+
+    code = "bundle.older"
+
+
+class BundleIncompatible(BundleError):
+    """The bundle is made for another kind of box, or for a newer release of this software."""
+
+    code = "bundle.incompatible"
+
+
 class BundleSignature(BundleError):
     """The signature does not fit the manifest."""
 

@@ -44,7 +44,7 @@ def compile_staged(
         targets=targets, threads=threads, clock=clock or SystemClock(), progress=progress
     )
     kept = candidates.best(directory, manifest, source)
-    sheet = engine_view(manifest.recipe, manifest.engine, golden_of(directory).inputs)
+    sheet = engine_view(manifest.recipe, manifest.stateless, golden_of(directory).inputs)
     if sheet is not None:
         write_file(directory / SHEET_FILE, sheet)
     return Compiled(

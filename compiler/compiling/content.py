@@ -52,22 +52,24 @@ def _check_model(path: Path, manifest: Manifest) -> Source:
     engine = interface_of(source, manifest.engine.batch_max, axes_of(manifest.engine))
     if engine != manifest.engine:
         raise _misfit("the model has another interface than its manifest says")
-    if served_interface(manifest.recipe, engine) != manifest.served:
+    if served_interface(manifest.recipe, manifest.stateless) != manifest.served:
         raise _misfit("recipe and model make another served interface than the manifest says")
     return source
 
 
 def _check_golden(golden: Golden, manifest: Manifest) -> None:
     inputs = _check_rows("golden inputs", golden.inputs, manifest.served.inputs)
-    outputs = _check_rows("golden outputs", golden.outputs, manifest.engine.outputs)
+    outputs = _check_rows("golden outputs", golden.outputs, manifest.stateless.outputs)
     if inputs != outputs:
         raise _misfit(f"there are {inputs} rows of golden inputs and {outputs} of outputs")
 
 
 def _check_held_out(held_out: HeldOut, manifest: Manifest) -> None:
     _check_rows("held-out rows", held_out.inputs, manifest.served.inputs)
-    check_acceptance(manifest.acceptance, manifest.engine, held_out.truth)
-    check_disturbances(manifest.disturbances, manifest.recipe, manifest.engine, manifest.acceptance)
+    check_acceptance(manifest.acceptance, manifest.stateless, held_out.truth)
+    check_disturbances(
+        manifest.disturbances, manifest.recipe, manifest.stateless, manifest.acceptance
+    )
 
 
 def _check_rows(what: str, arrays: Mapping[str, Array], specs: tuple[TensorSpec, ...]) -> int:

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import msgspec
 
-from appliance.bundle import require_trust, trusted_keys
 from appliance.errors import BundleContent, SpecError
 from appliance.fitting import from_raw, raw_specs, trace
 from appliance.golden import Golden, load_arrays, rows_fit
@@ -19,6 +18,7 @@ from appliance.manifest import GOLDEN_FILE, Manifest
 from appliance.recipe import Recipe
 from appliance.store import StoredVersion
 from appliance.tensors import Interface, TensorSpec, datatype_of
+from appliance.trust import TrustStore
 from compiler.explain import Rows
 from compiler.intake import take_in
 from compiler.rows.samples import read_rows
@@ -54,10 +54,10 @@ def spec_sample(path: Path) -> Sample:
 
 def bundle_sample(path: Path, trust: Path) -> Sample:
     """The golden rows of the bundle at `path`, signed by a key in `trust`. Raises BundleError."""
-    trusted = trusted_keys(trust)
-    require_trust(trusted, trust)
+    signers = TrustStore.read(trust)
+    signers.require_someone()
     with tempfile.TemporaryDirectory() as directory:
-        manifest = take_in(path, trusted, Path(directory)).manifest
+        manifest = take_in(path, signers.keys(), Path(directory)).manifest
         return _golden_sample(manifest, Golden.load(Path(directory) / GOLDEN_FILE))
 
 
@@ -83,4 +83,4 @@ def _golden_sample(manifest: Manifest, golden: Golden) -> Sample:
                 f"the golden rows of '{spec.name}' are not as the manifest says",
                 remedy="pack it again with this release",
             )
-    return Sample(recipe=manifest.recipe, engine=manifest.engine, rows=golden.inputs)
+    return Sample(recipe=manifest.recipe, engine=manifest.stateless, rows=golden.inputs)

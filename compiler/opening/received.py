@@ -83,6 +83,7 @@ def opened(source: Source) -> Source:
         data=data,
         model=model,
         sha256=source.sha256,
+        files=source.files,
         received=source.received or source.data,
         notes=(*source.notes, *notes),
     )

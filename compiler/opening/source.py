@@ -8,7 +8,7 @@ recursive parser; a sealed model is never rewritten again. Leaves to others: wha
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import onnx
@@ -50,13 +50,14 @@ class Source:
 
     `sha256` is of the files as they were received: the ONNX file's own digest, or, where it keeps tensors
     in other files, that of the lines "DIGEST  NAME" of them all, the model first without a name; empty
-    for a model that was made here. `received` is the model before its nodes were rewritten, None where they
+    for a model that was made here; `files` are those digests by name. `received` is the model before its nodes were rewritten, None where they
     were not; both must compute the same. `notes` tell the engineer what was rewritten.
     """
 
     data: bytes
     model: onnx.ModelProto
     sha256: str = ""
+    files: Mapping[str, str] = field(default_factory=dict)
     received: bytes | None = None
     notes: tuple[str, ...] = ()
 
@@ -89,6 +90,7 @@ def open_source(path: Path, limits: Limits | None = None) -> Source:
         data=last,
         model=sealed,
         sha256=_digest(data, files),
+        files={"": _digest(data, {}), **files} if files else {},
         received=None if sealed is model else received,
         notes=tuple(notes),
     )

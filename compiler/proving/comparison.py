@@ -98,7 +98,7 @@ def continuous(manifest: Manifest) -> set[str]:
 
     They select nothing, so that a small error before them stays small behind them.
     """
-    engine = {spec.name for spec in manifest.engine.outputs}
+    engine = {spec.name for spec in manifest.stateless.outputs}
     made: set[str] = set()
     for step in manifest.recipe.after:
         if isinstance(step, (Softmax, Sigmoid)) and step.tensor in engine | made:

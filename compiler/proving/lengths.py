@@ -30,17 +30,18 @@ def golden_at_lengths(
 
     Raises SourceUnsupported when the reference fails at a length within the ranges.
     """
-    tried = shapes_to_try(manifest.engine)
+    engine = manifest.stateless
+    tried = shapes_to_try(engine)
     if not tried:
         return
     source = open_sealed(directory / MODEL_FILE)
-    reference = Reference(source, _as_sent(manifest.recipe), manifest.engine)
+    reference = Reference(source, as_sent(manifest.recipe), manifest.engine, states=manifest.states)
     for shapes in tried:
         inputs = {
             sent.name: _resized(
                 golden.inputs[sent.name], _lengths(item, spec, sent, shapes[spec.name])
             )
-            for spec in manifest.engine.inputs
+            for spec in engine.inputs
             for item in (manifest.recipe.input_for(spec.name),)
             for sent in sent_specs(item, spec)
         }
@@ -54,7 +55,7 @@ def golden_at_lengths(
         yield told, Golden(inputs=inputs, outputs=call.outputs)
 
 
-def _as_sent(recipe: Recipe) -> Recipe:
+def as_sent(recipe: Recipe) -> Recipe:
     """The recipe without the inputs that clients prepare themselves."""
     raw = tuple(item for item in recipe.inputs if item.accepts is not Accepts.PREPARED)
     return msgspec.structs.replace(recipe, inputs=raw)

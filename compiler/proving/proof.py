@@ -1,6 +1,6 @@
 """Proof: an engine against the reference and what was agreed, by the code that serves.
 
-Knows: what must hold before a version is filed, and in which order it is looked at: golden rows, memory,
+Knows: what must hold before a version is filed, and in which order it is looked at: memory, golden rows, states,
 thresholds, gated disturbances. Rules: everything runs through `runtime.servable`. Leaves to others: the
 comparison (`comparison`), the metrics (`acceptance`), disturbing rows (`robustness`), latency (`choice`),
 what becomes of a failure (`candidates`).
@@ -19,6 +19,7 @@ from compiler.proving.comparison import compare, worst_of
 from compiler.proving.lengths import golden_at_lengths
 from compiler.proving.robustness import check_drops, chosen_disturbances, disturbed
 from compiler.proving.running import engine_outputs, served_outputs
+from compiler.proving.steps import check_steps
 from compiler.rows.held_out import HeldOut
 from runtime.servable import Servable, golden_of
 
@@ -46,6 +47,7 @@ def prove(
     for lengths, other in golden_at_lengths(golden, directory, manifest):
         found.append(compare(servable, other, manifest, precision, progress, lengths=lengths))
     compared = worst_of(found)
+    check_steps(servable, golden, directory, manifest, precision)
     held_out = HeldOut.load(directory / HELD_OUT_FILE)
     values = _thresholds(servable, held_out, manifest, progress)
     gated = chosen_disturbances(manifest, gated=True)

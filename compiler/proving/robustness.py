@@ -72,7 +72,7 @@ def chosen_disturbances(manifest: Manifest, *, gated: bool) -> tuple[Disturbance
     if manifest.disturbances or gated:
         return tuple(d for d in manifest.disturbances if (d.drop_max is not None) is gated)
     made = (Disturbance(kind=kind, level=level) for kind, level in _DEFAULTS)
-    return tuple(item for item in made if _applies(item, manifest.recipe, manifest.engine))
+    return tuple(item for item in made if _applies(item, manifest.recipe, manifest.stateless))
 
 
 def disturbed(
@@ -140,8 +140,8 @@ class _Passes:
         self._servable, self._held_out, self._progress = servable, held_out, progress
         self._thresholds = thresholds
         self._wanted = {item.output for item in thresholds}
-        self._forms = forms(manifest.recipe, manifest.engine)
-        self._decode = decode_steps(manifest.recipe, manifest.engine)
+        self._forms = forms(manifest.recipe, manifest.stateless)
+        self._decode = decode_steps(manifest.recipe, manifest.stateless)
         self._batch = min(manifest.served.batch_max, _REQUEST_ROWS_MAX)
         self._known: dict[int, _Chosen] = {}
 

@@ -19,7 +19,7 @@ class Served(msgspec.Struct, frozen=True, kw_only=True):
     """An answer and where its time went; `batch_rows` rows shared the engine call.
 
     In nanoseconds: it waited `queue_ns`; its batch took `before_ns` to prepare, `compute_ns` in the engine
-    and `after_ns` for what follows there.
+    and `after_ns` for what follows there. `step` is its place in its sequence, from 1, 0 without one.
     """
 
     answer: Answer
@@ -28,6 +28,7 @@ class Served(msgspec.Struct, frozen=True, kw_only=True):
     compute_ns: int
     after_ns: int
     batch_rows: int
+    step: int = 0
 
 
 Outcome: TypeAlias = Served | ApplianceError

@@ -2,7 +2,7 @@
 
 Knows: where each client is. Rules: importing the door imports neither gRPC nor numpy; a name brings its
 room when it is first used, so that a command which only shows a status loads no arrays. Leaves to
-others: the control service (`control`), inference (`inference`, `awaited`).
+others: the control service (`control`), inference (`inference`, `awaited`), evidence (`evidence`).
 """
 
 from importlib import import_module
@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from runtime.client.awaited import AsyncInferenceClient
     from runtime.client.connection import Tls
     from runtime.client.control import ControlClient
+    from runtime.client.evidence import EvidenceClient
     from runtime.client.inference import InferenceClient
-    from runtime.client.messages import ModelDescription, Reply, TensorDescription
+    from runtime.client.messages import ModelDescription, Reply, Sequenced, TensorDescription
     from runtime.client.retry import Retry
     from runtime.client.tensors import BFloat16
 
@@ -25,10 +26,12 @@ __all__ = [
     "AsyncInferenceClient",
     "BFloat16",
     "ControlClient",
+    "EvidenceClient",
     "InferenceClient",
     "ModelDescription",
     "Reply",
     "Retry",
+    "Sequenced",
     "TensorDescription",
     "Tls",
 ]
@@ -37,10 +40,12 @@ _ROOMS = {
     "AsyncInferenceClient": "awaited",
     "BFloat16": "tensors",
     "ControlClient": "control",
+    "EvidenceClient": "evidence",
     "InferenceClient": "inference",
     "ModelDescription": "messages",
     "Reply": "messages",
     "Retry": "retry",
+    "Sequenced": "messages",
     "TensorDescription": "messages",
     "Tls": "connection",
 }

@@ -33,12 +33,14 @@ from runtime.client.connection import (
 )
 from runtime.client.failures import Trailing, pairs
 from runtime.client.messages import (
+    ASK_RECEIPT,
     REPLIES,
     SERVICE,
     STREAM_REPLY,
     Inputs,
     ModelDescription,
     Reply,
+    Sequenced,
     description_from,
     infer_request,
     metadata_request,
@@ -134,6 +136,8 @@ class AsyncInferenceClient:
         request_id: str = "",
         deadline_seconds: float | None = None,
         priority: int = 0,
+        sequence: Sequenced | None = None,
+        receipt: bool = False,
     ) -> Reply:
         """As `InferenceClient.infer`."""
         request = infer_request(
@@ -143,8 +147,16 @@ class AsyncInferenceClient:
             outputs=outputs,
             request_id=request_id,
             priority=priority,
+            sequence=sequence,
         )
-        return reply_from(*await self._call("ModelInfer", request, deadline_seconds))
+        told = await self._call(
+            "ModelInfer",
+            request,
+            deadline_seconds,
+            ONCE if sequence else None,
+            also=ASK_RECEIPT if receipt else (),
+        )
+        return reply_from(*told)
 
     async def stream(
         self,
@@ -206,11 +218,12 @@ class AsyncInferenceClient:
         request: bytes,
         deadline_seconds: float | None,
         retry: Retry | None = None,
+        also: tuple[tuple[str, str], ...] = (),
     ) -> tuple[Any, Trailing]:
         attempts = self._connection.attempts(deadline_seconds, retry)
         while True:
             call = self._methods[name](
-                request, timeout=attempts.seconds_left, metadata=self._metadata
+                request, timeout=attempts.seconds_left, metadata=(*self._metadata, *also)
             )
             try:
                 return await call, pairs(await call.trailing_metadata())

@@ -4,10 +4,10 @@ Knows: how to reach a runtime over its Unix socket. Rules: an error comes back a
 as, with its remedy. Leaves to others: how errors travel (`runtime.client.failures`), inference.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import grpc
 import msgspec
@@ -17,6 +17,10 @@ from appliance.errors import ApplianceError, Unreachable
 from runtime.client.failures import carried, failure_from
 from runtime.protocol import control_pb2 as wire
 from runtime.protocol import control_pb2_grpc as stubs
+from runtime.protocol import evidence_pb2 as evidence
+
+if TYPE_CHECKING:
+    from appliance.audit.payload import Tensor  # it loads numpy, which a status has no use for
 
 DECIDE_SECONDS_MAX = 600.0
 CALL_SECONDS_MAX = 10.0
@@ -92,6 +96,27 @@ class ControlClient:
             reason=reason,
         )
         reply: wire.DecideReply = self._call(self._stub.Decide, request, DECIDE_SECONDS_MAX)
+        return reply
+
+    def erase(self, request_id: str, *, reason: str) -> int:
+        """Erase what is kept of a request's inputs; returns how many payloads, at least one.
+
+        Raises PayloadGone, RequestError, StateError.
+        """
+        request = wire.EraseRequest(request_id=request_id, reason=reason)
+        reply: wire.EraseReply = self._call(self._stub.Erase, request, DECIDE_SECONDS_MAX)
+        return reply.payloads
+
+    def feedback(
+        self, request_id: str, truth: "Sequence[Tensor]", note: str
+    ) -> evidence.FeedbackReply:
+        """Record what was true of any client's request. Raises UnknownRecord, RequestError, RequestLimit."""
+        tensors = [
+            evidence.Tensor(name=t.name, datatype=t.datatype, shape=t.shape, data=t.data)
+            for t in truth
+        ]
+        request = evidence.FeedbackRequest(request_id=request_id, truth=tensors, note=note)
+        reply: evidence.FeedbackReply = self._call(self._stub.Feedback, request)
         return reply
 
     def _call(self, method: Any, request: Any, seconds: float = CALL_SECONDS_MAX) -> Any:

@@ -28,12 +28,14 @@ from runtime.client.connection import (
 )
 from runtime.client.failures import Trailing, pairs
 from runtime.client.messages import (
+    ASK_RECEIPT,
     REPLIES,
     SERVICE,
     STREAM_REPLY,
     Inputs,
     ModelDescription,
     Reply,
+    Sequenced,
     description_from,
     infer_request,
     metadata_request,
@@ -134,12 +136,16 @@ class InferenceClient:
         request_id: str = "",
         deadline_seconds: float | None = None,
         priority: int = 0,
+        sequence: Sequenced | None = None,
+        receipt: bool = False,
     ) -> Reply:
         """Ask `model` one thing: arrays by input name, shapes with the batch axis where there is one.
 
         `version` "" asks for the one in use, `outputs` () for all. `request_id` names the record; the
-        server makes one up for "". `priority` 1 is the highest, 0 the server's default. A request may
-        reach the engine twice when the first answer was lost: its records then share `request_id`.
+        server makes one up for "". `priority` 1 is the highest, 0 the server's default. The request of a
+        `sequence` is tried once, since it must not count twice. Any other may
+        reach the engine twice when the first answer was lost: its records then share `request_id`. With
+        `receipt` a Holdfast tells where the record stands, as "holdfast-record" in `Reply.receipt`.
         """
         request = infer_request(
             model,
@@ -148,8 +154,16 @@ class InferenceClient:
             outputs=outputs,
             request_id=request_id,
             priority=priority,
+            sequence=sequence,
         )
-        return reply_from(*self._call("ModelInfer", request, deadline_seconds))
+        told = self._call(
+            "ModelInfer",
+            request,
+            deadline_seconds,
+            ONCE if sequence else None,
+            also=ASK_RECEIPT if receipt else (),
+        )
+        return reply_from(*told)
 
     def stream(
         self,
@@ -213,12 +227,13 @@ class InferenceClient:
         request: bytes,
         deadline_seconds: float | None,
         retry: Retry | None = None,
+        also: tuple[tuple[str, str], ...] = (),
     ) -> tuple[Any, Trailing]:
         attempts = self._connection.attempts(deadline_seconds, retry)
         while True:
             try:
                 reply, call = self._methods[name].with_call(
-                    request, timeout=attempts.seconds_left, metadata=self._metadata
+                    request, timeout=attempts.seconds_left, metadata=(*self._metadata, *also)
                 )
                 return reply, pairs(call.trailing_metadata())
             except grpc.RpcError as error:

@@ -20,7 +20,7 @@ from runtime.client.tensors import (
     array_from_values,
     raw_from_array,
 )
-from runtime.protocol import REQUEST_ID_KEY
+from runtime.protocol import RECEIPT_KEY, RECEIPT_WANTED, REQUEST_ID_KEY
 
 SERVICE = "/inference.GRPCInferenceService/"
 # What answers each call.
@@ -34,6 +34,8 @@ REPLIES: dict[str, Any] = {
 STREAM_REPLY: Any = oip.ModelStreamInferResponse
 # Trailing metadata of a Holdfast; a later release may send more of it than this one knows.
 RECEIPT_PREFIX = "holdfast-"
+# Metadata that asks a Holdfast where the record of the answer stands.
+ASK_RECEIPT = ((RECEIPT_KEY, RECEIPT_WANTED),)
 _RAW_INPUT_TAG = b"\x3a"  # field 7, length-delimited
 
 Inputs = Mapping[str, Array | BFloat16]
@@ -53,6 +55,15 @@ class Reply:
     version: str
     request_id: str
     receipt: dict[str, str | bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Sequenced:
+    """The sequence that a request belongs to: a number or text of the client's; its first request and its last."""
+
+    id: int | str
+    start: bool = False
+    end: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +94,7 @@ def infer_request(
     outputs: Sequence[str] = (),
     request_id: str = "",
     priority: int = 0,
+    sequence: Sequenced | None = None,
 ) -> bytes:
     """A ModelInferRequest in wire form, every tensor copied once.
 
@@ -91,6 +103,8 @@ def infer_request(
     request = oip.ModelInferRequest(model_name=model, model_version=version, id=request_id)
     if priority:
         request.parameters["priority"].uint64_param = priority
+    if sequence is not None:
+        _add_sequence(request.parameters, sequence)
     raws = [(name, raw_from_array(name, value)) for name, value in inputs.items()]
     for name, raw in raws:
         request.inputs.add(name=name, datatype=raw.datatype, shape=raw.shape)
@@ -105,6 +119,15 @@ def infer_request(
             f"the request is larger than {MESSAGE_BYTES_MAX} bytes", remedy="split the request"
         )
     return b"".join(pieces)
+
+
+def _add_sequence(parameters: Any, sequence: Sequenced) -> None:
+    if isinstance(sequence.id, str):
+        parameters["sequence_id"].string_param = sequence.id
+    else:
+        parameters["sequence_id"].int64_param = sequence.id
+    parameters["sequence_start"].bool_param = sequence.start
+    parameters["sequence_end"].bool_param = sequence.end
 
 
 def readiness(model: str, version: str) -> tuple[str, bytes]:

@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from appliance.audit.payload import Tensor
 from runtime.codec.call import Call
-from runtime.protocol import REQUEST_ID_KEY
+from runtime.protocol import RECORD_KEY, REQUEST_ID_KEY
 
 _KEPT_MAX = 4096
 _ONE, _TWO, _THREE, _FOUR, _FIVE, _SIX = (field << 3 | 2 for field in range(1, 7))
@@ -23,14 +23,21 @@ def encode(call: Call, *, version: int, outputs: Iterable[Tensor]) -> bytes:
 
 
 def encode_stream(
-    call: Call, *, version: int, outputs: Iterable[Tensor], final: bool = True
+    call: Call,
+    *,
+    version: int,
+    outputs: Iterable[Tensor],
+    final: bool = True,
+    record: int | None = None,
 ) -> bytes:
     """The ModelStreamInferResponse that carries `outputs`; `final` says that no more come for this call.
 
     Without outputs it is the empty last reply that a call can ask for (`Call.empty_final`). A stream has no
-    trailing metadata of one request: whoever sent no id finds it as the parameter REQUEST_ID_KEY.
+    trailing metadata of one request: whoever sent no id finds it as the parameter REQUEST_ID_KEY, and whoever
+    asked where the `record` stands as RECORD_KEY.
     """
-    pieces = _pieces(call, version, outputs, _FINAL[final] + _id_given(call))
+    placed = b"" if record is None else _text(RECORD_KEY, str(record))
+    pieces = _pieces(call, version, outputs, _FINAL[final] + _id_given(call) + placed)
     return b"".join([_start(_TWO, sum(map(len, pieces))), *pieces])
 
 

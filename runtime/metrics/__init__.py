@@ -10,6 +10,7 @@ from runtime.metrics.counts import (
     Duration,
     Metrics,
     ModelCounts,
+    Payloads,
     VersionCounts,
 )
 from runtime.metrics.exposition import MetricsServer, serve_metrics
@@ -21,6 +22,7 @@ __all__ = [
     "Metrics",
     "MetricsServer",
     "ModelCounts",
+    "Payloads",
     "VersionCounts",
     "serve_metrics",
 ]

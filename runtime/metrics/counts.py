@@ -12,7 +12,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -233,8 +233,36 @@ class Standing(Protocol):
         """Lanes at work."""
 
     @property
+    def sequences(self) -> int:
+        """Sequences that it keeps."""
+
+    @property
     def hanging(self) -> int:
         """Engine calls that were given up and have not ended."""
+
+
+class Expiring(Protocol):
+    """A certificate in use."""
+
+    @property
+    def what(self) -> str:
+        """Which one it is, such as "server"."""
+
+    @property
+    def name(self) -> str:
+        """Whose it is."""
+
+    @property
+    def not_after_ns(self) -> int:
+        """Until when it holds, nanoseconds since the epoch."""
+
+
+class Payloads(NamedTuple):
+    """Requests whose inputs were kept, those that should have been, and the bytes of what is kept."""
+
+    kept: int = 0
+    missed: int = 0
+    bytes: int = 0
 
 
 STATES = ("loading", "loaded", "draining", "failed")
@@ -245,7 +273,9 @@ class Metrics:
     """All counters, and what reads the state of this moment from other rooms, on the asker's thread.
 
     `queued` and `audit_queue` tell what waits, `standings` where every version stands, `calls` how many
-    calls are open and `calls_refused` how many were refused because too many were.
+    calls are open and `calls_refused` how many were refused because too many were, `certificates` which ones
+    are in use, `payloads` what is kept of inputs, `bytes_free` is of the state directory's disk, `audit_bytes` what
+    the log takes there.
     """
 
     models: dict[str, ModelCounts] = field(default_factory=dict)
@@ -255,6 +285,10 @@ class Metrics:
     standings: Callable[[], Iterable[Standing]] = tuple
     calls: Callable[[], int] = int
     calls_refused: Callable[[], int] = int
+    certificates: Callable[[], Iterable[Expiring]] = tuple
+    payloads: Callable[[], Payloads] = Payloads
+    bytes_free: Callable[[], int] = int
+    audit_bytes: Callable[[], int] = int
 
     def model(self, name: str) -> ModelCounts:
         """The counters of a model, made at first use; from any thread."""

@@ -108,6 +108,9 @@ class _Versions(Collector):
         waiting = GaugeMetricFamily(
             "holdfast_version_queued", "Requests waiting for this version", labels=_OF_VERSION
         )
+        sequences = GaugeMetricFamily(
+            "holdfast_version_sequences", "Sequences that are kept", labels=_OF_VERSION
+        )
         states = GaugeMetricFamily(
             "holdfast_version_state",
             "1 for each state that the version is in: loading, loaded, draining, failed",
@@ -126,13 +129,14 @@ class _Versions(Collector):
         for standing in self._metrics.standings():
             names = [standing.model, str(standing.version)]
             waiting.add_metric(names, standing.queued)
+            sequences.add_metric(names, standing.sequences)
             for state in STATES:
                 states.add_metric([*names, state], state in standing.states)
             for role in standing.roles:
                 roles.add_metric([*names, role], 1)
             lanes.add_metric([*names, "working"], standing.lanes)
             lanes.add_metric([*names, "hanging"], standing.hanging)
-        yield from (queued, waiting, states, roles, lanes)
+        yield from (queued, waiting, sequences, states, roles, lanes)
 
 
 class _Box(Collector):
@@ -166,9 +170,35 @@ class _Box(Collector):
             "How long the commit that runs has taken so far, 0 when none runs",
             commits.running_ns() / 1e9,
         )
+        yield GaugeMetricFamily(
+            "holdfast_audit_bytes", "What the audit log's files take", metrics.audit_bytes()
+        )
+        yield GaugeMetricFamily(
+            "holdfast_state_free_bytes",
+            "Free on the disk of the state directory, the ballast counted as taken",
+            metrics.bytes_free(),
+        )
         yield GaugeMetricFamily("holdfast_calls", "Calls that are open", metrics.calls())
         yield CounterMetricFamily(
             "holdfast_calls_refused", "Calls over the limit, not looked at", metrics.calls_refused()
+        )
+        expiry = GaugeMetricFamily(
+            "holdfast_certificate_expiry_timestamp_seconds",
+            "Until when a certificate in use holds, seconds since the epoch",
+            labels=["certificate", "name"],
+        )
+        for item in metrics.certificates():
+            expiry.add_metric([item.what, item.name], item.not_after_ns / 1e9)
+        yield expiry
+        payloads = metrics.payloads()
+        kept = CounterMetricFamily(
+            "holdfast_payloads", "Requests whose inputs were to be kept", labels=["result"]
+        )
+        kept.add_metric(["kept"], payloads.kept)
+        kept.add_metric(["missed"], payloads.missed)
+        yield kept
+        yield GaugeMetricFamily(
+            "holdfast_payload_bytes", "Bytes of the inputs that are kept", payloads.bytes
         )
         yield GaugeMetricFamily("holdfast_threads", "Python threads", threading.active_count())
 

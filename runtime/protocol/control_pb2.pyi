@@ -1,3 +1,4 @@
+from runtime.protocol import evidence_pb2 as _evidence_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -5,6 +6,20 @@ from collections.abc import Iterable as _Iterable, Mapping as _Mapping
 from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class EraseRequest(_message.Message):
+    __slots__ = ("request_id", "reason")
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    request_id: str
+    reason: str
+    def __init__(self, request_id: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class EraseReply(_message.Message):
+    __slots__ = ("payloads",)
+    PAYLOADS_FIELD_NUMBER: _ClassVar[int]
+    payloads: int
+    def __init__(self, payloads: _Optional[int] = ...) -> None: ...
 
 class ListRequest(_message.Message):
     __slots__ = ("model",)
@@ -151,7 +166,7 @@ class WatchRequest(_message.Message):
     def __init__(self, interval_ms: _Optional[int] = ...) -> None: ...
 
 class StatusReply(_message.Message):
-    __slots__ = ("release", "address", "metrics_address", "wall_ns", "started_wall_ns", "draining", "audit_records", "audit_queue", "audit_failure", "models")
+    __slots__ = ("release", "address", "metrics_address", "wall_ns", "started_wall_ns", "draining", "audit_records", "audit_queue", "audit_failure", "models", "certificates", "certificates_failure")
     RELEASE_FIELD_NUMBER: _ClassVar[int]
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
     METRICS_ADDRESS_FIELD_NUMBER: _ClassVar[int]
@@ -162,6 +177,8 @@ class StatusReply(_message.Message):
     AUDIT_QUEUE_FIELD_NUMBER: _ClassVar[int]
     AUDIT_FAILURE_FIELD_NUMBER: _ClassVar[int]
     MODELS_FIELD_NUMBER: _ClassVar[int]
+    CERTIFICATES_FIELD_NUMBER: _ClassVar[int]
+    CERTIFICATES_FAILURE_FIELD_NUMBER: _ClassVar[int]
     release: str
     address: str
     metrics_address: str
@@ -172,7 +189,21 @@ class StatusReply(_message.Message):
     audit_queue: int
     audit_failure: str
     models: _containers.RepeatedCompositeFieldContainer[ModelStatus]
-    def __init__(self, release: _Optional[str] = ..., address: _Optional[str] = ..., metrics_address: _Optional[str] = ..., wall_ns: _Optional[int] = ..., started_wall_ns: _Optional[int] = ..., draining: _Optional[bool] = ..., audit_records: _Optional[int] = ..., audit_queue: _Optional[int] = ..., audit_failure: _Optional[str] = ..., models: _Optional[_Iterable[_Union[ModelStatus, _Mapping]]] = ...) -> None: ...
+    certificates: _containers.RepeatedCompositeFieldContainer[Certificate]
+    certificates_failure: str
+    def __init__(self, release: _Optional[str] = ..., address: _Optional[str] = ..., metrics_address: _Optional[str] = ..., wall_ns: _Optional[int] = ..., started_wall_ns: _Optional[int] = ..., draining: _Optional[bool] = ..., audit_records: _Optional[int] = ..., audit_queue: _Optional[int] = ..., audit_failure: _Optional[str] = ..., models: _Optional[_Iterable[_Union[ModelStatus, _Mapping]]] = ..., certificates: _Optional[_Iterable[_Union[Certificate, _Mapping]]] = ..., certificates_failure: _Optional[str] = ...) -> None: ...
+
+class Certificate(_message.Message):
+    __slots__ = ("what", "name", "not_after_ns", "state")
+    WHAT_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    NOT_AFTER_NS_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    what: str
+    name: str
+    not_after_ns: int
+    state: str
+    def __init__(self, what: _Optional[str] = ..., name: _Optional[str] = ..., not_after_ns: _Optional[int] = ..., state: _Optional[str] = ...) -> None: ...
 
 class ModelStatus(_message.Message):
     __slots__ = ("name", "active", "previous", "answered", "failed", "rows", "batches", "queued", "p50_ms", "p99_ms", "canary", "canary_per_mille", "shadow")

@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from runtime.protocol import control_pb2 as runtime_dot_protocol_dot_control__pb2
+from runtime.protocol import evidence_pb2 as runtime_dot_protocol_dot_evidence__pb2
 
 GRPC_GENERATED_VERSION = '1.81.1'
 GRPC_VERSION = grpc.__version__
@@ -54,6 +55,16 @@ class ControlStub:
                 request_serializer=runtime_dot_protocol_dot_control__pb2.WatchRequest.SerializeToString,
                 response_deserializer=runtime_dot_protocol_dot_control__pb2.StatusReply.FromString,
                 _registered_method=True)
+        self.Erase = channel.unary_unary(
+                '/holdfast.control.v1.Control/Erase',
+                request_serializer=runtime_dot_protocol_dot_control__pb2.EraseRequest.SerializeToString,
+                response_deserializer=runtime_dot_protocol_dot_control__pb2.EraseReply.FromString,
+                _registered_method=True)
+        self.Feedback = channel.unary_unary(
+                '/holdfast.control.v1.Control/Feedback',
+                request_serializer=runtime_dot_protocol_dot_evidence__pb2.FeedbackRequest.SerializeToString,
+                response_deserializer=runtime_dot_protocol_dot_evidence__pb2.FeedbackReply.FromString,
+                _registered_method=True)
 
 
 class ControlServicer:
@@ -87,6 +98,20 @@ class ControlServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Erase(self, request, context):
+        """Erase what is kept of a request's inputs; its records stay.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Feedback(self, request, context):
+        """Tell what the right answer to an earlier request of any client was.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ControlServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -109,6 +134,16 @@ def add_ControlServicer_to_server(servicer, server):
                     servicer.Watch,
                     request_deserializer=runtime_dot_protocol_dot_control__pb2.WatchRequest.FromString,
                     response_serializer=runtime_dot_protocol_dot_control__pb2.StatusReply.SerializeToString,
+            ),
+            'Erase': grpc.unary_unary_rpc_method_handler(
+                    servicer.Erase,
+                    request_deserializer=runtime_dot_protocol_dot_control__pb2.EraseRequest.FromString,
+                    response_serializer=runtime_dot_protocol_dot_control__pb2.EraseReply.SerializeToString,
+            ),
+            'Feedback': grpc.unary_unary_rpc_method_handler(
+                    servicer.Feedback,
+                    request_deserializer=runtime_dot_protocol_dot_evidence__pb2.FeedbackRequest.FromString,
+                    response_serializer=runtime_dot_protocol_dot_evidence__pb2.FeedbackReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -219,6 +254,60 @@ class Control:
             '/holdfast.control.v1.Control/Watch',
             runtime_dot_protocol_dot_control__pb2.WatchRequest.SerializeToString,
             runtime_dot_protocol_dot_control__pb2.StatusReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Erase(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/holdfast.control.v1.Control/Erase',
+            runtime_dot_protocol_dot_control__pb2.EraseRequest.SerializeToString,
+            runtime_dot_protocol_dot_control__pb2.EraseReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Feedback(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/holdfast.control.v1.Control/Feedback',
+            runtime_dot_protocol_dot_evidence__pb2.FeedbackRequest.SerializeToString,
+            runtime_dot_protocol_dot_evidence__pb2.FeedbackReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -32,12 +32,19 @@ from appliance.deployment import (
 from appliance.errors import ApplianceError, DecisionError
 from appliance.store import Store, StoredVersion
 from appliance.version import release
+from runtime.access import caller_name
+from runtime.certificates import Certificates
 from runtime.controlplane import ControlPlane
 from runtime.dataplane import DataPlane
+from runtime.erasing import erase
+from runtime.feedback import FeedbackTaker
 from runtime.metrics import Metrics
+from runtime.payloads import PayloadKeeper
 from runtime.protocol import control_pb2 as wire
 from runtime.protocol import control_pb2_grpc as stubs
+from runtime.protocol import evidence_pb2 as evidence
 from runtime.recorder import Recorder
+from runtime.services.feedback import take
 from runtime.swap import ServedTable
 
 INTERVAL_MS_MIN, INTERVAL_MS_MAX = 100, 60_000
@@ -65,6 +72,9 @@ class ControlService(stubs.ControlServicer):
         dataplane: DataPlane,
         recorder: Recorder,
         metrics: Metrics,
+        certificates: Certificates,
+        payloads: PayloadKeeper,
+        feedback: FeedbackTaker,
     ) -> None:
         self._addresses = addresses
         self._clock = clock
@@ -74,6 +84,9 @@ class ControlService(stubs.ControlServicer):
         self._dataplane = dataplane
         self._recorder = recorder
         self._metrics = metrics
+        self._certificates = certificates
+        self._payloads = payloads
+        self._feedback = feedback
         self._started_wall_ns = clock.wall_ns()
 
     async def List(self, request: wire.ListRequest, context: Any) -> wire.ListReply:
@@ -85,11 +98,16 @@ class ControlService(stubs.ControlServicer):
         return wire.ListReply(models=[self._model(deployment) for deployment in deployments])
 
     async def Decide(self, request: wire.DecideRequest, context: Any) -> wire.DecideReply:
-        """Record and carry out one decision."""
+        """Record and carry out one decision: of the account that asks, whatever name it gives itself."""
+        actor = caller_name()
         # Shielded: an operator whose connection breaks must not leave a decision half carried out.
         decision_id = await asyncio.shield(
             self._controlplane.decide(
-                request.model, act_from(request), actor=request.actor, reason=request.reason
+                request.model,
+                act_from(request),
+                actor=actor,
+                reason=request.reason,
+                claimed="" if request.actor == actor else request.actor,
             )
         )
         model = self._model(self._table.deployment(request.model))
@@ -109,6 +127,26 @@ class ControlService(stubs.ControlServicer):
             await asyncio.sleep(interval_ms / 1000)
         yield self._status()
 
+    async def Erase(self, request: wire.EraseRequest, context: Any) -> wire.EraseReply:
+        """Erase what is kept of a request's inputs."""
+        erasing = erase(
+            self._payloads,
+            self._recorder,
+            request.request_id,
+            by=caller_name(),
+            reason=request.reason,
+        )
+        # Shielded: what is erased is recorded, also when the operator's connection breaks meanwhile.
+        return wire.EraseReply(payloads=await asyncio.shield(erasing))
+
+    async def Feedback(
+        self, request: evidence.FeedbackRequest, context: Any
+    ) -> evidence.FeedbackReply:
+        """Record what was true of any client's request."""
+        return await take(
+            self._feedback, request, principal=caller_name(), peer=context.peer(), owner=None
+        )
+
     def _status(self) -> wire.StatusReply:
         queued = self._table.queued()
         return wire.StatusReply(
@@ -121,6 +159,10 @@ class ControlService(stubs.ControlServicer):
             audit_records=self._recorder.records,
             audit_queue=self._recorder.queued,
             audit_failure=self._recorder.failure,
+            certificates=[
+                wire.Certificate(**item._asdict()) for item in self._certificates.shown()
+            ],
+            certificates_failure=self._certificates.trouble,
             models=[self._model_status(item, queued) for item in self._table.deployments()],
         )
 

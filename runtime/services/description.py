@@ -11,8 +11,10 @@ from typing import Any
 from tritonclient.grpc import model_config_pb2 as oip_config
 from tritonclient.grpc import service_pb2 as oip
 
-from appliance.config import BatchingConfig, Config, QueueConfig
+from appliance.config import BatchingConfig, Config, QueueConfig, SequencesConfig
 from appliance.deployment import Tuning, tuned
+from appliance.manifest import Manifest
+from appliance.states import state_specs
 from appliance.store import StoredVersion
 from appliance.tensors import DataType, TensorSpec
 from appliance.version import release
@@ -92,9 +94,30 @@ def configuration(
     told.version_policy.specific.versions.extend(loaded)
     lanes = tuned(config.engine_of(model), tuning).lanes
     told.instance_group.add(name=model, kind=oip_config.ModelInstanceGroup.KIND_CPU, count=lanes)
-    if interface.batch_max:
-        _add_batching(told.dynamic_batching, tuned(config.batching.of(model), tuning))
+    # Every request has one reply, which is its last; told in full, since clients ask for it.
+    told.model_transaction_policy.decoupled = False
+    batching = tuned(config.batching.of(model), tuning)
+    if stored.manifest.states:
+        _add_sequences(told.sequence_batching, stored.manifest, config.sequences, batching)
+    elif interface.batch_max:
+        _add_batching(told.dynamic_batching, batching)
     return told
+
+
+def _add_sequences(
+    told: Any, manifest: Manifest, sequences: SequencesConfig, batching: BatchingConfig
+) -> None:
+    """Requests of many sequences share a batch, whichever came first: Triton's strategy "oldest"."""
+    told.max_sequence_idle_microseconds = int(sequences.idle_seconds * 1e6)
+    told.oldest.max_candidate_sequences = sequences.sequences_max
+    told.oldest.max_queue_delay_microseconds = batching.delay_us_max
+    told.oldest.preferred_batch_size.extend(batching.preferred_rows)
+    specs = state_specs(manifest.engine, manifest.states)
+    for state, spec in zip(manifest.states, specs, strict=True):
+        kept = told.state.add(input_name=state.input, output_name=state.output, dims=spec.shape)
+        kept.data_type = getattr(oip_config, f"TYPE_{spec.datatype}")
+        zeros = kept.initial_state.add(name="zeros", dims=spec.shape, zero_data=True)
+        zeros.data_type = kept.data_type
 
 
 def _add_batching(told: Any, batching: BatchingConfig) -> None:

@@ -11,28 +11,40 @@ import uuid
 from collections import deque
 from functools import partial
 
-from runtime.answering import Answering, Reply
+from runtime.answering import NOT_AWAITED, Answering, Reply
 from runtime.codec import Call, Regions, decode, encode, encode_stream, encode_stream_error
 from runtime.dataplane import DataPlane
 from runtime.interceptors import refusal as refused
-from runtime.protocol import CODE_KEY, REMEDY_KEY, REQUEST_ID_KEY
+from runtime.protocol import (
+    CODE_KEY,
+    RECEIPT_KEY,
+    RECEIPT_WANTED,
+    RECORD_KEY,
+    REMEDY_KEY,
+    REQUEST_ID_KEY,
+)
 from runtime.transport import Exchange, Methods, Stream, Streaming
 
 _SERVICE = "/inference.GRPCInferenceService"
 # The protocol's extensions that these calls serve.
-INFERRING = ("classification", "parameters", "schedule_policy")
+INFERRING = (
+    "classification",
+    "parameters",
+    "schedule_policy",
+    "sequence",
+    "sequence(string_id)",
+)
+# What a client sends that wants to know where the record of its request stands.
+_ASKED = (RECEIPT_KEY, RECEIPT_WANTED)
 STREAM_REQUESTS_MAX = 64  # of one stream, on their way or waiting to be sent
 
 
 class InferCalls:
     """Both calls as the transport hands them over, on a thread that must not be held."""
 
-    def __init__(
-        self, dataplane: DataPlane, regions: Regions | None, *, identified: bool = False
-    ) -> None:
-        """`regions` None: no shared memory; `identified`: clients show certificates, which name them."""
+    def __init__(self, dataplane: DataPlane, regions: Regions | None) -> None:
+        """`regions` None: no shared memory."""
         self._dataplane, self._regions = dataplane, regions
-        self._identified = identified
 
     def methods(self) -> Methods:
         """Both calls by full path."""
@@ -44,9 +56,10 @@ class InferCalls:
     def infer(self, message: bytes, exchange: Exchange) -> None:
         """Answer one request; the reply leaves when its audit record is durable.
 
-        A request without an id finds the one it was recorded under in the trailing metadata.
+        A request without an id finds the one it was recorded under in the trailing metadata, and one that
+        asks for it the place of its record.
         """
-        principal = exchange.identity if self._identified else ""
+        principal = exchange.principal
         try:
             request = decode(message, peer=exchange.peer, new_id=new_id, regions=self._regions)
         except Exception as error:  # noqa: BLE001 - the edge answers whatever happens
@@ -58,26 +71,29 @@ class InferCalls:
             return
         answering = self._dataplane.infer(
             request,
-            partial(_reply, exchange, request.call),
+            partial(_reply, exchange, request.call, placed=_ASKED in exchange.metadata),
             principal=principal,
             deadline_ns=exchange.deadline_ns,
             metadata=exchange.metadata,
         )
-        if answering.waiting:
+        if answering is not None and answering.waiting:
             exchange.on_gone(answering.cancel)
 
     def stream(self, stream: Stream) -> "InferStream":
         """Answer the requests of one stream, in their order."""
-        principal = stream.identity if self._identified else ""
-        return InferStream(stream, self._dataplane, self._regions, principal)
+        return InferStream(stream, self._dataplane, self._regions)
 
 
-def _reply(exchange: Exchange, call: Call, result: Reply | Exception) -> None:
-    """End a unary call with what came of it."""
+def _reply(
+    exchange: Exchange, call: Call, result: Reply | Exception, *, placed: bool = False
+) -> None:
+    """End a unary call with what came of it; `placed`: tell where its record stands."""
     trailing = () if call.sent_id else ((REQUEST_ID_KEY, call.request_id),)
     try:
         if isinstance(result, Reply):
             message = encode(call, version=result.version, outputs=result.outputs)
+            if placed and result.record != NOT_AWAITED:
+                trailing = (*trailing, (RECORD_KEY, str(result.record)))
             exchange.reply(message, trailing)
         else:
             exchange.refuse(refused(result, trailing, request_id=call.request_id))
@@ -123,11 +139,10 @@ class _Turn:
 class InferStream:
     """The server's side of one ModelStreamInfer (see `runtime.transport.Receiver`)."""
 
-    def __init__(
-        self, stream: Stream, dataplane: DataPlane, regions: Regions | None, principal: str
-    ) -> None:
+    def __init__(self, stream: Stream, dataplane: DataPlane, regions: Regions | None) -> None:
         self._stream, self._dataplane, self._regions = stream, dataplane, regions
-        self._principal, self._metadata = principal, stream.metadata
+        self._principal, self._metadata = stream.principal, stream.metadata
+        self._placed = _ASKED in stream.metadata
         # Answers come on any thread; they are put in order, and sent, under the lock.
         self._lock = threading.Lock()
         self._turns: deque[_Turn] = deque()
@@ -180,13 +195,19 @@ class InferStream:
             return
         then = partial(self._answered, turn, request.call)
         turn.answering = self._dataplane.infer(
-            request, then, principal=self._principal, metadata=self._metadata
+            request, then, principal=self._principal, metadata=self._metadata, streamed=True
         )
 
     def _answered(self, turn: _Turn, call: Call, result: Reply | Exception) -> None:
         try:
             if isinstance(result, Reply):
-                told = encode_stream(call, version=result.version, outputs=result.outputs)
+                placed = self._placed and result.record != NOT_AWAITED
+                told = encode_stream(
+                    call,
+                    version=result.version,
+                    outputs=result.outputs,
+                    record=result.record if placed else None,
+                )
             else:
                 told = _stream_error(result, call)
         except Exception as error:  # noqa: BLE001 - the stream would wait for this turn for ever

@@ -199,8 +199,8 @@ def _check_model(name: str) -> str:
 
 
 def _actor(context: Any) -> str:
-    """Who a client's decision is recorded under: whom its certificate names, and its address."""
-    named = context.identity()
+    """Who a client's decision is recorded under: the principal and its address."""
+    named = context.principal.name
     told = f"client {named} ({context.peer()})" if named else f"client {context.peer()}"
     return told[:ACTOR_CHARACTERS_MAX]
 

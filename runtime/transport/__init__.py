@@ -7,6 +7,7 @@ its place otherwise; both are held to one contract suite. Leaves to others: what
 
 from appliance import journal
 from appliance.config import ServerConfig
+from runtime.certificates import Certificates
 from runtime.transport.control import ControlTransport
 from runtime.transport.core import missing
 from runtime.transport.exchange import (
@@ -42,14 +43,15 @@ __all__ = [
 ]
 
 
-def listen(config: ServerConfig) -> Transport:
+def listen(config: ServerConfig, certificates: Certificates | None = None) -> Transport:
     """Bind the config's address, by its lane; call it from the running event loop.
 
+    `certificates` may change while it serves; without them the files that the config names are read once.
     An untested grpcio serves by the public lane, and the journal says so. Raises ListenError.
     """
     if config.transport == "fast":
         reason = missing()
         if not reason:
-            return FastTransport(config)
+            return FastTransport(config, certificates)
         journal.event("transport.public", reason=reason)
-    return PublicTransport(config)
+    return PublicTransport(config, certificates)

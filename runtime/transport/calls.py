@@ -18,6 +18,7 @@ from typing import Any, Protocol, TypeAlias
 from grpc import StatusCode
 
 from appliance import journal
+from runtime.access import Principal
 from runtime.interceptors import Refusal, not_one_message, refusal, unfit
 from runtime.transport.core import cygrpc
 from runtime.transport.exchange import Metadata, Receiver, Streaming, Unary, on_monotonic
@@ -43,15 +44,15 @@ class LetGo(Protocol):
 class FastCall:
     """What unary and streaming calls share: who calls, and the one ending."""
 
-    __slots__ = ("_core", "_deadline", "_identity", "_let_go", "_open", "_peer", "metadata")
+    __slots__ = ("_core", "_deadline", "_let_go", "_open", "_peer", "metadata", "principal")
 
-    def __init__(self, event: Event, let_go: LetGo) -> None:
+    def __init__(self, event: Event, principal: Principal, let_go: LetGo) -> None:
         self._core: CoreCall | None = event.call
+        self.principal = principal
         self._let_go = let_go
         self._open = Lock()
         self._deadline: float = event.call_details.deadline
         self._peer: str | None = None
-        self._identity: str | None = None
         self.metadata: Metadata = event.invocation_metadata
 
     @property
@@ -60,14 +61,6 @@ class FastCall:
         if self._peer is None:
             self._peer = core.peer().decode() if (core := self._core) else ""
         return self._peer
-
-    @property
-    def identity(self) -> str:
-        """See Caller."""
-        if self._identity is None:
-            names = cygrpc.peer_identities(core) if (core := self._core) else None
-            self._identity = names[0].decode(errors="replace") if names else ""
-        return self._identity
 
     @property
     def deadline_ns(self) -> int | None:
@@ -94,8 +87,8 @@ class UnaryCall(FastCall):
 
     __slots__ = ("_left", "_method", "_thens", "_watching")
 
-    def __init__(self, event: Event, method: Unary, let_go: LetGo) -> None:
-        super().__init__(event, let_go)
+    def __init__(self, event: Event, method: Unary, principal: Principal, let_go: LetGo) -> None:
+        super().__init__(event, principal, let_go)
         self._method = method
         self._left = False
         self._thens: list[Callable[[], object]] = []
@@ -182,8 +175,10 @@ class StreamCall(FastCall):
         "_writing",
     )
 
-    def __init__(self, event: Event, method: Streaming, let_go: LetGo) -> None:
-        super().__init__(event, let_go)
+    def __init__(
+        self, event: Event, method: Streaming, principal: Principal, let_go: LetGo
+    ) -> None:
+        super().__init__(event, principal, let_go)
         self._lock = Lock()
         self._unsent: deque[bytes] = deque()
         self._begun = self._writing = self._reading = self._ended = False

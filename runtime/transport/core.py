@@ -22,7 +22,7 @@ _NAMES: dict[object, tuple[str, ...]] = {
         "SendMessageOperation",
         "SendStatusFromServerOperation",
         "Server",
-        "peer_identities",
+        "auth_context",
     ),
     getattr(cygrpc, "Server", None): (
         "add_http2_port",

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
+from runtime.access import ANYONE, Arrival, Principal
 from runtime.interceptors import Refusal
 
 # Keys in lower case; a value is bytes where its key ends in "-bin", and text otherwise.
@@ -25,8 +26,8 @@ class Caller(Protocol):
         """The address, as "ipv4:10.0.0.7:40212"."""
 
     @property
-    def identity(self) -> str:
-        """The first name in the client's certificate (its alternative names before its common one), or ""."""
+    def principal(self) -> Principal:
+        """Who that is, as it was let in."""
 
     @property
     def metadata(self) -> Metadata:
@@ -105,8 +106,17 @@ Methods: TypeAlias = Mapping[str, Unary | Streaming]
 Settle: TypeAlias = Callable[[], None]
 
 
+# Says who calls, or what the caller is told instead of being let in; must not block.
+Admit: TypeAlias = Callable[[Arrival], Principal | Refusal]
+
+
 def settled() -> None:
     """Nothing is left to do after a burst."""
+
+
+def let_in(_: Arrival) -> Principal:
+    """Whoever calls."""
+    return ANYONE
 
 
 class Transport(Protocol):
@@ -123,8 +133,8 @@ class Transport(Protocol):
     def held_seconds(self) -> float:
         """How long a method has kept the thread that all calls need, 0 while none does."""
 
-    def start(self, methods: Methods, settle: Settle = settled) -> None:
-        """Begin to answer. Called once, from the running asyncio loop.
+    def start(self, methods: Methods, settle: Settle = settled, admit: Admit = let_in) -> None:
+        """Begin to answer those whom `admit` lets in. Called once, from the running asyncio loop.
 
         `settle` is called on the methods' own thread after those that came at once.
         """

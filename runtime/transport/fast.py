@@ -15,10 +15,19 @@ from typing import Any
 from appliance import journal
 from appliance.config import ServerConfig
 from runtime.affinity import share_processor
-from runtime.interceptors import not_served, over_limit
-from runtime.transport.calls import Event, FastCall, StreamCall, UnaryCall, failed, refuse
+from runtime.certificates import Certificates
+from runtime.interceptors import Refusal, not_served, over_limit
+from runtime.transport.arriving import FastArrival
+from runtime.transport.calls import (
+    Event,
+    FastCall,
+    StreamCall,
+    UnaryCall,
+    failed,
+    refuse,
+)
 from runtime.transport.core import cygrpc
-from runtime.transport.exchange import Methods, Settle, Streaming, settled
+from runtime.transport.exchange import Admit, Methods, Settle, Streaming, let_in, settled
 from runtime.transport.listening import bind, options
 
 # Calls asked for in advance: as many may arrive at once without waiting for the poller.
@@ -32,13 +41,14 @@ CUT_SECONDS = 5.0
 class FastTransport:
     """A bound server (a Transport). Raises ListenError."""
 
-    def __init__(self, config: ServerConfig) -> None:
+    def __init__(self, config: ServerConfig, certificates: Certificates | None = None) -> None:
         self._queue = cygrpc.CompletionQueue()
         self._server = cygrpc.Server(tuple(options(config)), False)  # noqa: FBT003 - no xDS
         self._server.register_completion_queue(self._queue)
-        self.address = bind(config, self._add_port)
+        self.address = bind(config, self._add_port, certificates)
         self._methods: dict[bytes, Any] = {}
         self._settle: Settle = settled
+        self._admit: Admit = let_in
         self._calls_max = config.requests_in_flight_max
         self._over_limit = over_limit(self._calls_max)
         self.refused = 0
@@ -61,9 +71,9 @@ class FastTransport:
         since = self._running_since
         return time.monotonic() - since if since else 0.0
 
-    def start(self, methods: Methods, settle: Settle = settled) -> None:
+    def start(self, methods: Methods, settle: Settle = settled, admit: Admit = let_in) -> None:
         """See Transport."""
-        self._settle = settle
+        self._settle, self._admit = settle, admit
         self._methods = {path.encode(): method for path, method in methods.items()}
         self._server.start()
         for _ in range(ASKED_FOR):
@@ -148,9 +158,17 @@ class FastTransport:
         elif len(self._calls) >= self._calls_max:
             self.refused += 1
             refuse(event, self._over_limit)
+        elif isinstance(principal := self._admit(FastArrival(event)), Refusal):
+            refuse(event, principal)
         else:
             kind = StreamCall if isinstance(method, Streaming) else UnaryCall
-            self._calls.add(kind(event, method, self._calls.discard))
+            self._calls.add(kind(event, method, principal, self._let_go))
+
+    def _let_go(self, call: FastCall) -> None:
+        """A call is over."""
+        self._calls.discard(call)
+        if (allowance := call.principal.allowance) is not None:
+            allowance.leave()
 
     def _shut_down(self, _: Event) -> None:
         self._shut = True

@@ -5,15 +5,15 @@ cannot be used is an error before anything is served; every limit of a connectio
 left to a library's default. Leaves to others: answering.
 """
 
-import ssl
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import grpc
 
-from appliance.config import ServerConfig, TlsConfig, split_address
+from appliance.clock import SystemClock
+from appliance.config import ServerConfig, split_address
 from appliance.errors import ListenError
+from runtime.certificates import Certificates, Material
 
 # A connection that has not shaken hands by then is closed: half-open ones and garbage.
 HANDSHAKE_SECONDS_MAX = 10.0
@@ -55,37 +55,37 @@ def options(config: ServerConfig) -> list[tuple[str, int]]:
     ]
 
 
-def credentials(tls: TlsConfig) -> grpc.ServerCredentials | None:
-    """The server's certificate and whom it trusts, read once; None for plain text.
-
-    Raises ListenError when the files cannot be read or do not fit each other.
-    """
-    if not tls.certificate:
+def credentials(certificates: Certificates) -> grpc.ServerCredentials | None:
+    """What each handshake asks for the certificates then in use; None for plain text."""
+    if certificates.material is None:
         return None
-    try:
-        # grpcio takes any bytes and fails without a word, so the files are tried here first.
-        trial = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        # No password: an encrypted key is an error, not a question on a terminal nobody sees.
-        trial.load_cert_chain(tls.certificate, tls.key, password="")
-        if tls.client_ca:
-            trial.load_verify_locations(tls.client_ca)
-        pair = Path(tls.key).read_bytes(), Path(tls.certificate).read_bytes()
-        roots = Path(tls.client_ca).read_bytes() if tls.client_ca else None
-    except OSError as error:  # ssl.SSLError is one
-        raise ListenError(
-            f"the TLS files cannot be used: {error}",
-            remedy="set [server.tls] certificate, key and client_ca to PEM files that belong together",
-        ) from error
-    return grpc.ssl_server_credentials([pair], roots, require_client_auth=roots is not None)
+    handed = certificates.material
+
+    def changed() -> Any:
+        """The configuration from this handshake on, None while it is the last one still."""
+        nonlocal handed
+        current = certificates.material
+        if current is None or current is handed:
+            return None
+        handed = current
+        return _configuration(current)
+
+    return grpc.dynamic_ssl_server_credentials(
+        _configuration(handed), changed, require_client_authentication=certificates.required
+    )
 
 
-def bind(config: ServerConfig, add: Callable[[str, Any], int]) -> str:
+def bind(
+    config: ServerConfig,
+    add: Callable[[str, Any], int],
+    certificates: Certificates | None = None,
+) -> str:
     """Bind the config's address by `add(address, credentials)` and return it with the port it got.
 
-    Raises ListenError.
+    Without `certificates` the files that the config names are read once. Raises ListenError.
     """
     host, _ = split_address(config.address)
-    trusted = credentials(config.tls)
+    trusted = credentials(certificates or Certificates(config.tls, SystemClock()))
     try:
         port = add(config.address, trusted)
     except RuntimeError as error:
@@ -93,6 +93,11 @@ def bind(config: ServerConfig, add: Callable[[str, Any], int]) -> str:
     if not port:
         raise _taken(config.address)
     return f"{host}:{port}"
+
+
+def _configuration(material: Material) -> grpc.ServerCertificateConfiguration:
+    pair = (material.key, material.chain)
+    return grpc.ssl_server_certificate_configuration([pair], material.roots)
 
 
 def _taken(address: str) -> ListenError:

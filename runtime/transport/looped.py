@@ -36,16 +36,12 @@ class LoopContext:
 
     def __init__(self, exchange: Exchange) -> None:
         self._exchange = exchange
-        self._peer, self._identity = exchange.peer, exchange.identity
+        self._peer, self.principal = exchange.peer, exchange.principal
         self._trailing: Metadata = ()
 
     def peer(self) -> str:
         """The caller's address, as "ipv4:10.0.0.7:40212"."""
         return self._peer
-
-    def identity(self) -> str:
-        """Who the client's certificate names, "" without one."""
-        return self._identity
 
     def invocation_metadata(self) -> Metadata:
         """As the client sent it."""

@@ -8,21 +8,25 @@ binding (`listening`).
 import asyncio
 import re
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
 import grpc
 
 from appliance.config import ServerConfig
+from runtime.access import Principal
+from runtime.certificates import Certificates
 from runtime.interceptors import Refusal, not_served, over_limit, refusal, unfit
 from runtime.transport.exchange import (
+    Admit,
     Metadata,
     Methods,
     Receiver,
     Settle,
     Streaming,
     Unary,
+    let_in,
     on_monotonic,
     settled,
 )
@@ -37,9 +41,9 @@ KEY, VALUE = re.compile(r"[0-9a-z_.-]+"), re.compile(r"[ -~]*")
 class PublicTransport(grpc.GenericRpcHandler):  # type: ignore[type-arg]
     """A bound server (a Transport). Made within the running event loop. Raises ListenError."""
 
-    def __init__(self, config: ServerConfig) -> None:
+    def __init__(self, config: ServerConfig, certificates: Certificates | None = None) -> None:
         self._server = grpc.aio.server(options=options(config))
-        self.address = bind(config, self._add_port)
+        self.address = bind(config, self._add_port, certificates)
         self._calls_max = config.requests_in_flight_max
         self._over_limit = over_limit(self._calls_max)
         self.refused = 0
@@ -48,12 +52,13 @@ class PublicTransport(grpc.GenericRpcHandler):  # type: ignore[type-arg]
         )
         self._methods: Methods = {}
         self._settle: Settle = settled
+        self._admit: Admit = let_in
         self._starting: asyncio.Task[None] | None = None
         self.in_flight = 0
 
-    def start(self, methods: Methods, settle: Settle = settled) -> None:
+    def start(self, methods: Methods, settle: Settle = settled, admit: Admit = let_in) -> None:
         """See Transport."""
-        self._methods, self._settle = methods, settle
+        self._methods, self._settle, self._admit = methods, settle, admit
         self._server.add_generic_rpc_handlers((self,))
         self._starting = asyncio.get_running_loop().create_task(self._server.start())
 
@@ -74,33 +79,57 @@ class PublicTransport(grpc.GenericRpcHandler):  # type: ignore[type-arg]
             self.refused += 1
             return grpc.stream_stream_rpc_method_handler(_refuse(self._over_limit))
         if isinstance(method, Streaming):
-            return grpc.stream_stream_rpc_method_handler(self._counted(_stream, method))
-        return grpc.unary_unary_rpc_method_handler(self._counted(_answer, method))
+            served = self._counted(_stream, details.method, method)
+            return grpc.stream_stream_rpc_method_handler(served)
+        return grpc.unary_unary_rpc_method_handler(self._counted(_answer, details.method, method))
 
     def _add_port(self, address: str, credentials: grpc.ServerCredentials | None) -> int:
         if credentials is None:
             return self._server.add_insecure_port(address)
         return self._server.add_secure_port(address, credentials)
 
-    def _counted(self, serve: Callable[..., Any], method: Unary | Streaming) -> Callable[..., Any]:
+    def _counted(
+        self, serve: Callable[..., Any], path: str, method: Unary | Streaming
+    ) -> Callable[..., Any]:
         async def served(sent: Any, context: Any) -> Any:
+            # This lane has read a unary message by now: who is let in cannot be asked before.
+            principal = self._admit(PublicArrival(path, context))
+            if isinstance(principal, Refusal):
+                await context.abort(*principal)
+                return None
             self.in_flight += 1
             try:
-                return await serve(method, sent, context, self._settle)
+                return await serve(method, sent, context, principal, self._settle)
             finally:
                 self.in_flight -= 1
+                if principal.allowance is not None:
+                    principal.allowance.leave()
 
         return served
+
+
+class PublicArrival:
+    """A call that nobody has looked at yet (see `runtime.access.Arrival`)."""
+
+    def __init__(self, method: str, context: Any) -> None:
+        self._context = context
+        self.method = method
+        self.peer: str = context.peer()
+        self.metadata: Metadata = context.invocation_metadata()
+
+    def shown(self) -> Mapping[str, Sequence[bytes]]:
+        """What TLS tells of the connection."""
+        told: Mapping[str, Sequence[bytes]] = self._context.auth_context()
+        return told
 
 
 class PublicCall:
     """What unary and streaming calls share: who calls."""
 
-    def __init__(self, context: Any) -> None:
+    def __init__(self, context: Any, principal: Principal) -> None:
         self._loop = asyncio.get_running_loop()
         self.peer: str = context.peer()
-        names = context.peer_identities()
-        self.identity = names[0].decode(errors="replace") if names else ""
+        self.principal = principal
         self.metadata: Metadata = context.invocation_metadata()
         left = context.time_remaining()
         self.deadline_ns = None if left is None else on_monotonic(left)
@@ -114,8 +143,8 @@ class PublicCall:
 class PublicUnary(PublicCall):
     """One request, one answer (an Exchange)."""
 
-    def __init__(self, context: Any) -> None:
-        super().__init__(context)
+    def __init__(self, context: Any, principal: Principal) -> None:
+        super().__init__(context, principal)
         self.ending: asyncio.Future[Ending] = self._loop.create_future()
         self._then: Callable[[], object] | None = None
         self._gone = False
@@ -154,8 +183,8 @@ class PublicUnary(PublicCall):
 class PublicStream(PublicCall):
     """Any number of messages each way (a Stream)."""
 
-    def __init__(self, context: Any) -> None:
-        super().__init__(context)
+    def __init__(self, context: Any, principal: Principal) -> None:
+        super().__init__(context, principal)
         self.queue: deque[bytes] = deque()
         self.wanted = asyncio.Semaphore(0)
         self.changed = asyncio.Event()
@@ -190,9 +219,11 @@ def _refuse(refused: Refusal) -> Callable[..., Any]:
     return refuse
 
 
-async def _answer(method: Unary, message: bytes, context: Any, settle: Settle) -> bytes | None:
+async def _answer(
+    method: Unary, message: bytes, context: Any, principal: Principal, settle: Settle
+) -> bytes | None:
     """Serve one unary call."""
-    exchange = PublicUnary(context)
+    exchange = PublicUnary(context, principal)
     try:
         method(message, exchange)
         settle()
@@ -216,9 +247,11 @@ async def _answer(method: Unary, message: bytes, context: Any, settle: Settle) -
     return reply
 
 
-async def _stream(method: Streaming, _: object, context: Any, settle: Settle) -> None:
+async def _stream(
+    method: Streaming, _: object, context: Any, principal: Principal, settle: Settle
+) -> None:
     """Serve one streaming call."""
-    stream = PublicStream(context)
+    stream = PublicStream(context, principal)
     try:
         receiver = method.open(stream)
     except Exception as error:  # noqa: BLE001 - the edge answers whatever happens

@@ -1,30 +1,56 @@
 """The signed file that travels: every region of it is under the signature or a digest."""
 
+import base64
 import hashlib
 import io
 import os
+from contextlib import suppress
 
 import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from appliance import bundle, errors
+from appliance import attestation, bundle, errors
 from appliance.manifest import FileEntry
-from appliance.signing import SigningKey
+from appliance.modelkeys import P256SigningKey, hint_of
+from appliance.signing import SigningKey, typed_message
 
 KEY = SigningKey.generate()
+POINT = P256SigningKey.generate()
 STRANGER = SigningKey.generate()
-TRUSTED = {KEY.public.raw: KEY.public}
-HEADER_BYTES = 112
+TRUSTED = {key.public.raw: key.public for key in (KEY, POINT)}
+FIRST_BYTES, HEAD_BYTES = 112, 20
+
+
+@pytest.fixture(params=[KEY, POINT], ids=["ed25519", "p256"])
+def key(request):
+    """Bundles are signed by either kind."""
+    return request.param
 
 
 @pytest.fixture
-def packed(tmp_path, manifest, contents) -> bytes:
+def packed(tmp_path, manifest, contents, key) -> bytes:
     """A signed bundle's bytes."""
     path = tmp_path / "x.holdfast"
-    bundle.write_bundle(path, manifest, contents, KEY)
+    bundle.write_bundle(path, manifest, contents, key)
     return path.read_bytes()
+
+
+@pytest.fixture
+def first(manifest, contents) -> bytes:
+    """The same content in format 1, as release 0.1 wrote it."""
+    body = bundle.canonical_json(manifest)
+    signature = KEY.sign(typed_message(bundle.MANIFEST_TYPE, body))
+    numbers = (1).to_bytes(4, "little") + len(body).to_bytes(4, "little")
+    return b"HOLDFAST" + numbers + KEY.public.raw + signature + body + b"".join(contents.values())
+
+
+def parts_of(packed: bytes) -> tuple[int, int]:
+    """Where the manifest begins and ends."""
+    signature = int.from_bytes(packed[16:20], "little")
+    begins = HEAD_BYTES + signature
+    return begins, begins + int.from_bytes(packed[12:16], "little")
 
 
 def open_all(data: bytes, directory):
@@ -41,25 +67,30 @@ def test_a_bundle_survives_its_file(tmp_path, packed, manifest, contents):
         assert (tmp_path / "out" / name).read_bytes() == data
 
 
-def test_equal_content_gives_equal_bytes(tmp_path, packed, manifest, contents):
-    digest = bundle.write_bundle(tmp_path / "again", manifest, contents, KEY)
+def test_a_bundle_of_format_1_still_opens(tmp_path, first, manifest):
+    assert open_all(first, tmp_path / "out") == manifest
+
+
+def test_equal_content_gives_equal_bytes(tmp_path, packed, manifest, contents, key):
+    digest = bundle.write_bundle(tmp_path / "again", manifest, contents, key)
     assert (tmp_path / "again").read_bytes() == packed
     assert digest == hashlib.sha256(packed).hexdigest()
 
 
-def test_the_layout_is_as_documented(packed, manifest):
+def test_the_layout_is_as_documented(packed, manifest, key):
     assert packed[:8] == b"HOLDFAST"
-    assert int.from_bytes(packed[8:12], "little") == 1
-    size = int.from_bytes(packed[12:16], "little")
-    assert packed[16:48] == KEY.public.raw
-    body = packed[HEADER_BYTES : HEADER_BYTES + size]
-    message = b"DSSEv1 %d %b %d %b" % (
-        len(bundle.MANIFEST_TYPE),
-        bundle.MANIFEST_TYPE.encode(),
-        size,
-        body,
-    )
-    assert KEY.public.verify(message, packed[48:112])
+    assert int.from_bytes(packed[8:12], "little") == 2
+    begins, ends = parts_of(packed)
+    told = msgspec.json.decode(packed[HEAD_BYTES:begins])
+    envelope = told["dsseEnvelope"]
+    payload = base64.b64decode(envelope["payload"])
+    message = b"DSSEv1 28 application/vnd.in-toto+json %d %b" % (len(payload), payload)
+    assert key.public.verify(message, base64.b64decode(envelope["signatures"][0]["sig"]))
+    statement = msgspec.json.decode(payload)
+    digests = {item["name"]: item["digest"] for item in statement["predicate"]["resources"]}
+    body = packed[begins:ends]
+    assert digests["manifest.json"] == hashlib.sha256(body).hexdigest()
+    assert set(digests) == {"manifest.json", *(item.name for item in manifest.files)}
     assert msgspec.json.decode(body)["model"] == manifest.model
 
 
@@ -76,43 +107,72 @@ def test_a_bundle_signed_by_a_stranger_is_refused(tmp_path, manifest, contents):
     bundle.write_bundle(path, manifest, contents, STRANGER)
     with pytest.raises(errors.BundleUntrusted) as refused:
         open_all(path.read_bytes(), tmp_path / "out")
+    assert hint_of(STRANGER.public)[:16] in str(refused.value)
+
+
+def test_a_bundle_of_format_1_by_a_stranger_is_refused(tmp_path, first):
+    changed = first[:16] + STRANGER.public.raw + first[48:]
+    with pytest.raises(errors.BundleUntrusted) as refused:
+        open_all(changed, tmp_path / "out")
     assert STRANGER.public.key_id[:16] in str(refused.value)
 
 
 def test_a_manifest_is_not_parsed_before_its_signature_is_verified(tmp_path, packed, monkeypatch):
     monkeypatch.setattr(bundle, "from_json", lambda *_a, **_k: pytest.fail("parsed"))
     changed = bytearray(packed)
-    changed[HEADER_BYTES + 1] ^= 1
+    changed[parts_of(packed)[0] + 1] ^= 1
     with pytest.raises(errors.BundleSignature):
         open_all(bytes(changed), tmp_path / "out")
 
 
+def test_a_statement_is_not_parsed_before_its_signature_is_verified(tmp_path, packed, monkeypatch):
+    monkeypatch.setattr(attestation, "_read", lambda *_a: pytest.fail("parsed"))
+    told = msgspec.json.decode(packed[HEAD_BYTES : parts_of(packed)[0]])
+    payload = base64.b64decode(told["dsseEnvelope"]["payload"]).replace(b"tiny", b"tony")
+    told["dsseEnvelope"]["payload"] = base64.b64encode(payload).decode()
+    changed = msgspec.json.encode(told)
+    data = packed[:16] + len(changed).to_bytes(4, "little") + changed
+    with pytest.raises(errors.BundleSignature):
+        open_all(data + packed[parts_of(packed)[0] :], tmp_path / "out")
+
+
 @pytest.mark.parametrize(
-    ("at", "refusal"),
+    ("form", "at", "refusal"),
     [
-        (0, errors.BundleError),  # magic
-        (8, errors.BundleError),  # format
-        (15, errors.BundleError),  # manifest length, now beyond its limit
-        (20, errors.BundleUntrusted),  # the signer's key
-        (60, errors.BundleSignature),
-        (HEADER_BYTES + 5, errors.BundleSignature),  # manifest
-        (-60, errors.BundleContent),  # the model
-        (-1, errors.BundleContent),  # the last file
+        ("packed", 0, errors.BundleError),  # magic
+        ("packed", 8, errors.BundleError),  # format
+        ("packed", 15, errors.BundleError),  # manifest length, now beyond its limit
+        ("packed", 19, errors.BundleError),  # signature length, now beyond its limit
+        ("packed", 20, errors.BundleError),  # the signature file, which is no JSON now
+        ("packed", "manifest", errors.BundleSignature),
+        ("packed", -60, errors.BundleContent),  # the model
+        ("packed", -1, errors.BundleContent),  # the last file
+        ("first", 15, errors.BundleError),  # manifest length
+        ("first", 20, errors.BundleUntrusted),  # the signer's key
+        ("first", 60, errors.BundleSignature),
+        ("first", FIRST_BYTES + 5, errors.BundleSignature),  # manifest
+        ("first", -1, errors.BundleContent),
     ],
 )
-def test_a_changed_byte_is_found_in_every_region(tmp_path, packed, at, refusal):
-    changed = bytearray(packed)
-    changed[at] ^= 0x80
+def test_a_changed_byte_is_found_in_every_region(tmp_path, packed, first, *, form, at, refusal):
+    data = packed if form == "packed" else first
+    changed = bytearray(data)
+    changed[parts_of(data)[0] + 5 if at == "manifest" else at] ^= 0x80
     with pytest.raises(refusal) as refused:
         open_all(bytes(changed), tmp_path / "out")
     assert type(refused.value) is refusal
     assert refused.value.remedy
 
 
+@pytest.mark.parametrize("form", ["packed", "first"])
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_no_mutilated_bundle_is_taken(tmp_path_factory, packed, data):
-    """A flipped byte anywhere, a cut anywhere, bytes added anywhere."""
+def test_no_mutilated_bundle_is_taken(tmp_path_factory, packed, first, form, data):
+    """A flipped byte anywhere, a cut anywhere, bytes added anywhere.
+
+    A signature file is text that may be written in more than one way: such a change of it changes nothing.
+    """
+    packed = packed if form == "packed" else first
     at = data.draw(st.integers(0, len(packed) - 1))
     change = data.draw(st.integers(1, 255))
     kind = data.draw(st.sampled_from(["flip", "cut", "add"]))
@@ -121,18 +181,28 @@ def test_no_mutilated_bundle_is_taken(tmp_path_factory, packed, data):
         "cut": packed[:at],
         "add": packed[: at + 1] + bytes([change]) + packed[at + 1 :],
     }[kind]
+    directory = tmp_path_factory.mktemp("out")
+    if form == "packed" and kind == "flip" and HEAD_BYTES <= at < parts_of(packed)[0]:
+        with suppress(errors.BundleError):
+            assert open_all(mutilated, directory).model == "tiny"
+        return
     with pytest.raises(errors.BundleError):
-        open_all(mutilated, tmp_path_factory.mktemp("out"))
+        open_all(mutilated, directory)
 
 
-@pytest.mark.parametrize("size", [0, 7, 8, 50, HEADER_BYTES, HEADER_BYTES + 9])
-def test_a_bundle_cut_short_says_so(packed, size):
+@pytest.mark.parametrize("size", [0, 7, 8, 15, 19, 50, 1000])
+def test_a_bundle_cut_short_says_so(packed, first, size):
+    with pytest.raises(errors.BundleError) as refused:
+        bundle.verified_manifest(io.BytesIO(first[: min(size, 120)]), TRUSTED)
+    assert "cut short" in str(refused.value)
     with pytest.raises(errors.BundleError) as refused:
         bundle.verified_manifest(io.BytesIO(packed[:size]), TRUSTED)
     assert "cut short" in str(refused.value)
 
 
-@pytest.mark.parametrize("name", ["../evil", "/etc/evil", "a/../../evil", "", "."])
+@pytest.mark.parametrize(
+    "name", ["../evil", "/etc/evil", "a/../../evil", "", ".", "model.sig", "manifest.json"]
+)
 def test_a_signed_name_outside_the_bundle_is_refused(tmp_path, manifest, contents, name):
     files = (*manifest.files, FileEntry(name=name, bytes=0, sha256=hashlib.sha256().hexdigest()))
     path = tmp_path / "x"
@@ -181,11 +251,27 @@ def test_only_a_regular_file_of_bearable_size_is_opened(tmp_path, monkeypatch, p
     assert "more than 100" in str(refused.value)
 
 
-def test_trust_is_a_directory_of_public_keys(tmp_path):
-    with pytest.raises(errors.KeyFileError) as refused:
-        bundle.require_trust(bundle.trusted_keys(tmp_path / "trust"), tmp_path / "trust")
-    assert "trust" in str(refused.value)
-    KEY.public.save(tmp_path / "trust" / "engineer.pub")
-    trusted = bundle.trusted_keys(tmp_path / "trust")
-    assert list(trusted) == [KEY.public.raw]
-    bundle.require_trust(trusted, tmp_path / "trust")
+def test_what_a_signature_says_must_be_what_the_manifest_says(tmp_path, manifest, contents):
+    body = bundle.canonical_json(manifest)
+    named = {item.name: item.sha256 for item in manifest.files[1:]}
+    named["manifest.json"] = hashlib.sha256(body).hexdigest()
+    signature = attestation.attest("tiny", named, {}, KEY)
+    lengths = len(body).to_bytes(4, "little") + len(signature).to_bytes(4, "little")
+    head = b"HOLDFAST" + (2).to_bytes(4, "little") + lengths
+    with pytest.raises(errors.BundleContent):
+        open_all(head + signature + body + b"".join(contents.values()), tmp_path / "out")
+
+
+def test_a_header_tells_what_is_claimed_and_what_is_verified(tmp_path, manifest, contents):
+    path = tmp_path / "x"
+    bundle.write_bundle(path, manifest, contents, POINT, signed_at="2026-11-21T08:00:00Z")
+    with path.open("rb") as file:
+        header, _ = bundle.unverified_manifest(file)
+        assert (header.key, header.signed_at) == (POINT.public.raw, "2026-11-21T08:00:00Z")
+        file.seek(0)
+        assert bundle.read_header(file).key == b""
+        file.seek(0)
+        assert bundle.manifest_body(file) == bundle.canonical_json(manifest)
+        file.seek(0)
+        header, _ = bundle.verified_manifest(file, TRUSTED)
+        assert header.key_id == POINT.public.key_id

@@ -147,3 +147,21 @@ def test_a_safe_name_stays_below_where_it_is_joined(name):
     if files.is_safe_name(name):
         assert Path(os.path.normpath(f"/base/{name}")).is_relative_to("/base")
         assert os.path.normpath(f"/base/{name}") != "/base"
+
+
+def test_a_directory_whose_name_could_not_be_synced_is_synced_before_its_next_use(
+    tmp_path, monkeypatch
+):
+    """A synced file in it would be gone after a power cut."""
+    synced = []
+
+    def refuse(path):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(files, "sync_directory", refuse)
+    with pytest.raises(StateError):
+        files.make_directory(tmp_path / "new")
+    monkeypatch.setattr(files, "sync_directory", synced.append)
+    files.make_directory(tmp_path / "new")
+    files.make_directory(tmp_path / "new")
+    assert synced == [tmp_path]

@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from appliance.bundle import entry, unverified_manifest, write_bundle
 from appliance.config import Config, EngineConfig, StateConfig
 from appliance.manifest import Manifest
+from appliance.modelkeys import ModelSigningKey
 from appliance.signing import SigningKey
 from compiler.build import Built, build
 from compiler.pack import Packed, pack
@@ -118,7 +119,7 @@ class Workshop:
     """Files of an engineer, and the state directory of a box that trusts the engineer's key."""
 
     directory: Path
-    key: SigningKey = field(default_factory=SigningKey.generate)
+    key: ModelSigningKey = field(default_factory=SigningKey.generate)
 
     def __post_init__(self) -> None:
         self.model = self.directory / "tiny.onnx"
@@ -174,14 +175,25 @@ class Workshop:
         """What a build that failed has left in the store, beside its locks and its mark."""
         store = self.config.state.store
         staging, marks = store / ".staging", store / ".marks"
-        kept = {staging, staging / "lock", staging / "build.lock", marks}
-        return [path for path in store.rglob("*") if path not in kept and path.parent != marks]
+        history = store / ".installs"
+        kept = {staging, staging / "lock", staging / "build.lock", marks, history}
+        return [
+            path
+            for path in store.rglob("*")
+            if path not in kept and path.parent not in (marks, history)
+        ]
 
 
 @pytest.fixture
 def workshop(tmp_path) -> Workshop:
     """A fresh workshop."""
     return Workshop(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def make_workshop() -> Callable[[Path], Workshop]:
+    """Makes a workshop in a directory of its own."""
+    return Workshop
 
 
 @pytest.fixture

@@ -89,6 +89,7 @@ def test_a_bundle_becomes_a_proven_version(packed, store):
         "golden.npz",
         "held_out.npz",
         "profile.json",
+        "bom.cdx.json",
         "manifest.json",
         "version.json",
         "report.json",

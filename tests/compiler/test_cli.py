@@ -152,19 +152,24 @@ def test_the_four_states_of_a_signature_are_shown(run, workshop, key_file):
     run(*pack_arguments(key_file))
     assert "signature   trusted" in run("inspect", "tiny.holdfast").stdout
     whole = workshop.bundle.read_bytes()
-    for at in (60, 200, len(whole) - 1):
-        changed = bytearray(whole)
-        changed[at] ^= 1 if at != 200 else 0
-        if at == 200:  # a space where JSON does not mind one, so that the manifest still parses
-            size = int.from_bytes(whole[12:16], "little") + 1
-            changed = bytearray(
-                whole[:12] + size.to_bytes(4, "little") + whole[16:113] + b" " + whole[113:]
-            )
+    sig, body = whole.index(b'"sig":"') + 30, 20 + int.from_bytes(whole[16:20], "little")
+    size = (int.from_bytes(whole[12:16], "little") + 1).to_bytes(4, "little")
+    for changed in (
+        whole[:sig] + (b"A" if whole[sig : sig + 1] != b"A" else b"B") + whole[sig + 1 :],
+        # a space where JSON does not mind one, so that the manifest still parses
+        whole[:12] + size + whole[16 : body + 1] + b" " + whole[body + 1 :],
+        whole[:21] + b"?" + whole[22:],  # no signature file at all
+        whole[:-1] + bytes([whole[-1] ^ 1]),
+    ):
         workshop.bundle.write_bytes(changed)
         assert "signature   does not fit" in run("inspect", "tiny.holdfast").stdout
     workshop.bundle.write_bytes(whole)
     (workshop.config.state.trust / "engineer.pub").unlink()
     assert "signature   untrusted" in run("inspect", "tiny.holdfast").stdout
+    run("trust", "add", key_file.with_suffix(".pub"), "--name", "engineer", "--model", "other-*")
+    assert "signature   untrusted" in run("inspect", "tiny.holdfast").stdout
+    run("trust", "revoke", "engineer", "--reason", "left")
+    assert "signature   revoked" in run("inspect", "tiny.holdfast").stdout
 
 
 def test_an_unsigned_bundle_is_said_to_be_of_no_use(run):

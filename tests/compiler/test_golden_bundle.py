@@ -1,4 +1,4 @@
-"""The bundle that release 0.1 packed is verified and built for ever.
+"""The bundles that were packed before are verified and built for ever, of both formats.
 
 `tests/golden/make_bundle.py` made it. When a field is added, make a new directory and keep this one.
 """
@@ -6,21 +6,26 @@
 import shutil
 from pathlib import Path
 
-from appliance.bundle import open_bundle, trusted_keys, verified_manifest
+import pytest
+
+from appliance.bundle import open_bundle, verified_manifest
 from appliance.config import Config, EngineConfig, StateConfig
 from appliance.manifest import Precision
+from appliance.trust import TrustStore
 from compiler.build import build
 
-FIRST = Path(__file__).parent.parent / "golden" / "bundle" / "1"
+GOLDEN = Path(__file__).parent.parent / "golden" / "bundle"
+FIRST, SECOND = GOLDEN / "1", GOLDEN / "2"
 
 
-def test_the_bundle_of_the_first_release_is_verified_and_built(tmp_path):
+@pytest.mark.parametrize("golden", [FIRST, SECOND], ids=["format 1", "format 2"])
+def test_a_golden_bundle_is_verified_and_built(tmp_path, golden):
     config = Config(
         state=StateConfig(directory=str(tmp_path / "state")), engine=EngineConfig(threads=1)
     )
     config.state.trust.mkdir(parents=True)
-    shutil.copy(FIRST / "engineer.pub", config.state.trust)
-    built = build(FIRST / "golden.holdfast", config, in_process=True)
+    shutil.copy(golden / "engineer.pub", config.state.trust)
+    built = build(golden / "golden.holdfast", config, in_process=True)
     manifest, record = built.version.manifest, built.version.record
     assert manifest.precision is Precision.AUTO
     assert {item.segment for item in record.proof.reached} == {"north", "south"}
@@ -29,7 +34,17 @@ def test_the_bundle_of_the_first_release_is_verified_and_built(tmp_path):
 
 def test_the_first_bundle_reads_as_it_was_meant():
     with open_bundle(FIRST / "golden.holdfast") as file:
-        _, manifest = verified_manifest(file, trusted_keys(FIRST))
+        header, manifest = verified_manifest(file, TrustStore.read(FIRST).keys())
+    assert (header.format, header.signed_at, manifest.edition) == (1, None, None)
     assert [axis.max for axis in manifest.engine.inputs[0].ranges if axis] == [32, 32]
     assert manifest.calibration is not None
     assert manifest.disturbances[0].level == 0.1
+
+
+def test_the_second_bundle_reads_as_it_was_meant():
+    with open_bundle(SECOND / "golden.holdfast") as file:
+        header, manifest = verified_manifest(file, TrustStore.read(SECOND).keys())
+    assert (header.format, header.signed_at) == (2, "2026-11-21T08:00:00+00:00")
+    assert (manifest.edition, manifest.minimum_release) == (7, "0.1")
+    assert manifest.compatible == "golden/any"
+    assert {"bom.cdx.json", "source.sig"} < {item.name for item in manifest.files}

@@ -16,10 +16,10 @@ def test_the_digest_is_of_the_file_that_was_looked_at(workshop, monkeypatch, cha
     data[len(data) // 2] ^= changed
     workshop.bundle.write_bytes(data)
 
-    def replaced(header, trusted, real=inspection._signed_by):
+    def replaced(*told, real=inspection._signed_by):
         workshop.bundle.rename(workshop.directory / "elsewhere")
         workshop.bundle.write_bytes(b"another file")
-        return real(header, trusted)
+        return real(*told)
 
     monkeypatch.setattr(inspection, "_signed_by", replaced)
     seen = inspect_bundle(workshop.bundle, workshop.config.state.trust)

@@ -5,6 +5,7 @@ not help. Rules: as in `mutants`; a forgery's digests and signature always fit, 
 is reached. Leaves to others: what must become of a forgery (`fuzz`).
 """
 
+import base64
 import hashlib
 import io
 import json
@@ -18,18 +19,19 @@ from google.protobuf.message import DecodeError
 from model_mutants import model_mutant
 from mutants import LENGTHS, bytes_mutant
 
-from appliance.bundle import MANIFEST_TYPE
+from appliance.modelkeys import hint_of
 from appliance.signing import SigningKey, typed_message
 
-_HEAD = struct.Struct("<8sII32s64s")
+_HEAD = struct.Struct("<8sIII")  # magic, format 2, lengths of manifest and signature
+_PAYLOAD_TYPE = "application/vnd.in-toto+json"
 _LEAVES = (*LENGTHS, 1e308, "", "x", "../x", "é" * 300, True, None, [], {}, [[]], "INT64", "nan")
 
 
 def bundle_mutant(data: bytes, rng: random.Random) -> bytes:
     """The bundle with bytes changed: often in its head or manifest, for those are short."""
     if rng.random() < 0.5:
-        length = _HEAD.unpack_from(data)[2]
-        front = _HEAD.size + length
+        _, _, length, signature = _HEAD.unpack_from(data)
+        front = _HEAD.size + signature + length
         return bytes_mutant(data[:front], rng) + data[front:]
     return bytes_mutant(data, rng)
 
@@ -46,15 +48,50 @@ def forgery(data: bytes, key: SigningKey, rng: random.Random) -> bytes:
     if isinstance(manifest.get("files"), list) and rng.random() < 0.95:
         manifest["files"] = [_entry(name, content) for name, content in files.items()]
     body = json.dumps(manifest, sort_keys=True, separators=(",", ":")).encode()
-    signature = key.sign(typed_message(MANIFEST_TYPE, body))
-    head = _HEAD.pack(b"HOLDFAST", 1, len(body), key.public.raw, signature)
-    return head + body + b"".join(files.values())
+    signature = _signature(body, manifest, key)
+    head = _HEAD.pack(b"HOLDFAST", 2, len(body), len(signature))
+    return head + signature + body + b"".join(files.values())
+
+
+def _signature(body: bytes, manifest: dict[str, Any], key: SigningKey) -> bytes:
+    """A model.sig that fits whatever the manifest says, as far as that can be signed at all."""
+    named = {"manifest.json": hashlib.sha256(body).hexdigest()}
+    entries = manifest.get("files")
+    for item in entries if isinstance(entries, list) else ():
+        if isinstance(item, dict) and isinstance(item.get("name"), str):
+            digest = item.get("sha256")
+            fits = isinstance(digest, str) and len(digest) == 64
+            named[item["name"]] = digest if fits and set(digest) <= set("0123456789abcdef") else ""
+    resources = [
+        {"name": name, "algorithm": "sha256", "digest": digest}
+        for name, digest in sorted(named.items())
+    ]
+    root = hashlib.sha256(b"".join(bytes.fromhex(item["digest"]) for item in resources))
+    statement = {
+        "_type": "https://in-toto.io/Statement/v1",
+        "subject": [{"name": "forged", "digest": {"sha256": root.hexdigest()}}],
+        "predicateType": "https://model_signing/signature/v1.0",
+        "predicate": {"serialization": {"method": "files"}, "resources": resources},
+    }
+    payload = json.dumps(statement).encode()
+    sig = base64.b64encode(key.sign(typed_message(_PAYLOAD_TYPE, payload))).decode()
+    told = {
+        "mediaType": "application/vnd.dev.sigstore.bundle.v0.3+json",
+        "verificationMaterial": {"publicKey": {"hint": hint_of(key.public)}, "tlogEntries": []},
+        "dsseEnvelope": {
+            "payload": base64.b64encode(payload).decode(),
+            "payloadType": _PAYLOAD_TYPE,
+            "signatures": [{"sig": sig, "keyid": ""}],
+        },
+    }
+    return json.dumps(told).encode()
 
 
 def _opened(data: bytes) -> tuple[dict[str, Any], dict[str, bytes]]:
-    length = _HEAD.unpack_from(data)[2]
-    at = _HEAD.size + length
-    manifest, files = json.loads(data[_HEAD.size : at]), {}
+    _, _, length, signature = _HEAD.unpack_from(data)
+    begins = _HEAD.size + signature
+    at = begins + length
+    manifest, files = json.loads(data[begins:at]), {}
     for item in manifest["files"]:
         files[item["name"]] = data[at : at + item["bytes"]]
         at += item["bytes"]

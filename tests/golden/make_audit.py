@@ -1,13 +1,15 @@
 """Makes the golden audit log: one of every record kind, written by a key, a clock and a boot that repeat.
 
-Run `python tests/golden/make_audit.py DIRECTORY`. The files in tests/golden/audit/1 are what release 0.1
-wrote; later releases must open and verify them for ever, so they are only ever added to, by a new directory.
+Run `python tests/golden/make_audit.py DIRECTORY`. The files in tests/golden/audit/1 are what format 1
+was, those in 2 what format 2 is; later releases must open and verify them for ever, so they are only ever added to,
+by a new directory.
 """
 
 import hashlib
 import sys
 from pathlib import Path
 
+import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from appliance.audit.log import AuditLog
@@ -16,12 +18,23 @@ from appliance.audit.reader import AuditReader
 from appliance.audit.record import (
     AnyRecord,
     Boot,
+    ClockStep,
     Decision,
+    DriftChecked,
+    Erased,
+    Exported,
     Failure,
+    Feedback,
     Gap,
     Inference,
+    Installed,
+    KeyChange,
     Outcome,
+    Refusals,
+    Removed,
+    Sealed,
     Stop,
+    Verified,
     encode,
 )
 from appliance.deployment import Deployment, Tuning
@@ -53,6 +66,98 @@ def golden_key() -> SigningKey:
 
 def samples() -> list[AnyRecord]:
     """One record of every kind, with letters beyond ASCII where a person writes the text."""
+    return [*first_samples(), *request_samples(), *log_samples()]
+
+
+def request_samples() -> list[AnyRecord]:
+    """Of requests and models: the kinds that came with format 2, and the fields that older kinds gained."""
+    answer = next(record for record in first_samples() if isinstance(record, Inference))
+    decision = next(record for record in first_samples() if isinstance(record, Decision))
+    return [
+        msgspec.structs.replace(
+            answer, request_id="request-3", sequence="line-4", step=2, payload_sha256=digest("kept")
+        ),
+        msgspec.structs.replace(
+            decision, decision_id="decision-2", claimed="Ægir of the night shift"
+        ),
+        Refusals(
+            principal="token:press-4",
+            peer="ipv4:127.0.0.1:50001",
+            code="request.invalid",
+            count=1200,
+            message="unexpected shape for input 'image'",
+            first_wall_ns=WALL_NS,
+            last_wall_ns=WALL_NS + 59_000_000_000,
+        ),
+        Feedback(
+            request_id="request-1",
+            model="digits",
+            version=2,
+            principal="token:press-4",
+            peer="ipv4:127.0.0.1:50000",
+            truth=(
+                Tensor(
+                    name="class", datatype=DataType.INT64, shape=(1, 1), data=b"\x08" + bytes(7)
+                ),
+            ),
+            note="læst igen",
+        ),
+        Erased(request_id="request-3", model="digits", count=1, reason="asked to", by="ægir"),
+        DriftChecked(
+            model="digits",
+            version=2,
+            report_sha256=digest("report"),
+            verdict="drift",
+            findings=3,
+            rows=1000,
+            first_sequence=3,
+            last_sequence=1002,
+            by="holdfast",
+        ),
+        Installed(
+            model="digits",
+            version=3,
+            bundle_sha256=digest("bundle 3"),
+            state="proven",
+            signer=digest("engineer"),
+            engines=(digest("engine"),),
+            message="",
+            by="ægir",
+        ),
+    ]
+
+
+def log_samples() -> list[AnyRecord]:
+    """Of the log itself: the kinds that came with format 2."""
+    decision = next(record for record in first_samples() if isinstance(record, Decision))
+    return [
+        Verified(records=7, root=digest("root"), ok=True, broken="", against=4, by="auditor"),
+        Exported(
+            what="records",
+            first=0,
+            end=7,
+            sha256=digest("export"),
+            destination="/media/usb/log.jsonl",
+            by="auditor",
+        ),
+        Sealed(first=0, end=7, root=digest("root"), standing=(decision.after,)),
+        Removed(first=0, end=7, root=digest("root"), reason="its records are over 366 days old"),
+        ClockStep(step_ns=-3_600_000_000_000),
+        KeyChange(
+            key="box",
+            old_key_id=digest("old"),
+            new_key_id=digest("new"),
+            new_public=sha256(b"new"),
+            old_public=sha256(b"old"),
+            signature=bytes(64),
+            reason="yearly",
+            by="ægir",
+        ),
+    ]
+
+
+def first_samples() -> list[AnyRecord]:
+    """One record of each kind that format 1 had."""
     tuning = Tuning(rows_max=16, delay_us_max=200, lanes=2, threads=0, bucket_rows=(1, 4, 16))
     before = Deployment(model="digits", active=1, previous=None, retired=(), tuning=tuning)
     after = Deployment(model="digits", active=2, previous=1, retired=(), tuning=tuning)

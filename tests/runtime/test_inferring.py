@@ -229,6 +229,7 @@ def test_a_client_shows_who_it_is(state, start_runtime, tmp_path, lane):
     authority = Authority(tmp_path, "authority")
     certificate, key = authority.issue("box", LOOPBACK)
     own, own_key = authority.issue("surgery-2")
+    name = "cn:surgery-2"
     settings = f"""
 [server]
 address = "127.0.0.1:0"
@@ -237,6 +238,9 @@ transport = "{lane}"
 certificate = "{certificate}"
 key = "{key}"
 client_ca = "{authority.certificate}"
+[[access.principals]]
+name = "{name}"
+role = "client"
 [audit]
 awaited = false
 """
@@ -253,5 +257,5 @@ awaited = false
         with pytest.raises(InferenceServerException):
             client.infer("nothing", [tensor()], request_id="refused")
     assert runtime.stop() == 0  # the answer did not wait for its record, the stop does
-    assert [record.principal for record in records(runtime, "shown")] == ["surgery-2"]
-    assert [record.principal for record in records(runtime, "refused")] == ["surgery-2"]
+    assert [record.principal for record in records(runtime, "shown")] == [name]
+    assert [record.principal for record in records(runtime, "refused")] == [name]

@@ -19,6 +19,7 @@ def running(held_seconds, trouble=""):
         held_seconds_max=60.0,
         table=SimpleNamespace(check=lambda: None, trouble=trouble),
         health=ignore,
+        door=ignore,
         self_check=ignore,
         renewal=SimpleNamespace(keep_looking=nothing),
     )

@@ -1,5 +1,7 @@
 """`holdfast audit`, on a log that a box wrote; no runtime is needed."""
 
+import csv
+import hashlib
 import json
 import os
 import pty
@@ -13,8 +15,10 @@ import pytest
 from pysqlite3 import dbapi2 as sqlite
 from typer.testing import CliRunner, Result
 
+from appliance.audit.checkpoint import read_checkpoint
 from appliance.audit.log import AuditLog
 from appliance.audit.record import Boot, Decision, Failure, Outcome
+from appliance.audit.tree import Frontier, leaf_hash
 from appliance.config import StateConfig
 from appliance.deployment import Deployment
 from appliance.exits import INTERRUPTED
@@ -95,9 +99,9 @@ class TestTail:
         lines = [line.split() for line in run("tail", "-n", "3").stdout.splitlines()]
         time = "2026-09-21T14:13:20Z"
         assert lines[1:] == [
-            ["1", time, "decision", "digits/1", "activate", "d-1"],
-            ["2", time, "outcome", "digits", "done", "d-1"],
-            ["3", time, "failure", "digits/1", "request.invalid", "r-1"],
+            ["1", time, "decision", "digits/1", "activate", "d-1", "alice"],
+            ["2", time, "outcome", "digits", "done", "d-1", "-"],
+            ["3", time, "failure", "digits/1", "request.invalid", "r-1", "-"],
         ]
 
     def test_of_one_category_as_json(self, log: AuditLog, run: Run) -> None:
@@ -105,6 +109,17 @@ class TestTail:
         assert entry["sequence"] == 1
         assert entry["record"]["category"] == "decision"
         assert entry["record"]["actor"] == "alice"
+
+    def test_of_one_person_result_and_time(self, log: AuditLog, run: Run) -> None:
+        def places(*options: str) -> list[int]:
+            return [entry["sequence"] for entry in told(run("tail", *options, "--json"))]
+
+        assert places("--principal", "alice") == [1]
+        assert places("--result", "request.invalid") == [3]
+        assert places("--since", "2026-09-21T14:13:20Z") == [0, 1, 2, 3]
+        assert places("--since", "2026-09-21T14:13:21Z") == []
+        assert places("--until", "2026-09-21T14:13:20Z") == []
+        assert run("tail", "--since", "yesterday").exit_code == 2
 
     def test_of_a_model_that_nobody_asked(self, log: AuditLog, run: Run) -> None:
         assert told(run("tail", "--model", "wine", "--json")) == []
@@ -116,6 +131,68 @@ class TestTail:
 
     def test_without_a_log(self, run: Run) -> None:
         assert run("tail").exit_code == STATE_UNUSABLE
+
+
+class TestStatus:
+    def test_what_it_holds_and_how_long_the_disk_lasts(self, log: AuditLog, run: Run) -> None:
+        assert "too young to tell" in " ".join(run("status").stdout.split())
+        found = told(run("status", "--json"))
+        assert (found["records"], found["first"], found["sealed_files"]) == (4, 0, 0)
+        assert log.seal()
+        assert told(run("status", "--json"))["sealed_files"] == 1
+
+
+class TestExport:
+    def test_json_lines_are_the_leaves_and_the_checkpoint_covers_them(
+        self, log: AuditLog, run: Run, tmp_path: Path
+    ) -> None:
+        log.checkpoint()
+        target = tmp_path / "log.jsonl"
+        found = told(run("export", str(target), "--json"))
+        frontier = Frontier()
+        for line in target.read_bytes().splitlines():
+            frontier.append(leaf_hash(line))
+        checkpoint = read_checkpoint(Path(found["checkpoint"]).read_text("utf-8"))
+        assert (checkpoint.size, checkpoint.root) == (4, frontier.root())
+        assert found["sha256"] == hashlib.sha256(target.read_bytes()).hexdigest()
+        assert run("export", str(target)).exit_code == AUDIT_FAILED
+        assert run("export", str(target), "--force").exit_code == 0
+
+    def test_csv_of_what_is_sought(self, log: AuditLog, run: Run, tmp_path: Path) -> None:
+        log.append(
+            [
+                Failure(
+                    request_id="=1+1",
+                    model="@sum",
+                    version=0,
+                    principal="",
+                    peer="",
+                    code="model.unknown",
+                    message="",
+                )
+            ]
+        )
+        log.checkpoint()
+        target = tmp_path / "log.csv"
+        assert run("export", str(target), "--category", "failure").exit_code == 0
+        with target.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert [(row["event_id"], row["model"]) for row in rows] == [
+            ("r-1", "digits"),
+            ("'=1+1", "'@sum"),
+        ]
+        assert json.loads(rows[1]["record"])["record"]["request_id"] == "=1+1"
+
+    def test_what_no_checkpoint_covers_yet_is_left_out(
+        self, log: AuditLog, run: Run, tmp_path: Path
+    ) -> None:
+        log.checkpoint()
+        log.append([Boot(release="0.1.0", config_sha256="0" * 64)])
+        found = told(run("export", str(tmp_path / "a.jsonl"), "--json"))
+        assert (log.size, found["records"], found["end"]) == (5, 4, 4)
+
+    def test_another_form_is_refused(self, log: AuditLog, run: Run, tmp_path: Path) -> None:
+        assert run("export", str(tmp_path / "a.parquet")).exit_code == 2
 
 
 class TestShow:

@@ -248,7 +248,7 @@ def test_a_recorded_load_becomes_a_decision_that_outlives_the_runtime(
         records = [entry.record for entry in reader.records(category="decision")]
     decision = records[-1]
     assert isinstance(decision, Decision)
-    assert (decision.act, decision.version, decision.actor) == ("tune", 1, "op")
+    assert (decision.act, decision.version, decision.claimed) == ("tune", 1, "op")
     assert decision.reason.startswith("August (measured at ")
     assert decision.reason.endswith("p99 4.0 ms, at most 10 ms wanted)")
 

@@ -1,20 +1,23 @@
 """`holdfast audit verify`, `tail` and `show`.
 
-Knows: how a verification and records read. Rules: reads the log's file itself, so the runtime need not
+Knows: how a verification and records read. Rules: reads the log's files itself, so the runtime need not
 be up; never claims more than `appliance.audit.verify` proves. Leaves to others: reading and proving.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from appliance.audit.reader import AuditReader
-from appliance.audit.record import Entry
+from appliance.audit.record import Entry, KeyChange, Verified
+from appliance.audit.search import Sought
 from appliance.audit.verify import Verification
 from appliance.audit.verify import verify as verify_log
 from appliance.clock import timestamp
 from appliance.config import StateConfig
-from appliance.errors import AuditError, KeyFileError
+from appliance.errors import AuditBroken, AuditError, KeyFileError
 from appliance.signing import PublicKey
 from tui import wording
+from tui.noting import leave_note
 from tui.printing import cell, out, print_json, progress, table
 from tui.recordtext import record_lines
 
@@ -23,11 +26,18 @@ DAY_CELLS, SECONDS_CELLS = 11, 19
 WIDE_CELLS = 100
 
 
-def verify(state: StateConfig, *, key: Path | None, against: Path | None, as_json: bool) -> None:
+def verify(
+    state: StateConfig,
+    *,
+    key: Path | None,
+    against: Path | None,
+    witnesses: Sequence[Path],
+    as_json: bool,
+) -> None:
     """Re-read the whole log and print what was found.
 
-    `key` is the box's public key (its own by default), `against` a checkpoint that left the box. Raises
-    AuditBroken naming the first broken place, StateError when there is no log, KeyFileError.
+    `key` is the box's public key (its own by default), `against` a checkpoint that left the box,
+    `witnesses` the public keys of those who must have cosigned that. Raises AuditBroken naming the first broken place, StateError when there is no log, KeyFileError.
     """
     with AuditReader(state.audit_log) as reader:
         notes = reader.checkpoints()
@@ -37,24 +47,40 @@ def verify(state: StateConfig, *, key: Path | None, against: Path | None, as_jso
     outside = None if against is None else _read_note(against)
     with progress("records") as bar:
         task = bar.add_task("Verifying", total=None)
-        found = verify_log(
-            state.audit_log,
-            public,
-            against=outside,
-            progress=lambda done, total: bar.update(task, completed=done, total=total),
-        )
+        try:
+            found = verify_log(
+                state.audit_log,
+                public,
+                against=outside,
+                witnesses=[PublicKey.load(path) for path in witnesses],
+                progress=lambda done, total: bar.update(task, completed=done, total=total),
+            )
+        except AuditBroken as error:
+            leave_note(
+                state, Verified(records=0, root="", ok=False, broken=str(error), against=0, by="")
+            )
+            raise
+    leave_note(
+        state,
+        Verified(
+            records=found.records,
+            root=found.root.hex(),
+            ok=True,
+            broken="",
+            against=found.outside or 0,
+            by="",
+        ),
+    )
     if as_json:
         print_json(_verification_json(state.audit_log, found, notes))
     else:
         _print_verification(state.audit_log, found, notes)
 
 
-def tail(
-    state: StateConfig, *, count: int, model: str | None, category: str | None, as_json: bool
-) -> None:
-    """Print the last `count` records, oldest first. Raises StateError when there is no log."""
+def tail(state: StateConfig, *, count: int, sought: Sought, as_json: bool) -> None:
+    """Print the last `count` records of what is sought, oldest first. Raises StateError when there is no log."""
     with AuditReader(state.audit_log) as reader:
-        entries = reader.tail(count, model=model, category=category)
+        entries = reader.tail(count, sought=sought)
     if as_json:
         print_json(entries)
         return
@@ -67,6 +93,7 @@ def tail(
         "Model",
         "Result",
         "Id",
+        *(("Principal",) if wide else ()),
         right=("Record",),
         whole=("Time", "Id"),
     )
@@ -97,10 +124,14 @@ def show(state: StateConfig, event_id: str, *, as_json: bool) -> None:
 
 def _check_whose_log(reader: AuditReader, public: PublicKey, path: Path) -> None:
     """Raise KeyFileError when the log names another key than the one given: that is no broken log."""
-    boxes = {entry.box for entry in reader.tail(1)}
+    boxes = [entry.box for entry in reader.tail(1)]
+    changes = [entry.record for entry in reader.key_changes()]
+    for change in changes:
+        if isinstance(change, KeyChange):
+            boxes += [change.old_key_id, change.new_key_id]
     if boxes and public.key_id not in boxes:
         raise KeyFileError(
-            f"{path} is key {public.key_id[:16]}, the log is of box {boxes.pop()[:16]}",
+            f"{path} is key {public.key_id[:16]}, the log is of box {boxes[0][:16]}",
             remedy="give a copy of that box's public key with --key FILE",
         )
 
@@ -127,10 +158,12 @@ def _verification_json(log: Path, found: Verification, notes: list[str]) -> dict
     return {
         "log": str(log),
         "records": found.records,
+        "removed": found.removed,
         "root": found.root.hex(),
         "checkpoints": found.checkpoints,
         "checkpointed": found.checkpointed,
         "outside": found.outside,
+        "cosigned": found.cosigned,
         "checkpoint": notes[-1] if notes else None,
         "promise": found.promise,
     }
@@ -160,8 +193,9 @@ def _print_verification(log: Path, found: Verification, notes: list[str]) -> Non
 
 def _tail_cells(entry: Entry, *, wide: bool) -> tuple[object, ...]:
     """One line of the tail; a narrow terminal gets the time of day alone, so that ids stay whole."""
-    category, model, version, event_id, result = entry.record.columns()
+    category, model, version, event_id, result, principal = entry.record.columns()
     when = timestamp(entry.wall_ns)[:SECONDS_CELLS] + "Z"
     named = f"{model}/{version}" if version else model
-    told = (value or wording.NOTHING for value in (named, result, event_id))
+    last = (principal,) if wide else ()
+    told = (value or wording.NOTHING for value in (named, result, event_id, *last))
     return (entry.sequence, when if wide else when[DAY_CELLS:], category, *told)

@@ -93,10 +93,11 @@ def _print_agreement(console: Console, agreement: Agreement) -> None:
         told += f" {others} differed in answers too large for the log to hold."
     console.print(cell(told))
     if agreement.outputs:
-        console.print(_outputs(agreement.outputs))
+        console.print(outputs_table(agreement.outputs))
 
 
-def _outputs(outputs: tuple[OutputAgreement, ...]) -> Table:
+def outputs_table(outputs: tuple[OutputAgreement, ...]) -> Table:
+    """One line an output: over how many rows, and how it agrees."""
     numbers = ("Rows", "Agree", "Other shape", "Largest difference")
     shown = table("Output", "Compared by", *numbers, right=numbers, whole=("Compared by", *numbers))
     for item in outputs:

@@ -11,10 +11,13 @@ from itertools import pairwise
 from rich.console import Console
 from rich.table import Table
 
+from appliance.audit.record import DriftChecked
 from appliance.config import StateConfig
 from appliance.drift.report import DriftReport, Finding, ValueShares, Verdict
+from appliance.files import sha256_file
 from tui import wording
 from tui.livecheck import check_served, write_report
+from tui.noting import leave_note
 from tui.printing import aside, cell, out, print_json, progress, table
 
 FINDINGS_SHOWN = 12
@@ -45,12 +48,28 @@ def check(state: StateConfig, model: str, *, version: int | None, rows: int, as_
     else:
         _print_report(out(), report)
     path = write_report(state, report)
+    leave_note(state, _checked(report, sha256_file(path)))
     # Beside JSON the remark goes to standard error, so that a pipe gets the report alone.
     told = aside() if as_json else out()
     told.print(cell(f"Report written to {path}"), soft_wrap=True)
     # Last, because what was drawn above may have scrolled the first line away.
     told.print(cell(f"Verdict: {report.verdict}", _STYLES[report.verdict]))
     return report.verdict is Verdict.DRIFT
+
+
+def _checked(report: DriftReport, sha256: str) -> DriftChecked:
+    """What the log is told of `report`, whose file has the digest `sha256`."""
+    return DriftChecked(
+        model=report.model,
+        version=report.version,
+        report_sha256=sha256,
+        verdict=str(report.verdict),
+        findings=len(report.findings),
+        rows=report.rows,
+        first_sequence=report.first_sequence,
+        last_sequence=report.last_sequence,
+        by="",
+    )
 
 
 def _print_report(console: Console, report: DriftReport) -> None:

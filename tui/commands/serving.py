@@ -9,26 +9,40 @@ from pathlib import Path
 from rich.console import RenderableType
 from rich.text import Text
 
+from appliance.audit.reader import AuditReader
 from appliance.clock import SystemClock, timestamp
+from appliance.config import Config
+from appliance.errors import ApplianceError
 from tui import wording
+from tui.commands.auditstate import forecast
 from tui.gateway import RuntimeGateway
 from tui.printing import cell, out, print_json, table
 from tui.snapshot import Box, ModelLine, Snapshot, VersionLine, acceptance
 
 
-def status(socket: Path, *, as_json: bool) -> None:
-    """Print one look at the runtime. Raises Unreachable."""
-    with RuntimeGateway(socket) as gateway:
+def status(config: Config, *, as_json: bool) -> None:
+    """Print one look at the runtime, and how long the disk lasts for its log. Raises Unreachable."""
+    with RuntimeGateway(config.state.control_socket) as gateway:
         snapshot = gateway.observe()
+    words = _forecast(config)
     if as_json:
-        print_json(_status_json(snapshot))
+        print_json(_status_json(snapshot) | {"disk": words})
         return
     console = out()
     if snapshot.box:
-        for name, value in _box_lines(snapshot.link, snapshot.box):
+        for name, value in (*_box_lines(snapshot.link, snapshot.box), ("Disk", words)):
             console.print(f"{name:<10}", cell(value))
         console.print()
     console.print(_models(snapshot.models))
+
+
+def _forecast(config: Config) -> str:
+    """When the log fills the disk; whoever may not read the log is told so."""
+    try:
+        with AuditReader(config.state.audit_log) as reader:
+            return forecast(config, reader).words
+    except ApplianceError as error:
+        return str(error)
 
 
 def versions(socket: Path, model: str, *, as_json: bool) -> None:
@@ -82,6 +96,16 @@ def _status_json(snapshot: Snapshot) -> dict[str, object]:
             "queue": box.audit_queue,
             "failure": box.audit_failure,
         },
+        "certificates": [
+            {
+                "certificate": item.what,
+                "name": item.name,
+                "not_after": timestamp(item.not_after_ns),
+                "state": item.state,
+            }
+            for item in box.certificates
+        ],
+        "certificates_failure": box.certificates_failure,
         "models": [_traffic_json(model) for model in snapshot.models],
     }
 
@@ -112,7 +136,17 @@ def _box_lines(link: str, box: Box) -> list[tuple[str, str]]:
         ("Inference", box.address),
         ("Metrics", f"http://{box.metrics_address}/metrics" if box.metrics_address else "off"),
         ("Audit log", f"takes no records: {box.audit_failure}" if box.audit_failure else audit),
+        *_certificate_lines(box),
     ]
+
+
+def _certificate_lines(box: Box) -> list[tuple[str, str]]:
+    lines = [
+        ("TLS", f"{item.what} {item.name}, {item.state}, until {timestamp(item.not_after_ns)[:10]}")
+        for item in box.certificates
+    ]
+    failure = box.certificates_failure
+    return [*lines, *([("TLS", f"new files are not used: {failure}")] if failure else [])]
 
 
 def _models(models: tuple[ModelLine, ...]) -> RenderableType:

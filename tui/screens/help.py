@@ -43,7 +43,10 @@ class HelpScreen(ModalScreen[None]):
             yield Static(_table(list(_WORDS)))
 
 
-_MOVES = [("arrows", "choose a line; Tab goes on to the next part")]
+_MOVES = [
+    ("k", "the newest checkpoint, to keep off the box"),
+    ("arrows", "choose a line; Tab goes on to the next part"),
+]
 
 
 def _shown(key: str) -> str:

@@ -43,6 +43,7 @@ class ServingScreen(Screen[None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         *(Binding(key.key, key.action, key.label) for key in wording.KEYS),
+        Binding("k", "app.checkpoint", show=False),
         Binding("ctrl+c", "app.quit", show=False),
     ]
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (_WIDE_CELLS, "-wide")]  # noqa: RUF012 - Textual's

@@ -7,6 +7,7 @@ first and in words, colour only underlines it. Leaves to others: the remedy (`tu
 from rich.text import Text
 from textual.widgets import Static
 
+from appliance.clock import timestamp
 from tui import wording
 from tui.snapshot import Box, Link, Snapshot
 
@@ -43,5 +44,11 @@ def _box(box: Box) -> list[Text]:
     if box.audit_failure:
         audit = Text(f"audit log takes no records: {box.audit_failure}", style="bold red")
         return [audit, Text(box.address), Text(up)]
+    if box.certificates_failure:
+        told = f"new certificates are not used: {box.certificates_failure}"
+        return [Text(told, style="bold red"), Text(box.address), Text(up)]
+    for item in box.expiring:
+        told = f"{item.what} certificate {item.state}, until {timestamp(item.not_after_ns)[:10]}"
+        return [Text(told, style="bold yellow"), Text(box.address), Text(up)]
     records, waiting = wording.count(box.audit_records), wording.count(box.audit_queue)
     return [Text(box.address), Text(f"audit {records} records, {waiting} waiting"), Text(up)]

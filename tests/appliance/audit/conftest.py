@@ -157,3 +157,9 @@ def changed(
         return copy
 
     return make
+
+
+@pytest.fixture(scope="session")
+def clock_class() -> type[HandClock]:
+    """The clock's class, for what is made once for many tests."""
+    return HandClock

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pysqlite3 import dbapi2 as sqlite
 
-from appliance.audit import log as room
+from appliance.audit import writing
 from appliance.audit.checkpoint import open_checkpoint
 from appliance.audit.log import AuditLog
 from appliance.audit.reader import AuditReader
@@ -201,7 +201,7 @@ def test_records_another_program_wrote_in_stop_the_writer(open_log: Open, infere
     log = open_log()
     log.append([inference(0)])
     log._database.connection.execute(
-        "INSERT INTO record SELECT 1, wall_ns, category, model, version, event_id, result, leaf, body "
+        "INSERT INTO record SELECT 1, wall_ns, category, model, version, event_id, result, leaf, body, principal "
         "FROM record"
     )
     with pytest.raises(AuditUnwritable) as caught:
@@ -214,7 +214,7 @@ def test_records_another_program_wrote_in_stop_the_writer(open_log: Open, infere
 def test_a_record_without_bounds_is_refused(
     open_log: Open, inference: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(room, "RECORD_BYTES_MAX", 2000)
+    monkeypatch.setattr(writing, "RECORD_BYTES_MAX", 2000)
     with open_log() as log:
         log.append([inference(0, vector=bytes(500))])
         with pytest.raises(AuditUnwritable, match="over the limit of 2000"):

@@ -48,18 +48,31 @@ def test_bytes_are_sorted_json_without_spaces_or_fractions(golden: ModuleType) -
 
 def test_columns_say_what_a_record_can_be_found_by(golden: ModuleType) -> None:
     assert [record.columns() for record in golden.samples()] == [
-        ("boot", "", 0, None, ""),
-        ("decision", "digits", 2, "decision-1", "activate"),
-        ("outcome", "digits", 0, "decision-1", "done"),
-        ("inference", "digits", 2, "request-1", "ok"),
-        ("failure", "digits", 0, "request-2", "request.invalid"),
-        ("gap", "", 0, None, ""),
-        ("stop", "", 0, None, ""),
+        ("boot", "", 0, None, "", ""),
+        ("decision", "digits", 2, "decision-1", "activate", "Ægir"),
+        ("outcome", "digits", 0, "decision-1", "done", ""),
+        ("inference", "digits", 2, "request-1", "ok", "spiffe://site/client/press-4"),
+        ("failure", "digits", 0, "request-2", "request.invalid", ""),
+        ("gap", "", 0, None, "", ""),
+        ("stop", "", 0, None, "", ""),
+        ("inference", "digits", 2, "request-3", "ok", "spiffe://site/client/press-4"),
+        ("decision", "digits", 2, "decision-2", "activate", "Ægir"),
+        ("refusals", "", 0, None, "request.invalid", "token:press-4"),
+        ("feedback", "digits", 2, "request-1", "", "token:press-4"),
+        ("erased", "digits", 0, "request-3", "done", "ægir"),
+        ("drift", "digits", 2, golden.digest("report"), "drift", "holdfast"),
+        ("installed", "digits", 3, golden.digest("bundle 3"), "proven", "ægir"),
+        ("verified", "", 0, None, "ok", "auditor"),
+        ("exported", "", 0, None, "records", "auditor"),
+        ("sealed", "", 0, None, "", ""),
+        ("removed", "", 0, None, "", ""),
+        ("clock_step", "", 0, None, "back", ""),
+        ("key_change", "", 0, golden.digest("new"), "box", "ægir"),
     ]
 
 
 def test_small_answers_and_the_drift_vector_are_base64(golden: ModuleType) -> None:
-    (answer,) = (record for record in golden.samples() if isinstance(record, Inference))
+    answer = next(record for record in golden.samples() if isinstance(record, Inference))
     plain = json.loads(encode(entry(answer)))["record"]
 
     assert base64.b64decode(plain["vector"]) == answer.vector

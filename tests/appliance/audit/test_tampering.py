@@ -162,7 +162,7 @@ def test_an_inserted_record_is_found(
 ) -> None:
     path = changed(
         "INSERT INTO record SELECT ?, wall_ns, category, model, version, event_id, result, leaf, "
-        "body FROM record WHERE sequence = 3",
+        "body, principal FROM record WHERE sequence = 3",
         values=(sequence,),
     )
     with pytest.raises(AuditBroken, match=f"^record {sequence}: "):

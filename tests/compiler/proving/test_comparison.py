@@ -53,7 +53,7 @@ def manifest(batch_max: int = 8, **tolerances: Tolerance):
     engine = Interface(inputs=(), outputs=(spec,), batch_max=batch_max)
     recipe = Recipe(after=(Softmax(tensor="y", output="share"),))
     return SimpleNamespace(
-        tolerances=Tolerances(**tolerances), served=engine, engine=engine, recipe=recipe
+        tolerances=Tolerances(**tolerances), served=engine, stateless=engine, recipe=recipe
     )
 
 

@@ -50,6 +50,8 @@ def manifest(item=None, ranges=(None, HEIGHT, WIDTH)):
     recipe = Recipe(inputs=() if item is None else (item,))
     return SimpleNamespace(
         engine=engine,
+        stateless=engine,
+        states=(),
         recipe=recipe,
         served=served_interface(recipe, engine),
         tolerances=Tolerances(),

@@ -57,7 +57,7 @@ def manifest(acceptance=(ACCURACY,), disturbances=(), batch_max=8, columns=("a",
         acceptance=acceptance,
         disturbances=disturbances,
         recipe=Recipe(inputs=(table,) if columns else ()),
-        engine=interface,
+        stateless=interface,
         served=interface,
     )
 
@@ -170,10 +170,10 @@ def test_a_small_set_is_reported_where_the_spec_names_none(columns, wanted):
 def test_a_disturbance_that_could_decide_nothing_is_refused(item, acceptance, told):
     of = manifest(acceptance)
     with pytest.raises(SpecError) as refused:
-        check_disturbances((item,), of.recipe, of.engine, of.acceptance)
+        check_disturbances((item,), of.recipe, of.stateless, of.acceptance)
     assert told in str(refused.value)
     allowed = Disturbance(kind=KINDS.BLUR, level=1.0)
-    check_disturbances((allowed,), of.recipe, of.engine, of.acceptance)
+    check_disturbances((allowed,), of.recipe, of.stateless, of.acceptance)
 
 
 def test_images_are_blurred_and_shifted():

@@ -9,9 +9,11 @@ import weakref
 import msgspec
 import numpy as np
 
+from appliance.access import Role
 from appliance.deployment import Activate, Deployment, RollBack
 from appliance.errors import ApplianceError, EngineError, Overloaded
 from runtime import swap
+from runtime.access import ANYONE, Principal
 from runtime.answering import Reply
 from tests.runtime.answering.conftest import (
     NOTE,
@@ -77,7 +79,8 @@ async def test_what_is_told_twice_ends_once(served, queue, caller):
 
 
 async def test_a_client_is_its_name_or_its_host(served, queue, caller):
-    for principal, told in (("", "ipv4:127.0.0.1"), ("surgery-2", "surgery-2")):
+    surgery = Principal("surgery-2", Role.CLIENT)
+    for principal, told in ((ANYONE, "ipv4:127.0.0.1"), (surgery, "surgery-2")):
         served.dataplane.infer(Asked(), caller.then, principal=principal).cancel()
         assert queue.given["client"] == told
 

@@ -1,18 +1,25 @@
 """One request when a step of ours fails: it is told, recorded where that can be, and nothing stays held."""
 
+from types import SimpleNamespace
+
+import msgspec
 import pytest
 
+from appliance.access import Role
 from appliance.audit.record import Failure, Inference
 from appliance.clock import SystemClock
 from appliance.errors import AuditUnwritable, EngineError, Overloaded
 from runtime import answering, evidence, swap
+from runtime import loaded as loaded_version
+from runtime.access import Principal
 from runtime.answering import Reply
+from runtime.codec import Sequence
 from runtime.dataplane import DataPlane
 from tests.runtime.answering.conftest import CALL, Asked, Caller, broken, check_nothing_held, loaded
 
 STEPS = {
     "route": (swap, "choose"),
-    "check": (answering, "check_request"),
+    "check": (loaded_version, "check_request"),
     "read": (Asked, "arrays"),
     "key": ("servable", "batch_key"),
     "queue": ("batcher", "submit"),
@@ -65,6 +72,26 @@ async def test_a_log_that_takes_nothing_lets_nothing_be_answered(served, caller,
     assert isinstance(await caller.ask(), Reply)
 
 
+@pytest.mark.parametrize("step", ["record", "place", "encode"])
+async def test_a_computed_answer_that_is_withdrawn_ends_its_sequence(
+    served, caller, monkeypatch, step
+):
+    ended = []
+
+    def submit(*args, sequence, name, version, route, **given):
+        return loaded(served).batcher.submit(*args, **given)
+
+    sequences = SimpleNamespace(submit=submit, end=ended.append, route=lambda name: None)
+    monkeypatch.setattr(loaded(served), "sequences", sequences)
+    where, name = (evidence, "inputs_digest") if step == "record" else STEPS[step]
+    monkeypatch.setattr(where, name, broken)
+    call = msgspec.structs.replace(CALL, sequence=Sequence(5, start=True, end=False))
+    assert isinstance(await caller.ask(Asked(call)), Exception)
+    assert ended == [("", 5)]
+    check_nothing_held(served)
+    monkeypatch.undo()
+
+
 @pytest.mark.parametrize("crashes", [False, True])
 async def test_a_recorder_that_is_full_refuses(served, caller, monkeypatch, crashes):
     monkeypatch.setattr(served.recorder, "_queue_max", 0)
@@ -110,7 +137,8 @@ async def test_who_asks_is_recorded(served, caller, records, monkeypatch):
     for refused in (False, True):
         if refused:
             monkeypatch.setattr(Asked, "arrays", broken)
-        served.dataplane.infer(Asked(), caller.then, principal="surgery-2")
+        surgery = Principal("surgery-2", Role.CLIENT)
+        served.dataplane.infer(Asked(), caller.then, principal=surgery)
         served.dataplane.settle()
     await records(Failure)
     assert [record.principal for record in await records(Inference)] == ["surgery-2"]

@@ -101,7 +101,7 @@ def test_the_audit_log_tells_how_far_behind_it_is():
 
 def test_versions_tell_state_role_queue_and_lanes():
     standings = [
-        Standing("m", 1, ("loaded", "draining"), ("active",), 7, 2, 1),
+        Standing("m", 1, ("loaded", "draining"), ("active",), 7, 2, 1, 3),
         Standing("m", 2, ("failed",), (), 0, 0, 0),
     ]
     told = read(Metrics(standings=lambda: standings, queued=lambda: {"m": 7}))
@@ -113,6 +113,7 @@ def test_versions_tell_state_role_queue_and_lanes():
     assert told["holdfast_version_state", labels(**second, state="failed")] == 1
     assert told["holdfast_version_role", labels(**first, role="active")] == 1
     assert told["holdfast_version_queued", labels(**first)] == 7
+    assert told["holdfast_version_sequences", labels(**first)] == 3
     assert told["holdfast_queued", labels(model="m")] == 7
     assert told["holdfast_lanes", labels(**first, state="working")] == 2
     assert told["holdfast_lanes", labels(**first, state="hanging")] == 1

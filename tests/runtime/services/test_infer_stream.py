@@ -6,18 +6,21 @@ from types import SimpleNamespace
 import pytest
 from tritonclient.grpc import service_pb2 as oip
 
+from appliance.access import Role
 from appliance.errors import Overloaded, RequestError
+from runtime.access import Principal
 from runtime.answering import Reply
 from runtime.services import infer
 from runtime.services.infer import STREAM_REQUESTS_MAX, InferCalls
 
 GARBAGE = b"\xff\xff"
+SURGERY = Principal("surgery-2", Role.CLIENT)
 
 
 class Wire:
     """A stream's other side: notes what is asked of it, and takes messages when the test says so."""
 
-    peer, identity, metadata, deadline_ns = "ipv4:127.0.0.1:1", "surgery-2", (), None
+    peer, principal, metadata, deadline_ns = "ipv4:127.0.0.1:1", SURGERY, (), None
 
     def __init__(self):
         self.reads, self.unsent, self.finished = 0, 0, 0
@@ -209,7 +212,7 @@ def test_answers_from_many_threads_keep_their_order(wire, plane, stream):
 class Exchange:
     """A unary call: `ends` has all that ended it, the first of which counts; `fault` strikes once."""
 
-    peer, identity, metadata, deadline_ns = "ipv4:127.0.0.1:1", "surgery-2", (), None
+    peer, principal, metadata, deadline_ns = "ipv4:127.0.0.1:1", SURGERY, (), None
 
     def __init__(self, fault=None):
         self.ends, self.fault = [], fault
@@ -238,8 +241,7 @@ def test_a_reply_that_cannot_be_sent_is_an_incident(plane, monkeypatch, step):
     assert refused.trailing[0][0] == "holdfast-request-id"
 
 
-@pytest.mark.parametrize(("identified", "principal"), [(True, "surgery-2"), (False, "")])
-def test_who_asks_is_passed_on_where_clients_show_who_they_are(wire, identified, principal):
+def test_who_asks_is_passed_on(wire):
     heard = []
     plane = SimpleNamespace(
         infer=lambda request, then, **given: (
@@ -247,9 +249,9 @@ def test_who_asks_is_passed_on_where_clients_show_who_they_are(wire, identified,
         ),
         refuse=lambda call, error, then, **given: heard.append(given["principal"]),
     )
-    calls = InferCalls(plane, None, identified=identified)
+    calls = InferCalls(plane, None)
     stream = calls.stream(wire)
     for sent in (message("a"), GARBAGE):
         stream.received(sent)
         calls.infer(sent, Exchange())
-    assert heard == [principal] * 4
+    assert heard == [SURGERY] * 4

@@ -9,6 +9,7 @@ import pytest
 from appliance.config import ServerConfig
 from runtime.interceptors import Refusal
 from runtime.transport import Streaming, listen
+from runtime.transport.exchange import let_in
 from runtime.transport.fast import FastTransport
 
 LOCAL = ServerConfig(address="127.0.0.1:0", transport="fast")
@@ -138,7 +139,7 @@ async def serve(lane):
     """Starts a transport of the lane; settings of [server] may be given, and further methods."""
     wires = []
 
-    async def start(methods=None, **settings):
+    async def start(methods=None, *, admit=let_in, **settings):
         config = msgspec.structs.replace(LOCAL, transport=lane, **settings)
         transport = listen(config)
         assert isinstance(transport, FastTransport) == (lane == "fast")
@@ -152,7 +153,8 @@ async def serve(lane):
                 "/test.Wire/Refused": refused,
                 "/test.Wire/Talk": Streaming(wire.opened),
                 **(methods or {}),
-            }
+            },
+            admit=admit,
         )
         return wire
 

@@ -6,6 +6,7 @@ import threading
 import grpc
 import pytest
 
+from runtime.access import ANYONE
 from runtime.interceptors import Refusal
 
 PIECE = bytes(256 << 10)
@@ -56,7 +57,7 @@ async def test_a_stream_knows_its_caller(wire):
     await call.write(b"x")
     stream = (await wire.talk()).stream
     assert stream.peer.startswith("ipv4:127.0.0.1:")
-    assert stream.identity == ""
+    assert stream.principal is ANYONE
     assert ("key", "v") in [tuple(pair) for pair in stream.metadata]
     assert stream.deadline_ns is not None
     stream.finish()

@@ -11,12 +11,15 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from appliance.access import Role
 from appliance.config import ServerConfig, TlsConfig
 from appliance.errors import ListenError
+from runtime.access.principal import Principal, certificate_name
 from runtime.transport import Streaming, listen
 
 NOW = dt.datetime.now(dt.UTC)
 DAY = dt.timedelta(days=1)
+LINE_7 = x509.UniformResourceIdentifier("spiffe://plant/client/line-7")
 LOOPBACK = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
 
 
@@ -75,7 +78,12 @@ def tls(authority):
 
 
 def who(message, exchange):
-    exchange.reply(exchange.identity.encode())
+    exchange.reply(exchange.principal.name.encode())
+
+
+def named(arrival):
+    """Lets in whoever has a name."""
+    return Principal(certificate_name(arrival.shown()), Role.CLIENT)
 
 
 def secure(wire, authority, client=None):
@@ -97,7 +105,11 @@ async def test_tls_answers_those_who_trust_it_and_nobody_in_plain_text(serve, tl
 
 @pytest.mark.parametrize(
     ("alternatives", "identity"),
-    [((), b"line-7"), ((x509.DNSName("line-7.plant"), x509.DNSName("other")), b"line-7.plant")],
+    [
+        ((), b"cn:line-7"),
+        ((x509.DNSName("spiffe://plant/operator/line-7"),), b"cn:line-7"),
+        ((x509.DNSName("line-7.plant"), LINE_7), b"spiffe://plant/client/line-7"),
+    ],
 )
 async def test_a_client_certificate_names_its_caller(serve, tls, authority, alternatives, identity):
     tls = TlsConfig(certificate=tls.certificate, key=tls.key, client_ca=authority.certificate)
@@ -108,12 +120,12 @@ async def test_a_client_certificate_names_its_caller(serve, tls, authority, alte
             pass
 
     def opened(stream):
-        streams.append(stream.identity.encode())
+        streams.append(stream.principal.name.encode())
         stream.finish()
         return Quiet()
 
     methods = {"/test.Wire/Who": who, "/test.Wire/Open": Streaming(opened)}
-    wire = await serve(methods, tls=tls)
+    wire = await serve(methods, admit=named, tls=tls)
     async with secure(wire, authority, authority.issue("line-7", *alternatives)) as channel:
         assert await channel.unary_unary("/test.Wire/Who")(b"") == identity
         assert await channel.stream_stream("/test.Wire/Open")().code() is grpc.StatusCode.OK

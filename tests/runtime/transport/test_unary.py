@@ -10,6 +10,7 @@ import weakref
 import grpc
 import pytest
 
+from runtime.access import ANYONE
 from runtime.interceptors import Refusal
 
 OTHER = Refusal(grpc.StatusCode.ABORTED, "too late", ())
@@ -34,7 +35,7 @@ async def test_a_method_sees_who_calls(serve):
     def look(message, exchange):
         seen.update(
             peer=exchange.peer,
-            identity=exchange.identity,
+            principal=exchange.principal,
             metadata=dict(exchange.metadata),
             deadline_ns=exchange.deadline_ns,
         )
@@ -43,7 +44,7 @@ async def test_a_method_sees_who_calls(serve):
     wire = await serve({"/test.Wire/Look": look})
     await wire.ask("Look", metadata=(("key", "value"), ("raw-bin", b"\x00\xff")))
     assert seen["peer"].startswith("ipv4:127.0.0.1:")
-    assert seen["identity"] == ""
+    assert seen["principal"] is ANYONE
     assert seen["metadata"]["key"] == "value"
     assert seen["metadata"]["raw-bin"] == b"\x00\xff"
     assert seen["deadline_ns"] is None

@@ -1,0 +1,149 @@
+"""The files of a log, opened for reading beside a running writer.
+
+Knows: how to see all files as of one moment although the growing one may be sealed meanwhile. Rules: reads
+only; a file that was read from stays open until the shelf is closed. Leaves to others: what is read.
+
+SQLite finds a write-ahead log by the name of its file. A reader that opened the file before it was sealed and
+the write-ahead log after would join two files, so the file's inode is compared before and after both are open.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from appliance.audit.pages import AFTER_ALL, count_records, first_sequence
+from appliance.audit.schema import SCHEMA, broken
+from appliance.audit.segments import Segment, moving_path, sealed_directory, sealed_segments
+from appliance.database import SQLITE_ERRORS, Database
+from appliance.errors import StateError
+
+TRIES = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """A file of the log: its records are those with first <= sequence < end; `removed` leaves only hashes."""
+
+    database: Database
+    first: int
+    end: int
+    removed: bool
+
+
+class Shelf:
+    """The log that grows in the file `live`; StateError when there is none. One thread at a time."""
+
+    def __init__(self, live: Path) -> None:
+        self._live_path = live
+        self._open: dict[Path, Database] = {}
+        self._retired: list[Database] = []
+        self._seen = (0, 0)
+        self._looks = 0
+        self._sealed: list[Segment] = []
+        self._live: Opened | None = None
+        self._look()
+
+    @property
+    def live(self) -> Opened | None:
+        """The file that grows; None while the log is between two files."""
+        return self._live
+
+    def refresh(self) -> int:
+        """Look again, if a file was sealed or removed since; a number that is another then."""
+        if self._stands() != self._seen or self._live is None:
+            self._look()
+        return self._looks
+
+    def files(self, *, removed: bool = False) -> list[Opened]:
+        """All files, oldest first; with `removed` also what is left of removed ones."""
+        return list(self._files(self._sealed, removed=removed))
+
+    def newest_first(self) -> Iterator[Opened]:
+        """All files that have records, newest first, each opened when it is reached."""
+        if self._live is not None:
+            yield self._live
+        for segment in reversed(self._sealed):
+            if not segment.removed:
+                yield self._opened(segment)
+
+    def size(self) -> int:
+        """How many records the log has."""
+        if self._live is not None:
+            return max(count_records(self._live.database.connection), self._live.first)
+        return self._sealed[-1].end
+
+    def close(self) -> None:
+        """Close every file."""
+        live = [] if self._live is None else [self._live.database]
+        for database in (*live, *self._retired, *self._open.values()):
+            database.close()
+
+    def _files(self, segments: list[Segment], *, removed: bool) -> Iterator[Opened]:
+        for segment in segments:
+            if removed or not segment.removed:
+                yield self._opened(segment)
+        if self._live is not None:
+            yield self._live
+
+    def _opened(self, segment: Segment) -> Opened:
+        database = self._open.get(segment.path)
+        if database is None:
+            database = Database.read(segment.path, SCHEMA, at_rest=True)
+            self._open[segment.path] = database
+        return Opened(
+            database=database, first=segment.first, end=segment.end, removed=segment.removed
+        )
+
+    def _look(self) -> None:
+        if self._live is not None:
+            self._retired.append(self._live.database)
+            self._live = None
+        for _ in range(TRIES):
+            seen = self._stands()
+            self._sealed = sealed_segments(self._live_path)
+            end = self._sealed[-1].end if self._sealed else 0
+            database = self._read_live()
+            first = end
+            if database is not None and self._sealed:
+                first = self._begins(database, end)
+            if self._stands() == seen and first == end:
+                self._seen = seen
+                self._looks += 1
+                if database is not None:
+                    self._live = Opened(
+                        database=database, first=first, end=AFTER_ALL, removed=False
+                    )
+                return
+            if database is not None:
+                database.close()
+        raise broken(end, f"the growing file begins with record {first}")
+
+    def _stands(self) -> tuple[int, int]:
+        """What changes when a file is sealed or removed."""
+        live, sealed = _stat(self._live_path), _stat(sealed_directory(self._live_path))
+        return (0 if live is None else live.st_ino, 0 if sealed is None else sealed.st_mtime_ns)
+
+    def _begins(self, database: Database, end: int) -> int:
+        """The first sequence of the growing file, `end` when nothing is in it yet."""
+        try:
+            found = first_sequence(database.connection)
+        except SQLITE_ERRORS as error:
+            raise broken(end, f"the file is damaged here: {error}") from error
+        return end if found is None else found
+
+    def _read_live(self) -> Database | None:
+        """The growing file; None while a new one is being made after older ones."""
+        if self._sealed and moving_path(self._live_path).exists():
+            with suppress(StateError):
+                return Database.read(self._live_path, SCHEMA)
+            return None
+        return Database.read(self._live_path, SCHEMA)
+
+
+def _stat(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except FileNotFoundError:
+        return None

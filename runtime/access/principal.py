@@ -1,0 +1,105 @@
+"""Who calls.
+
+Knows: a principal, and how a client's certificate names one. Rules: the URI of SPIFFE's form comes before
+the common name and there is at most one; other alternative names are the machine's, not the caller's.
+Leaves to others: whether a certificate is genuine (TLS) or denied, roles by configuration (`door`).
+
+SPIFFE ids: https://github.com/spiffe/spiffe/blob/main/standards/SPIFFE-ID.md; here spiffe://SITE/ROLE/NAME.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from appliance.access import Role
+from appliance.errors import Forbidden, Unidentified
+from runtime.access.allowance import Allowance
+
+SPIFFE = "spiffe://"
+# Keys of what gRPC tells of a TLS connection (grpc/grpc_security_constants.h).
+PEM, URI, COMMON_NAME = "x509_pem_cert", "peer_uri", "x509_common_name"
+
+
+class Principal:
+    """One who may call; `name` is what records keep.
+
+    "spiffe://plant/client/line-3", "cn:line-3", "token:line-3", or "" for whoever is on an open box. `role` is
+    None there only; `models` None: all. `standing` ends when the token or certificate is revoked, also for
+    streams that are open.
+    """
+
+    __slots__ = ("allowance", "models", "name", "role", "standing")
+
+    def __init__(
+        self,
+        name: str,
+        role: Role | None,
+        models: frozenset[str] | None = None,
+        allowance: Allowance | None = None,
+    ) -> None:
+        self.name, self.role, self.models = name, role, models
+        self.allowance = allowance
+        self.standing = True
+
+    def begin(self, model: str, size: int, now_ns: int | None) -> None:
+        """Take the room for a request of `size` bytes to `model`, which `allowance.give` gives back.
+
+        `now_ns` where the request still counts for the rate, as each of a stream does. Raises Unidentified,
+        Forbidden or LimitReached; nothing is taken then.
+        """
+        self.check(model)
+        if self.allowance is not None:
+            if now_ns is not None:
+                self.allowance.ask(now_ns)
+            self.allowance.take(size)
+
+    def check(self, model: str) -> None:
+        """Raise Unidentified or Forbidden unless it may (still) ask `model`."""
+        if not self.standing:
+            raise Unidentified(
+                f"'{self.name}' was revoked", remedy="ask for a new token or certificate"
+            )
+        if self.models is not None and model not in self.models:
+            # Whether there is such a model is not told.
+            raise Forbidden(
+                f"'{self.name}' may not ask model '{model[:100]}'",
+                remedy=f"ask one of {sorted(self.models)}, or have the model granted",
+            )
+
+
+# Whoever reaches a box that is open on loopback.
+ANYONE = Principal("", None)
+
+
+def certificate_name(shown: Mapping[str, Sequence[bytes]]) -> str:
+    """The name in a client's certificate; `shown` as gRPC's auth_context. Raises Unidentified."""
+    texts = [uri.decode(errors="replace") for uri in shown.get(URI, ())]
+    spiffe = [text for text in texts if text.startswith(SPIFFE)]
+    if len(spiffe) > 1:
+        raise Unidentified(
+            f"the certificate has {len(spiffe)} SPIFFE ids", remedy="show one with a single id"
+        )
+    if spiffe:
+        return spiffe[0]
+    names = shown.get(COMMON_NAME, ())
+    if not names or not names[0]:
+        raise Unidentified(
+            "the certificate names nobody",
+            remedy="show one with a URI spiffe://SITE/ROLE/NAME, or with a common name",
+        )
+    return f"cn:{names[0].decode(errors='replace')}"
+
+
+def stated_role(name: str, site: str) -> Role | None:
+    """The role in spiffe://SITE/ROLE/NAME, None when `name` states none; `site` "": any site.
+
+    Raises Unidentified for another site's.
+    """
+    if not name.startswith(SPIFFE):
+        return None
+    domain, _, path = name.removeprefix(SPIFFE).partition("/")
+    if site and domain != site:
+        raise Unidentified(
+            f"'{name}' belongs to another site than '{site}'",
+            remedy="show a certificate of this site",
+        )
+    role, _, rest = path.partition("/")
+    return Role(role) if rest and role in Role.__members__.values() else None

@@ -1,0 +1,161 @@
+"""Whose signature counts: by role, model, time and revocation."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from appliance import errors
+from appliance.modelkeys import P256SigningKey
+from appliance.signing import SigningKey
+from appliance.trust import Role, Signer, TrustStore, add_signer, moment, revoke_signer
+
+NOW = datetime(2026, 11, 21, tzinfo=UTC)
+KEY = P256SigningKey.generate().public
+OTHER = SigningKey.generate().public
+
+
+@pytest.fixture
+def directory(tmp_path):
+    return tmp_path / "trust"
+
+
+def added(directory, key=KEY, **what) -> TrustStore:
+    add_signer(directory, key, Signer(key_id=key.key_id, name=what.pop("name", "anna"), **what))
+    return TrustStore.read(directory)
+
+
+def checked(store, model="digits", **how):
+    return store.check(KEY.raw, model, **({"now": NOW, "signed_at": None} | how))
+
+
+def test_nobody_is_trusted_at_first(directory):
+    with pytest.raises(errors.KeyFileError) as refused:
+        TrustStore.read(directory).require_someone()
+    assert str(directory) in str(refused.value)
+    assert TrustStore.read(directory).listed() == []
+
+
+def test_a_key_that_only_lies_there_may_sign_every_model(directory):
+    OTHER.save(directory / "old.pub")
+    store = TrustStore.read(directory)
+    store.require_someone()
+    assert list(store.keys()) == [OTHER.raw]
+    signer = store.check(OTHER.raw, "any", now=NOW, signed_at=None)
+    assert (signer.name, signer.until) == ("old", None)
+    assert store.keys(Role.SOURCE) == {}
+    (row,) = store.listed()
+    assert (row.signer.name, row.kind, row.file) == ("old", "ed25519", "old.pub")
+
+
+def test_a_stranger_is_refused(directory):
+    with pytest.raises(errors.BundleUntrusted):
+        checked(TrustStore.read(directory))
+
+
+def test_a_signer_signs_their_own_models_only(directory):
+    store = added(directory, models=("digits", "tumours-*"))
+    for model in ("digits", "tumours-2"):
+        assert checked(store, model).name == "anna"
+    with pytest.raises(errors.BundleUntrusted) as refused:
+        checked(store, "tumours")
+    assert "anna may sign digits, tumours-*" in str(refused.value)
+
+
+def test_a_signer_has_a_role(directory):
+    store = added(directory, roles=(Role.SOURCE,))
+    assert store.keys() == {}
+    assert checked(store, role=Role.SOURCE).name == "anna"
+    with pytest.raises(errors.BundleUntrusted):
+        checked(store)
+
+
+@pytest.mark.parametrize(
+    ("since", "until", "valid"),
+    [
+        ("2026-11-21", None, True),
+        ("2026-11-22", None, False),
+        (None, "2026-11-22", True),
+        (None, "2026-11-21T00:00:00Z", False),
+        ("2026-01-01", "2027-01-01T00:00:00+01:00", True),
+        ("2027-01-01", "2028-01-01", False),
+    ],
+)
+def test_a_signer_has_a_time(directory, since, until, valid):
+    store = added(directory, since=since, until=until)
+    stale = datetime(1970, 1, 2, tzinfo=UTC)
+    if valid:
+        assert checked(store)
+        assert checked(store, now=stale, signed_at="2026-11-21T00:00:00Z", by_signing_time=True)
+        return
+    with pytest.raises(errors.BundleExpired):
+        checked(store)
+    with pytest.raises(errors.BundleExpired):
+        checked(store, now=stale, signed_at="2026-11-21T00:00:00Z", by_signing_time=True)
+
+
+def test_without_a_signing_time_a_box_that_judges_by_it_refuses(directory):
+    store = added(directory, until="2030-01-01")
+    with pytest.raises(errors.BundleExpired) as refused:
+        checked(store, by_signing_time=True)
+    assert "--signed-at" in refused.value.remedy
+    assert checked(added(directory), by_signing_time=True), "no bound, no time needed"
+
+
+def test_a_revoked_key_stays_revoked(directory):
+    added(directory)
+    revoked = revoke_signer(directory, "anna", at="2026-11-20T00:00:00Z", reason="stolen")
+    assert revoked.revoked is not None
+    with pytest.raises(errors.BundleRevoked) as refused:
+        checked(TrustStore.read(directory))
+    assert "stolen" in str(refused.value)
+    with pytest.raises(errors.KeyFileError):
+        added(directory)
+    for path in directory.glob("*.pub"):
+        path.unlink()
+    (row,) = TrustStore.read(directory).listed()
+    assert (row.kind, row.file, row.signer.revoked) == (None, None, revoked.revoked)
+    KEY.save(directory / "copied-back.pub")
+    with pytest.raises(errors.BundleRevoked):
+        checked(TrustStore.read(directory))
+
+
+def test_a_key_without_an_entry_can_be_revoked_by_its_id(directory):
+    KEY.save(directory / "old.pub")
+    assert revoke_signer(directory, KEY.key_id[:12], at="2026-11-20", reason="x").name == "old"
+    with pytest.raises(errors.BundleRevoked):
+        checked(TrustStore.read(directory))
+
+
+def test_who_is_revoked_is_named_without_doubt(directory):
+    added(directory)
+    added(directory, OTHER)
+    for named in ("anna", "nobody", KEY.key_id[:7]):
+        with pytest.raises(errors.KeyFileError):
+            revoke_signer(directory, named, at="2026-11-20", reason="x")
+
+
+def test_adding_again_changes_what_is_said(directory):
+    added(directory, models=("a",))
+    store = added(directory, name="anna b", models=())
+    assert [row.signer.name for row in store.listed()] == ["anna b"]
+    assert len(list(directory.glob("*.pub"))) == 1
+
+
+def test_times_that_are_none_are_refused(directory):
+    with pytest.raises(errors.KeyFileError):
+        added(directory, until="next year")
+    assert moment("2026-11-21") == NOW
+
+
+@pytest.mark.parametrize("text", ["", "{}x", '{"format":2}', '{"signers":[{"name":"x"}]}'])
+def test_a_damaged_list_lets_nobody_sign(directory, text):
+    KEY.save(directory / "old.pub")
+    (directory / "signers.json").write_text(text)
+    with pytest.raises(errors.KeyFileError):
+        TrustStore.read(directory)
+
+
+def test_a_list_that_cannot_be_read_is_told(directory):
+    (directory / "signers.json").mkdir(parents=True)
+    with pytest.raises(errors.KeyFileError):
+        TrustStore.read(directory)

@@ -1,0 +1,236 @@
+"""Checkpoints leave the box: each way, each way blocked, and a witness that is another running Holdfast."""
+
+import json
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from appliance.audit import checker
+from appliance.audit.checkpoint import read_checkpoint
+from appliance.audit.kinds import Stop
+from appliance.audit.log import AuditLog
+from appliance.audit.verify import verify
+from appliance.clock import SystemClock
+from appliance.config import CheckpointsConfig, StateConfig, WitnessPeer
+from appliance.errors import ConfigError, NotGranted
+from appliance.signing import PublicKey, SigningKey
+from runtime.checkpoints import Publisher
+from runtime.client import EvidenceClient
+from runtime.witnessing import Asking, asked_witnesses
+
+SECONDS_MAX = 30.0
+
+
+class Box:
+    """A log that grows by hand, and its publisher."""
+
+    def __init__(self, root: Path) -> None:
+        self.state = StateConfig(directory=str(root))
+        self.key = SigningKey.load_or_generate(self.state.box_key)
+
+    def grow(self, count: int = 1) -> None:
+        with AuditLog.open(self.state.audit_log, key=self.key, clock=SystemClock()) as log:
+            log.append([Stop(reason="test")] * count)
+
+    def publisher(self, witnesses: tuple[Asking, ...] = (), **settings: object) -> Publisher:
+        config = CheckpointsConfig(**({"journal": False} | settings))  # type: ignore[arg-type]
+        return Publisher(config, self.state, list(witnesses), SystemClock())
+
+
+@pytest.fixture
+def box(tmp_path: Path) -> Box:
+    made = Box(tmp_path / "box")
+    made.grow()
+    return made
+
+
+def test_a_directory_gets_the_newest_and_one_of_the_day(box: Box, tmp_path: Path) -> None:
+    drop = tmp_path / "stick"
+    publisher = box.publisher(directory=str(drop))
+    publisher.publish()
+    assert not drop.exists(), "a stick that is not plugged in is never made"
+    assert "there is no directory" in publisher.troubles[str(drop)]
+
+    drop.mkdir()
+    box.grow()
+    publisher.publish()
+    first = (drop / "latest.note").read_text()
+    box.grow()
+    publisher.publish()
+    publisher.publish()
+    publisher.close()
+
+    assert publisher.troubles == {}
+    newest = (drop / "latest.note").read_text()
+    assert read_checkpoint(newest).size == read_checkpoint(first).size + 1
+    (daily,) = drop.glob("checkpoint-*.note")
+    assert daily.read_text() == newest
+    assert verify(box.state.audit_log, box.key.public, against=newest).outside == 3
+
+
+def test_syslog_gets_the_note_word_for_word(box: Box, tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
+        server.bind(str(path))
+        server.settimeout(SECONDS_MAX)
+        box.publisher(syslog=str(path)).publish()
+        line = server.recv(65536).decode()
+    note = json.loads(line[line.index("{") :].rstrip("\0"))["note"]
+    assert line.startswith("<86>holdfast: ")
+    assert verify(box.state.audit_log, box.key.public, against=note).outside == 1
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+        server.settimeout(SECONDS_MAX)
+        box.publisher(syslog=f"127.0.0.1:{server.getsockname()[1]}").publish()
+        assert note.splitlines()[0] in server.recv(65536).decode()
+
+
+def test_a_log_server_that_is_gone_holds_up_nothing_else(
+    box: Box, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    drop = tmp_path / "stick"
+    drop.mkdir()
+    publisher = box.publisher(syslog=str(tmp_path / "nobody"), directory=str(drop), journal=True)
+    publisher.publish()
+    assert set(publisher.troubles) == {str(tmp_path / "nobody")}
+    assert read_checkpoint((drop / "latest.note").read_text()).size == 1
+    with pytest.raises(ConfigError):
+        box.publisher(syslog="nonsense")
+
+
+def test_a_log_without_a_checkpoint_or_without_news_sends_nothing(tmp_path: Path) -> None:
+    publisher = Box(tmp_path / "new").publisher(directory=str(tmp_path))
+    publisher.close()  # no log at all: told, and nothing breaks
+    assert not (tmp_path / "latest.note").exists()
+
+
+def wait_for(found: Callable[[], object]) -> Any:
+    until = time.monotonic() + SECONDS_MAX
+    while time.monotonic() < until:
+        if value := found():
+            return value
+        time.sleep(0.02)
+    raise AssertionError("it did not come")
+
+
+def told(runtime: Any, event: str) -> list[dict[str, object]]:
+    return [line for line in runtime.events() if line["event"] == event]
+
+
+@pytest.fixture
+def pair(tmp_path: Path, start_runtime: Callable[..., Any]) -> tuple[Any, Any, Path]:
+    """A witness and a box that asks it, both running, without any model; and the directory that gets notes."""
+    states = [tmp_path / name for name in ("box", "witness")]
+    for state in states:
+        SigningKey.generate().save(state / "made" / "box.pem")
+    box_key = SigningKey.load_or_generate(tmp_path / "keys" / "box.pem")
+    log = states[0] / "audit" / "log.db"
+    with AuditLog.open(log, key=box_key, clock=SystemClock()):
+        box_key.save(states[0] / "keys" / "box.pem")
+    SigningKey.generate().save(states[1] / "keys" / "witness.pem")
+    witness = start_runtime(states[1], f'[[witness.logs]]\nkey = "{states[0]}/keys/box.pub"\n')
+    drop = tmp_path / "stick"
+    drop.mkdir()
+    settings = f"""[audit]
+checkpoint_seconds = 0.05
+[checkpoints]
+seconds = 0.05
+directory = "{drop}"
+[[checkpoints.witnesses]]
+address = "{witness.address}"
+key = "{states[1]}/keys/witness.pub"
+"""
+    return start_runtime(states[0], settings), witness, drop
+
+
+def test_another_holdfast_cosigns_and_remembers(
+    pair: tuple[Any, Any, Path], start_runtime: Callable[..., Any]
+) -> None:
+    box, witness, drop = pair
+    public = PublicKey.load(witness.state / "keys" / "witness.pub")
+    key = PublicKey.load(box.state / "keys" / "box.pub")
+
+    def cosigned() -> str:
+        path = drop / "latest.note"
+        note = path.read_text() if path.exists() else ""
+        return note if note and checker.cosigned_at(note, public.raw) else ""
+
+    note = wait_for(cosigned)
+    with EvidenceClient(box.address) as client:
+        assert checker.cosigned_at(client.checkpoint(), public.raw)
+        with pytest.raises(NotGranted):
+            client.add_checkpoint(0, [], note)
+    assert box.stop() == 0
+    newest = (drop / "latest.note").read_text()
+    result = verify(box.state / "audit" / "log.db", key, against=note, witnesses=[public])
+    assert result.outside == read_checkpoint(note).size
+    assert read_checkpoint(newest).size == result.records, "the last one leaves at the end"
+    with EvidenceClient(witness.address) as client:
+        _, size = client.add_checkpoint(0, [], note)
+    assert size == read_checkpoint(note).size
+
+
+def test_a_log_that_was_put_back_is_an_alarm(
+    pair: tuple[Any, Any, Path], start_runtime: Callable[..., Any], tmp_path: Path
+) -> None:
+    """An older copy of the log, which verifies by itself, is shorter than what the witness has seen."""
+    box, witness, _drop = pair
+    public = PublicKey.load(witness.state / "keys" / "witness.pub")
+    wait_for((box.state / "checkpoints" / "cosigned.note").exists)
+    assert box.stop() == 0
+    log = box.state / "audit" / "log.db"
+    whole = log.read_bytes()
+    config = CheckpointsConfig(
+        journal=False,
+        witnesses=(
+            WitnessPeer(address=witness.address, key=str(witness.state / "keys" / "witness.pub")),
+        ),
+    )
+    state = StateConfig(directory=str(box.state))
+    key = SigningKey.load(state.box_key)
+    with AuditLog.open(log, key=key, clock=SystemClock()) as writer:
+        writer.append([Stop(reason="more")] * 3)
+    publisher = Publisher(config, state, asked_witnesses(config), SystemClock())
+    publisher.publish()
+    assert publisher.troubles == {}
+    assert checker.cosigned_at(state.cosigned.read_text(), public.raw)
+    publisher.close()
+
+    log.write_bytes(whole)
+    publisher = Publisher(config, state, asked_witnesses(config), SystemClock())
+    publisher.publish()
+    assert "has seen" in publisher.troubles[witness.address]
+
+    with AuditLog.open(log, key=key, clock=SystemClock()) as writer:
+        writer.append([Stop(reason="other")] * 9)
+    publisher.publish()
+    assert "did not grow" in publisher.troubles[witness.address]
+    assert witness.stop() == 0
+    with AuditLog.open(log, key=key, clock=SystemClock()) as writer:
+        writer.append([Stop(reason="other")])
+    publisher.publish()
+    assert "does not answer" in publisher.troubles[witness.address]
+    publisher.close()
+
+
+def test_a_witness_under_another_key_counts_for_nothing(
+    pair: tuple[Any, Any, Path], tmp_path: Path
+) -> None:
+    box, witness, _ = pair
+    wait_for((box.state / "checkpoints" / "cosigned.note").exists)
+    assert box.stop() == 0
+    SigningKey.generate().save(tmp_path / "other.pem")
+    config = CheckpointsConfig(
+        journal=False,
+        witnesses=(WitnessPeer(address=witness.address, key=str(tmp_path / "other.pub")),),
+    )
+    state = StateConfig(directory=str(box.state))
+    publisher = Publisher(config, state, asked_witnesses(config), SystemClock())
+    publisher.publish()
+    assert "is not signed by its key" in publisher.troubles[witness.address]
+    publisher.close()
