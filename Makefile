@@ -21,7 +21,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONPATH PYTHONHOME
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench bench-peers conformance reliability gpu-check docs protocol lock clean
+.PHONY: help demo test check bench bench-peers conformance reliability fuzz gpu-check docs protocol lock clean
 
 help: ## list the targets
 	@echo "Holdfast: an on-prem inference appliance. Targets:"
@@ -57,6 +57,9 @@ conformance: $(READY) ## onnx's backend tests and mutated files, all of them (25
 
 reliability: $(READY) ## power cuts, failing calls, tampering, kills (25 min); writes docs/reliability.md
 	@$(BIN)/python tests/simulation/reliability.py --write
+
+fuzz: $(READY) ## mutants for every parser of foreign bytes, for SECONDS (600); prints its seeds, SEED=N repeats one
+	@$(BIN)/python tests/fuzz/run.py --seconds $(or $(SECONDS),600) $(if $(SEED),--seed $(SEED))
 
 gpu-check: $(READY) ## what can be checked of a GPU here, and what was not
 	@$(BIN)/python tests/hardware/gpu_check.py

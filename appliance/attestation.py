@@ -38,11 +38,11 @@ class Signature(msgspec.Struct, frozen=True):
 
 
 class Envelope(msgspec.Struct, frozen=True, rename="camel"):
-    """DSSE: a payload, base64, and the signatures over it and its type."""
+    """DSSE: a payload, base64, and the one signature over it and its type that a Sigstore bundle may hold."""
 
     payload: str
     payload_type: str
-    signatures: Annotated[tuple[Signature, ...], msgspec.Meta(max_length=8)]
+    signatures: Annotated[tuple[Signature, ...], msgspec.Meta(max_length=1)]
 
 
 class KeyName(msgspec.Struct, frozen=True):

@@ -243,6 +243,12 @@ def _verified(
 ) -> tuple[Header, Manifest]:
     """Verify format 2: the signature, then the manifest by its digest, then what both say of the files."""
     key, said = open_attestation(header.signature, trusted.values())
+    # A source has the same form: who signed one that holds a manifest.json has not signed a bundle.
+    if said.additions.get(SIGNER) != key.raw.hex():
+        raise BundleSignature(
+            "the signature is over a model's files, not over a bundle by this signer",
+            remedy="pack it with `--key`",
+        )
     if said.files.get(MANIFEST_FILE) != hashlib.sha256(body).hexdigest():
         raise BundleSignature(
             "the manifest does not fit the signature: it was changed after signing",

@@ -2,8 +2,8 @@
 
 Knows: `<store>/.installs/`, one small file a try, and the states that a try goes through. Rules: a state is
 durable before the work that it names begins; only whoever holds the right to build changes a try that is
-under way, so one found under way then was cut short; what was filed is never forgotten, of other tries the
-oldest make room. Leaves to others: the work (`compiler.build`), versions at rest (`appliance.store`).
+under way, so one found under way then was cut short; what was filed, or cannot be read and may have been, is never
+removed, of other tries the oldest make room. Leaves to others: the work (`compiler.build`), versions at rest (`appliance.store`).
 """
 
 from collections.abc import Callable
@@ -154,8 +154,9 @@ class Installs:
         others = [
             path
             for path in self._paths()
-            if (item := _read(path)) is None
-            or (item.state is not InstallState.FILED and item.state not in UNDER_WAY)
+            if (item := _read(path)) is not None
+            and item.state is not InstallState.FILED
+            and item.state not in UNDER_WAY
         ]
         for path in others[:-OTHERS_MAX]:
             path.unlink(missing_ok=True)

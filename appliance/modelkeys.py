@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from appliance.errors import KeyFileError
 from appliance.files import write_file
-from appliance.signing import KEY_BYTES, PublicKey, SigningKey
+from appliance.signing import KEY_BYTES, PublicKey, SigningKey, read_key_file
 
 POINT_BYTES = 65  # an uncompressed point, SEC 1 section 2.3.3
 _SPKI = (serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
@@ -132,7 +132,7 @@ def hint_of(key: ModelPublicKey) -> str:
 def load_public(path: Path) -> ModelPublicKey:
     """Read a PEM public key of either kind; KeyFileError when it is missing or of another."""
     try:
-        key = serialization.load_pem_public_key(_read(path))
+        key = serialization.load_pem_public_key(read_key_file(path))
     except (ValueError, UnsupportedAlgorithm) as error:
         raise _not_a_key(path) from error
     if isinstance(key, Ed25519PublicKey):
@@ -145,22 +145,12 @@ def load_public(path: Path) -> ModelPublicKey:
 def load_signing(path: Path) -> ModelSigningKey:
     """Read an unencrypted PEM private key of either kind; KeyFileError when missing or of another."""
     try:
-        key = serialization.load_pem_private_key(_read(path), password=None)
+        key = serialization.load_pem_private_key(read_key_file(path), password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise _not_a_key(path) from error
     if isinstance(key, ec.EllipticCurvePrivateKey) and isinstance(key.curve, ec.SECP256R1):
         return P256SigningKey(key)
     return SigningKey.load(path)
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise KeyFileError(
-            f"cannot read key {path}: {error.strerror or error}",
-            remedy="check the path, or make a key with `holdfast-compile keygen`",
-        ) from error
 
 
 def _not_a_key(path: Path) -> KeyFileError:

@@ -13,14 +13,21 @@ from typing import TypeAlias
 
 import msgspec
 
-from appliance.audit.kinds import DriftChecked, Erased, Exported, Installed, Verified
+from appliance.audit.kinds import (
+    AccessChanged,
+    DriftChecked,
+    Erased,
+    Exported,
+    Installed,
+    Verified,
+)
 from appliance.config import StateConfig
 from appliance.errors import AuditError
 from appliance.files import make_directory, open_regular, unwritable, write_file
 
-Notable: TypeAlias = DriftChecked | Installed | Verified | Exported | Erased
+Notable: TypeAlias = DriftChecked | Installed | Verified | Exported | Erased | AccessChanged
 NOTE_BYTES_MAX = 64 << 10
-SUFFIX = ".note"
+SUFFIX, TAKEN_SUFFIX = ".note", ".taken"
 # Whoever may write the state directory's group may leave a note, and nobody may remove another's.
 DIRECTORY_MODE = 0o3770
 
@@ -47,12 +54,12 @@ def leave(state: StateConfig, record: Notable) -> None:
 
 
 def left(state: StateConfig) -> list[Path]:
-    """The notes that wait, oldest first. Raises StateError when the directory cannot be read."""
+    """The notes that wait, oldest first, and those taken but perhaps not recorded; StateError when unreadable."""
     directory = notes_directory(state)
     try:
         if not directory.is_dir():
             return []
-        found = [path for path in directory.iterdir() if path.suffix == SUFFIX]
+        found = [path for path in directory.iterdir() if path.suffix in (SUFFIX, TAKEN_SUFFIX)]
         return sorted(found, key=lambda path: (path.lstat().st_mtime_ns, path.name))
     except OSError as error:
         raise unwritable(directory, error) from error
@@ -70,7 +77,7 @@ def read_note(path: Path) -> Notable:
         raise _no_note(path, f"it is over {NOTE_BYTES_MAX} bytes")
     try:
         record: Notable = _decoder.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _no_note(path, str(error)) from error
     known: Notable = msgspec.structs.replace(record, by=user_name(owner))
     return known

@@ -62,14 +62,20 @@ def _run(arguments: list[str], given: bytes) -> bytes:
             f"{TOOL} is not installed",
             remedy="install systemd 250 or later, or keep the key as a file",
         )
-    done = subprocess.run(  # noqa: S603 - our own arguments
-        [program, *arguments],
-        input=given,
-        capture_output=True,
-        check=False,
-        timeout=SECONDS_MAX,
-        env={"PATH": os.defpath, "LC_ALL": "C"},
-    )
+    try:
+        done = subprocess.run(  # noqa: S603 - our own arguments
+            [program, *arguments],
+            input=given,
+            capture_output=True,
+            check=False,
+            timeout=SECONDS_MAX,
+            env={"PATH": os.defpath, "LC_ALL": "C"},
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise KeyFileError(
+            f"{TOOL} {arguments[0]} failed: {error}",
+            remedy="run it by hand; a TPM that does not answer hangs it",
+        ) from error
     if done.returncode != 0:
         told = done.stderr.decode(errors="replace").strip().splitlines()
         raise KeyFileError(

@@ -37,7 +37,7 @@ class PublicKey:
     def load(cls, path: Path) -> Self:
         """Read a PEM public key; KeyFileError when it is missing or not Ed25519."""
         try:
-            key = serialization.load_pem_public_key(_read(path))
+            key = serialization.load_pem_public_key(read_key_file(path))
         except (ValueError, UnsupportedAlgorithm) as error:
             raise _not_a_key(path) from error
         if not isinstance(key, Ed25519PublicKey):
@@ -75,7 +75,7 @@ class SigningKey:
     @classmethod
     def load(cls, path: Path) -> Self:
         """Read an unencrypted PEM private key; KeyFileError when missing or not Ed25519."""
-        return cls.from_pem(_read(path), where=str(path))
+        return cls.from_pem(read_key_file(path), where=str(path))
 
     @classmethod
     def from_pem(cls, pem: bytes, *, where: str) -> Self:
@@ -121,7 +121,8 @@ def typed_message(kind: str, payload: bytes) -> bytes:
     return b"DSSEv1 %d %b %d %b" % (len(name), name, len(payload), payload)
 
 
-def _read(path: Path) -> bytes:
+def read_key_file(path: Path) -> bytes:
+    """The bytes of a key file, not looked at yet. Raises KeyFileError."""
     try:
         return path.read_bytes()
     except OSError as error:

@@ -28,7 +28,8 @@ def read_toml(path: Path, kind: type[T], error: type[ApplianceError]) -> T:
         raise error(
             f"cannot read {path}: {cause.strerror or cause}", remedy="check the path"
         ) from cause
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as cause:
+    # A ValueError of int's comes through tomllib for a number of thousands of digits.
+    except (ValueError, RecursionError) as cause:
         raise error(f"{path} is not TOML: {cause}", remedy="correct the file") from cause
     return from_table(table, kind, error, where=str(path))
 

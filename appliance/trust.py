@@ -183,6 +183,7 @@ def add_signer(directory: Path, key: ModelPublicKey, signer: Signer) -> None:
     for text in (signer.since, signer.until):
         if text is not None:
             moment(text)
+    # The entry before the key: a key alone might sign every model.
     with _changing(directory) as signers:
         before = signers.get(signer.key_id)
         if before is not None and before.revoked is not None:
@@ -191,13 +192,13 @@ def add_signer(directory: Path, key: ModelPublicKey, signer: Signer) -> None:
                 remedy="let the signer make a new key",
             )
         signers[signer.key_id] = signer
-        key.save(directory / f"{signer.key_id[:16]}.pub")
+    key.save(directory / f"{signer.key_id[:16]}.pub")
 
 
 def revoke_signer(directory: Path, named: str, *, at: str, reason: str) -> Signer:
     """Let the key called `named` (its name, key id or the beginning of it) count no more.
 
-    Raises KeyFileError when none or several are meant; StateError.
+    One that was revoked before stays as it is. Raises KeyFileError when none or several are meant; StateError.
     """
     rows = [row.signer for row in TrustStore.read(directory).listed()]
     meant = [row for row in rows if row.name == named] or [
@@ -208,10 +209,12 @@ def revoke_signer(directory: Path, named: str, *, at: str, reason: str) -> Signe
             f"'{named}' names {len(meant)} keys",
             remedy="give a name or key id of `holdfast-compile trust list`",
         )
-    revoked = msgspec.structs.replace(meant[0], revoked=Revocation(at=at, reason=reason))
     with _changing(directory) as signers:
-        signers[revoked.key_id] = revoked
-    return revoked
+        signer = signers.get(meant[0].key_id, meant[0])
+        if signer.revoked is None:
+            signer = msgspec.structs.replace(signer, revoked=Revocation(at=at, reason=reason))
+        signers[signer.key_id] = signer
+    return signer
 
 
 def moment(text: str) -> datetime:
@@ -254,7 +257,23 @@ def _read(directory: Path) -> SignersFile:
         raise KeyFileError(
             f"cannot read {path}: {error.strerror or error}", remedy="check who may read it"
         ) from error
-    return from_json(data, SignersFile, KeyFileError, where=str(path))
+    return _sound(data, path)
+
+
+def _sound(data: bytes, path: Path) -> SignersFile:
+    """What `data` says, if all of it can be meant. Raises KeyFileError."""
+    told = from_json(data, SignersFile, KeyFileError, where=str(path))
+    seen = set[str]()
+    for signer in told.signers:
+        if signer.key_id in seen:
+            raise KeyFileError(
+                f"{path} names key {signer.key_id[:16]} twice",
+                remedy="leave the entry that holds, the revoked one if there is one",
+            )
+        seen.add(signer.key_id)
+        for text in filter(None, (signer.since, signer.until)):
+            moment(text)
+    return told
 
 
 @contextmanager
@@ -265,4 +284,6 @@ def _changing(directory: Path) -> Iterator[dict[str, Signer]]:
         signers = {item.key_id: item for item in _read(directory).signers}
         yield signers
         told = SignersFile(signers=tuple(signers[key_id] for key_id in sorted(signers)))
-        write_file(directory / SIGNERS_FILE, msgspec.json.format(canonical_json(told)) + b"\n")
+        path, data = directory / SIGNERS_FILE, msgspec.json.format(canonical_json(told))
+        _sound(data, path)  # or nothing could be built here any more
+        write_file(path, data, b"\n")

@@ -102,7 +102,7 @@ def build(
             with installing.trying(taken, again=again) as step:
                 check_edition(
                     taken.manifest,
-                    installing.history.newest_edition(taken.manifest.model),
+                    installing.newest_edition(taken.manifest.model),
                     older=older,
                 )
                 warnings = _warnings(store, config, taken)

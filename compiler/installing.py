@@ -74,6 +74,17 @@ class Installing:
         for install in self.history.untold():
             self._tell(install)
 
+    def newest_edition(self, model: str) -> int | None:
+        """The highest edition of `model` that was ever filed here, by history and store; None for none.
+
+        Each makes up for what was lost of the other.
+        """
+        known = [self.history.newest_edition(model)]
+        for number in self._store.versions(model) if model in self._store.models() else ():
+            with suppress(StoreError):  # a damaged version says nothing
+                known.append(self._store.describe(model, number).manifest.edition)
+        return max((edition for edition in known if edition is not None), default=None)
+
     @contextmanager
     def trying(self, taken: TakenIn, *, again: bool) -> Iterator[Step]:
         """Keep a line of the try; what is yielded writes its next state.

@@ -10,6 +10,7 @@ from pathlib import Path
 from appliance.attestation import SIGNATURE_NAME
 from appliance.bundle import (
     MANIFEST_FILE,
+    check_files,
     extract,
     manifest_body,
     open_bundle,
@@ -39,6 +40,9 @@ def unpack(bundle: Path, directory: Path) -> Unpacked:
     """
     with open_bundle(bundle) as file:
         header, manifest = unverified_manifest(file)
+        begin = file.tell()
+        check_files(file, manifest)
+        file.seek(begin)
         try:
             directory.mkdir(parents=True)
         except FileExistsError as error:

@@ -22,7 +22,7 @@ from runtime.evidence import Answered, Keeper, refusal
 from runtime.loaded import Loaded
 from runtime.metrics import Metrics
 from runtime.places import Place
-from runtime.recorder import Recorder, unheard
+from runtime.recorder import NO_RECORD, Recorder, unheard
 from runtime.shadowing import Shadowing
 from runtime.swap import ServedTable
 from runtime.traces import Metadata, Trace, Traces
@@ -32,18 +32,15 @@ _NOTHING: Mapping[str, Array] = {}
 _PASSING = (AuditError, DeadlinePassed, Draining, Overloaded)
 
 
-NOT_AWAITED = -1
-
-
 class Reply(NamedTuple):
     """What goes back to the client: the version that answered and its outputs in raw form.
 
-    `record` is the sequence of its audit record, NOT_AWAITED when the reply leaves before that is durable.
+    `record` is the sequence of its audit record, NO_RECORD when the reply leaves before that is durable, or without.
     """
 
     version: int
     outputs: Sequence[Tensor]
-    record: int = NOT_AWAITED
+    record: int = NO_RECORD
 
 
 # Gets the answer, or what kept it from being given; runs on whichever thread came last.
@@ -214,7 +211,7 @@ class Answering:
             self._withdraw(error)
             return
         if not awaited:
-            told(NOT_AWAITED)
+            told(NO_RECORD)
 
     def _withdraw(self, error: Exception) -> None:
         """Refuse what was computed: its sequence, whose states it changed, ends there."""

@@ -22,7 +22,7 @@ LOOK_SECONDS = 0.5
 SERVER, CLIENT_CA = "server", "client_ca"
 REMEDY = "set [server.tls] certificate, key, client_ca and denied to files that belong together"
 
-# What tells that a file was replaced: inode, size and time of change.
+# What tells that a file was replaced, or that who may read it was put right: inode, size, time of any change.
 Stamp: TypeAlias = tuple[tuple[int, int, int] | None, ...]
 
 
@@ -195,7 +195,7 @@ def _stat(path: str) -> tuple[int, int, int] | None:
         status = Path(path).stat()
     except OSError:
         return None
-    return (status.st_ino, status.st_size, status.st_mtime_ns)
+    return (status.st_ino, status.st_size, status.st_ctime_ns)
 
 
 def _joined(chain: Sequence[Certificate]) -> bytes:

@@ -2,7 +2,7 @@
 
 Knows: its servable, its queue, and how many requests use it. Rules: whoever uses it holds it, on any thread,
 so that no swap closes it meanwhile; once it is being drained nobody can hold it any more. Leaves to others:
-loading it (`runtime.swap`), freeing it (`runtime.draining`).
+loading it (`runtime.loading`), freeing it (`runtime.draining`).
 """
 
 import threading

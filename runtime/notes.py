@@ -1,7 +1,8 @@
 """Takes up the notes that other processes left, and writes them into the audit log.
 
 Knows: what becomes of a note. Rules: recorded first, removed second, so that a crash between the two records it
-twice rather than never; what is no note is put aside and journalled once. Leaves to others: leaving them and reading
+twice rather than never; one that may not be removed is not recorded, or it would be each second for ever; what is no
+note is put aside and journalled once. Leaves to others: leaving them and reading
 them (`appliance.notes`), when (`runtime.tending`).
 """
 
@@ -14,7 +15,7 @@ from appliance.audit.record import AnyRecord
 from appliance.config import StateConfig
 from appliance.errors import AuditError
 from appliance.files import unwritable
-from appliance.notes import left, read_note
+from appliance.notes import TAKEN_SUFFIX, left, read_note
 
 # Notes taken up at one look, so that many do not hold up the records of requests.
 NOTES_MAX = 64
@@ -34,12 +35,13 @@ def take_up(state: StateConfig, log: Log) -> int:
     taken: list[Path] = []
     for path in left(state)[:NOTES_MAX]:
         try:
-            records.append(read_note(path))
+            record = read_note(path)
         except AuditError as error:
             journal.failure("note.refused", error)
-            _put_aside(path)
+            _rename(path, REFUSED_SUFFIX)
         else:
-            taken.append(path)
+            taken.append(_rename(path, TAKEN_SUFFIX))
+            records.append(record)
     log.append(records)
     for path in taken:
         try:
@@ -49,8 +51,9 @@ def take_up(state: StateConfig, log: Log) -> int:
     return len(taken)
 
 
-def _put_aside(path: Path) -> None:
+def _rename(path: Path, suffix: str) -> Path:
+    """Give the note another suffix, which needs the same right as removing it."""
     try:
-        path.replace(path.with_suffix(REFUSED_SUFFIX))
+        return path.replace(path.with_suffix(suffix))
     except OSError as error:
         raise unwritable(path, error) from error

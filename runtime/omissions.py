@@ -46,7 +46,8 @@ class Omissions:
     def due(self, *, last: bool = False) -> Sequence[AnyRecord]:
         """The summaries to write now, at the `last` all; `written` tells that they are."""
         now_ns = self._clock.monotonic_ns()
-        if last or now_ns - self._looked_ns >= LOOK_NS:
+        # While some wait to be written, counting goes on instead: what waits stays bounded on a log that fails.
+        if last or (not self._waiting and now_ns - self._looked_ns >= LOOK_NS):
             self._looked_ns = now_ns
             self._waiting += self._floods.due(all_of_them=last)
             if self._missing and (last or not self.gap):

@@ -1,7 +1,8 @@
 """The parts of the serving process, and how they are joined.
 
 Knows: which part needs which, and what is answered where. Rules: whatever is opened here is closed by the
-life that it is given, in reverse order. Leaves to others: when (`runtime.server`), and the work itself.
+life that it is given, in reverse order. Leaves to others: what is written down and by whom
+(`runtime.recording`), when (`runtime.server`), and the work itself.
 """
 
 import asyncio
@@ -13,40 +14,32 @@ from typing import NamedTuple
 
 from appliance import journal
 from appliance.audit.capacity import bytes_used
-from appliance.audit.log import AuditLog
-from appliance.audit.record import Boot, Erased, Stop
 from appliance.clock import SystemClock
 from appliance.config import Config
 from appliance.deployment import Tuning, tuned
 from appliance.errors import AccessError
-from appliance.payloads import PayloadWriter
 from appliance.store import Store, StoredVersion
 from appliance.version import release
 from runtime.access import Door, Principal, check_access, open_door
-from runtime.boxkey import open_with_key
 from runtime.certificates import Certificates
-from runtime.checkpoints import open_publisher
 from runtime.codec import Call
 from runtime.controlplane import ControlPlane
 from runtime.dataplane import DataPlane
 from runtime.evidence import refusal
-from runtime.feedback import FeedbackTaker
 from runtime.lanes import load_lanes
 from runtime.metrics import Metrics, MetricsServer, serve_metrics
-from runtime.omissions import Omissions
-from runtime.payloads import PayloadKeeper
-from runtime.recorder import Recorder, unheard
+from runtime.recorder import Recorder
+from runtime.recording import Recording, open_recording
 from runtime.regions import Regions
 from runtime.replaying import warm_with_payloads
 from runtime.servable import Servable
 from runtime.services.control import Addresses, ControlService
-from runtime.services.evidence import EVIDENCE, WITNESS, EvidenceService, open_evidence
+from runtime.services.evidence import EVIDENCE, WITNESS
 from runtime.services.feedback import FeedbackCall
 from runtime.services.infer import INFERRING, InferCalls, new_id
 from runtime.services.protocol import SERVICE, calls
 from runtime.storage import StorageWatch
 from runtime.swap import ServedTable
-from runtime.tending import Tending
 from runtime.traces import Traces, open_traces
 from runtime.transport import Health, Methods, Transport, on_loop, reflection_methods
 
@@ -56,19 +49,16 @@ class Parts(NamedTuple):
 
     config: Config
     clock: SystemClock
-    certificates: Certificates
-    door: Door
     store: Store
     metrics: Metrics
     traces: Traces
-    recorder: Recorder
+    certificates: Certificates
+    recording: Recording
+    door: Door
     table: ServedTable
     controlplane: ControlPlane
     dataplane: DataPlane
-    payloads: PayloadKeeper
     storage: StorageWatch
-    feedback: FeedbackTaker
-    evidence: EvidenceService
 
 
 async def open_parts(config: Config, life: AsyncExitStack) -> Parts:
@@ -80,13 +70,7 @@ async def open_parts(config: Config, life: AsyncExitStack) -> Parts:
     life.callback(asyncio.create_task(certificates.keep_looking()).cancel)
     traces = open_traces(config.traces, service=config.server.name)
     life.push_async_callback(asyncio.to_thread, traces.close)
-    publisher = open_publisher(config, clock, life)  # its last act follows the log's own
-    recorder, omissions = await _open_recorder(config, clock, life)
-    life.callback(asyncio.create_task(publisher.keep_publishing()).cancel)
-    evidence = open_evidence(config, clock, recorder, life)
-    payloads = await _open_payloads(config, clock, recorder, life)
-    feedback = FeedbackTaker(config.state.audit_log, recorder)
-    life.push_async_callback(asyncio.to_thread, feedback.close)
+    recording = await open_recording(config, clock, life)
     table = ServedTable(
         store,
         partial(_loaded, config),
@@ -96,9 +80,7 @@ async def open_parts(config: Config, life: AsyncExitStack) -> Parts:
         sequences=config.sequences,
     )
     life.push_async_callback(table.close)
-    controlplane = ControlPlane(
-        store=store, table=table, recorder=recorder, new_id=lambda: uuid.uuid4().hex
-    )
+    recorder = recording.recorder
     door = _open_door(config, clock, recorder, metrics, certificates)
     life.callback(door.look, leaving=True)  # what it has counted of floods is recorded
     dataplane = DataPlane(
@@ -109,35 +91,24 @@ async def open_parts(config: Config, life: AsyncExitStack) -> Parts:
         bytes_max=config.server.bytes_in_flight_max,
         awaited=config.audit.awaited,
         traces=traces,
-        keeper=payloads,
+        keeper=recording.payloads,
         kept_out=partial(_note_kept_out, door),
     )
-    storage = StorageWatch(
-        config.storage,
-        config.state,
-        dataplane=dataplane,
-        omissions=omissions,
-        payloads=payloads,
-    )
-    storage.begin()
-    life.callback(storage.close)
-    life.callback(asyncio.create_task(storage.keep_looking()).cancel)
     return Parts(
-        config,
-        clock,
-        certificates,
-        door,
-        store,
-        metrics,
-        traces,
-        recorder,
-        table,
-        controlplane,
-        dataplane,
-        payloads,
-        storage,
-        feedback,
-        evidence,
+        config=config,
+        clock=clock,
+        store=store,
+        metrics=metrics,
+        traces=traces,
+        certificates=certificates,
+        recording=recording,
+        door=door,
+        table=table,
+        controlplane=ControlPlane(
+            store=store, table=table, recorder=recorder, new_id=lambda: uuid.uuid4().hex
+        ),
+        dataplane=dataplane,
+        storage=_watch_storage(config, recording, dataplane, life),
     )
 
 
@@ -167,13 +138,30 @@ def _note_kept_out(door: Door, error: AccessError, call: Call, principal: Princi
     door.note(told)
 
 
+def _watch_storage(
+    config: Config, recording: Recording, dataplane: DataPlane, life: AsyncExitStack
+) -> StorageWatch:
+    """The watch, which has looked once and goes on looking."""
+    storage = StorageWatch(
+        config.storage,
+        config.state,
+        dataplane=dataplane,
+        omissions=recording.omissions,
+        payloads=recording.payloads,
+    )
+    storage.begin()
+    life.callback(storage.close)
+    life.callback(asyncio.create_task(storage.keep_looking()).cancel)
+    return storage
+
+
 def show_metrics(parts: Parts, inference: Transport) -> MetricsServer:
     """Let the metrics read what stands at the moment, and serve them."""
-    metrics, recorder, table = parts.metrics, parts.recorder, parts.table
+    metrics, recorder, table = parts.metrics, parts.recording.recorder, parts.table
     metrics.commits, metrics.audit_queue = recorder.commits, lambda: recorder.queued
     metrics.queued, metrics.standings = table.queued, table.standings
     metrics.certificates = parts.certificates.shown
-    metrics.payloads = parts.payloads.counts
+    metrics.payloads = parts.recording.payloads.counts
     metrics.bytes_free = lambda: parts.storage.bytes_free
     metrics.audit_bytes = partial(bytes_used, parts.config.state.audit_log)
     metrics.calls, metrics.calls_refused = lambda: inference.in_flight, lambda: inference.refused
@@ -189,11 +177,11 @@ def control_service(parts: Parts, addresses: Addresses) -> ControlService:
         table=parts.table,
         controlplane=parts.controlplane,
         dataplane=parts.dataplane,
-        recorder=parts.recorder,
+        recorder=parts.recording.recorder,
         metrics=parts.metrics,
         certificates=parts.certificates,
-        payloads=parts.payloads,
-        feedback=parts.feedback,
+        payloads=parts.recording.payloads,
+        feedback=parts.recording.feedback,
     )
 
 
@@ -221,54 +209,9 @@ def inference_methods(parts: Parts, health: Health) -> Methods:
             for path, call in answers.items()
         },
         **infer.methods(),
-        **parts.evidence.methods(),
-        **FeedbackCall(parts.feedback).methods(),
+        **parts.recording.evidence.methods(),
+        **FeedbackCall(parts.recording.feedback).methods(),
     }
-
-
-async def _open_recorder(
-    config: Config, clock: SystemClock, life: AsyncExitStack
-) -> tuple[Recorder, Omissions]:
-    """Open the audit log and record this boot; its stop is the last record that life writes."""
-    opening = partial(
-        AuditLog.open,
-        config.state.audit_log,
-        clock=clock,
-        checkpoint_records=config.audit.checkpoint_records,
-        checkpoint_seconds=config.audit.checkpoint_seconds,
-    )
-    log = open_with_key(config.state, lambda key: opening(key=key))
-    life.callback(log.close)
-    omissions = Omissions(
-        clock,
-        singly=config.audit.refusals_singly,
-        gaps=config.storage.when_full == "gap",
-    )
-    recorder = Recorder(
-        log,
-        queue_records_max=config.audit.queue_records_max,
-        omissions=omissions,
-        tend=Tending(log, config.audit, config.state, clock),
-    )
-    life.push_async_callback(asyncio.to_thread, recorder.close)
-    boot = Boot(release=release(), config_sha256=config.digest)
-    await recorder.appended(lambda: boot)
-    life.push_async_callback(recorder.appended, lambda: Stop(reason="the runtime was stopped"))
-    return recorder, omissions
-
-
-async def _open_payloads(
-    config: Config, clock: SystemClock, recorder: Recorder, life: AsyncExitStack
-) -> PayloadKeeper:
-    """Open the payloads; what is erased for its age or the budget is recorded, and nobody waits for that."""
-
-    def record(erased: Erased) -> None:
-        recorder.append(lambda: erased, unheard)
-
-    writer = await asyncio.to_thread(PayloadWriter.open, config.state.payloads)
-    keeper = PayloadKeeper(writer, config.payloads, clock, record)
-    life.push_async_callback(asyncio.to_thread, keeper.close)
-    return keeper
 
 
 def _loaded(config: Config, stored: StoredVersion, tuning: Tuning | None) -> Sequence[Servable]:

@@ -1,4 +1,4 @@
-"""A request's place in its sequence. Pure.
+"""A request's place in its sequence.
 
 Knows: what is kept of a sequence and of each request that waits in it. Rules: whoever changes either holds the
 lock of the `runtime.sequences` they belong to. Leaves to others: when a request computes.
@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Hashable
 from typing import NamedTuple, Protocol, TypeAlias
 
+from appliance import journal
 from runtime.batching import Outcome, Ticket
 from runtime.router import Route
 from runtime.servable import Inputs
@@ -46,12 +47,12 @@ class Asked(NamedTuple):
 class Live:
     """A sequence: its states after the last answer, who computes, who waits, and whether more may come.
 
-    `left` says that it was forgotten meanwhile; `steps` counts the requests since its start; `used_ns`,
+    `closed` says that it ended or was forgotten since its last request came; `steps` counts the requests since its start; `used_ns`,
     monotonic, is when it was used last.
     """
 
     __slots__ = (
-        "left",
+        "closed",
         "name",
         "open",
         "release",
@@ -71,7 +72,11 @@ class Live:
         self.states: Inputs = {}
         self.running: Turn | None = None
         self.waiting: deque[Turn] = deque()
-        self.open = self.left = False
+        self.open = self.closed = False
+
+    def shut(self) -> None:
+        """Let no request follow, unless it begins anew."""
+        self.open, self.closed = False, True
 
     def cut(self, first: "Turn | None" = None) -> list["Turn"]:
         """Take out what waits from `first` on, else all, up to the next that starts anew; without `first` itself.
@@ -86,7 +91,7 @@ class Live:
             next(starts)
         stop = next(starts, None)
         if stop is None:
-            self.open = False
+            self.shut()
         self.waiting = deque(turns[:begin] + (turns[stop:] if stop is not None else []))
         return [turn for turn in turns[begin:stop] if turn is not first]
 
@@ -125,7 +130,7 @@ class Turn:
         """Make it the sequence's next step; a first one may have come by another `route`."""
         live.steps += 1
         if self.start:
-            live.route, live.steps, live.left = route, 1, False
+            live.route, live.steps, live.closed = route, 1, False
         self.live, self.step, self.placed_ns = live, live.steps, now_ns
 
     def computing(self, ticket: Ticket) -> None:
@@ -133,11 +138,19 @@ class Turn:
         if self.then is not None:
             self.ticket = ticket
 
-    def end(self) -> Callable[[Outcome], None]:
-        """Whom to tell, once; turn, ticket and caller refer to each other and are let go of here."""
+    def tell(self, outcome: Outcome | None) -> None:
+        """Tell its caller, once, who may have left (None). What that raises is journalled: others wait.
+
+        Turn, ticket and caller refer to each other and are let go of here.
+        """
         then, self.then = self.then, None
         self.ticket, self.live, self.leave = None, None, _stays
-        return then or _nobody
+        if then is None or outcome is None:
+            return
+        try:
+            then(outcome)
+        except Exception as error:  # noqa: BLE001 - as said
+            journal.failure("batch.untold", error)
 
     def cancel(self) -> bool:
         """True when it is gone and will never be answered. Any thread."""
@@ -146,7 +159,3 @@ class Turn:
 
 def _stays(turn: Turn) -> bool:  # noqa: ARG001
     return False
-
-
-def _nobody(outcome: Outcome) -> None:
-    """An outcome that was told before."""

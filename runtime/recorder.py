@@ -26,7 +26,7 @@ Entry: TypeAlias = Callable[[], AnyRecord]
 Then: TypeAlias = Callable[[int | ApplianceError], None]
 Result: TypeAlias = tuple[Then, int | ApplianceError]
 Waiting: TypeAlias = tuple[Entry, Then, str]
-# The number of a record that was counted in a summary instead of being written.
+# Instead of a number: the record has none, being counted in a summary, or none yet, since nobody waited.
 NO_RECORD = -1
 # How soon an idle log notices that a checkpoint is due.
 IDLE_SECONDS = 1.0
@@ -122,7 +122,7 @@ class Recorder:
         return await future
 
     def sign_soon(self) -> None:
-        """Have a checkpoint signed with the next commit, at once when none is under way; never waits."""
+        """Have a checkpoint signed with the next commit, or within a second; never waits."""
         self._sign_asked = True
         if self._asleep:
             self._asleep = False
@@ -210,18 +210,26 @@ class Recorder:
         due = () if omissions is None else omissions.due(last=last)
         try:
             numbers = self._append([*due, *(record for _, record in built)])
-            if omissions is not None and due:
-                omissions.written()
-            if self._log.checkpoint_due or self._sign_asked:
-                self._sign_asked = False
-                self._log.checkpoint()
         except Exception as error:  # noqa: BLE001 - the thread must outlive any fault of the log
             told = error if isinstance(error, ApplianceError) else _unwritable(error)
             self._note(told)
             return results + [(then, self._missed(record, told)) for then, record in built]
-        self.failure = ""
+        if omissions is not None and due:
+            omissions.written()
+        self._sign()
         own = numbers[len(due) :]
         return results + [(then, number) for (then, _), number in zip(built, own, strict=True)]
+
+    def _sign(self) -> None:
+        """Sign a checkpoint if one is due; what was appended stays durable when that fails, and is told so."""
+        try:
+            if self._log.checkpoint_due or self._sign_asked:
+                self._sign_asked = False
+                self._log.checkpoint()
+        except Exception as error:  # noqa: BLE001 - the thread must outlive any fault of the log
+            self._note(error if isinstance(error, ApplianceError) else _unwritable(error))
+        else:
+            self.failure = ""
 
     def _missed(self, record: AnyRecord, error: ApplianceError) -> int | ApplianceError:
         """What whoever waits for `record` is told: the error, unless answers go on without a record."""

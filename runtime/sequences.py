@@ -97,7 +97,7 @@ class Sequences:
         now = self._clock.monotonic_ns()
         with self._lock:
             live = self._placed((name, sequence.id), sequence, version, route, now)
-            before = live.open, live.steps
+            before = live.open, live.steps, live.route
             turn.place(live, route, now)
             live.open = not sequence.end
             first = live.running is None
@@ -108,7 +108,7 @@ class Sequences:
         if first:
             try:
                 self._compute(live, turn, gather)
-            except ApplianceError:
+            except BaseException:
                 self._refused(live, before)
                 raise
         return turn
@@ -118,10 +118,9 @@ class Sequences:
         with self._lock:
             live = self._live.get(name)
             if live is not None:
-                live.open, live.left = False, True
-            over = live is not None and self._over(live)
-        if over and live is not None:
-            live.release()
+                live.shut()
+            release = self._let_go(live)
+        release()
 
     def end(self, name: Name) -> None:
         """End a sequence whose states cannot be relied on: what waits in it is refused, up to a new beginning."""
@@ -130,17 +129,19 @@ class Sequences:
             live = self._live.get(name)
             if live is not None:
                 broken = live.cut()
-            over = live is not None and self._over(live)
+            release = self._let_go(live)
         self._tell_broken(broken)
-        if over and live is not None:
-            live.release()
+        release()
 
     def check(self) -> None:
         """Forget idle sequences; to be called about every second."""
         with self._lock:
-            over = self._expired()
-        for live in over:
-            live.release()
+            idle = [live for live in self._live.values() if self._is_idle(live)]
+            for live in idle:
+                live.shut()
+            releases = [self._let_go(live) for live in idle]
+        for release in releases:
+            release()
 
     def forget(self) -> None:
         """Forget all; what computes is still answered, what waits for it is refused."""
@@ -150,10 +151,10 @@ class Sequences:
             for live in lives:
                 refused += live.waiting
                 live.waiting.clear()
-                live.open, live.left = False, True
-            over = [live for live in lives if self._over(live)]
-        for live in over:
-            live.release()
+                live.shut()
+            releases = [self._let_go(live) for live in lives]
+        for release in releases:
+            release()
         self._tell_broken(refused)
 
     def _checked(self, rows: int, sequence: Sequence | None) -> Sequence:
@@ -239,38 +240,41 @@ class Sequences:
             self._ended(live, turn, msgspec.structs.replace(outcome, step=turn.step))
 
     def _ended(self, live: Live, turn: Turn, outcome: Outcome | None) -> None:
-        """A request is answered, has failed, or its caller has left (None)."""
+        """A request is answered, has failed, or its caller has left (None): the next one computes."""
+        following = self._taken_out(live, turn, outcome)
+        while following is not None:
+            try:
+                self._compute(live, following)
+            except ApplianceError as error:
+                following = self._taken_out(live, following, error)
+            else:
+                return
+
+    def _taken_out(self, live: Live, turn: Turn, outcome: Outcome | None) -> Turn | None:
+        """Tell what became of the request that computed; the one that computes next, if any."""
         broken: list[Turn] = []
         with self._lock:
             if outcome is None or isinstance(outcome, ApplianceError):
                 broken = live.cut()
             live.used_ns = self._clock.monotonic_ns()
             following = live.running = live.waiting.popleft() if live.waiting else None
-            over = self._over(live)
-        then = turn.end()
-        if outcome is not None:
-            then(outcome)
+            release = self._let_go(live)
+        turn.tell(outcome)
         self._tell_broken(broken)
-        if over:
-            live.release()
-        if following is not None:
-            try:
-                self._compute(live, following)
-            except ApplianceError as error:
-                self._ended(live, following, error)
+        release()
+        return following
 
-    def _refused(self, live: Live, before: tuple[bool, int]) -> None:
+    def _refused(self, live: Live, before: tuple[bool, int, Route]) -> None:
         """The batcher did not take a request at its coming: as if it had not come, unless others wait for it."""
         with self._lock:
-            waited = bool(live.waiting)
-            if not waited:
-                was_open, live.steps = before
-                live.open, live.running = was_open and not live.left, None
-            over = not waited and self._over(live)
-        if over:
-            live.release()
-        if waited and live.running is not None:
-            self._ended(live, live.running, None)
+            running = live.running if live.waiting else None
+            if running is None:
+                was_open, live.steps, live.route = before
+                live.open, live.running = was_open and not live.closed, None
+            release = self._let_go(live)
+        release()
+        if running is not None:
+            self._ended(live, running, None)
 
     def _cancel(self, turn: Turn) -> bool:
         """Whether the request will never be answered; its sequence ends there, as it does for a failure."""
@@ -286,13 +290,13 @@ class Sequences:
             if turn not in live.waiting:
                 return False
             broken = live.cut(turn)
-        turn.end()
+        turn.tell(None)
         self._tell_broken(broken)
         return True
 
     def _tell_broken(self, turns: list[Turn]) -> None:
         for turn in turns:
-            turn.end()(
+            turn.tell(
                 SequenceBroken(
                     f"the sequence of this request to model '{self._model}' has ended before it: a "
                     "request ahead of it failed, or its version was closed",
@@ -307,15 +311,13 @@ class Sequences:
     def _is_idle(self, live: Live) -> bool:
         return live.running is None and self._clock.monotonic_ns() - live.used_ns > self._idle_ns
 
-    def _over(self, live: Live) -> bool:
-        """Whether a sequence is over, and forgotten now; the caller, who holds the lock, releases it then."""
-        over = not live.open and live.running is None and self._live.get(live.name) is live
-        if over:
-            del self._live[live.name]
-        return over
+    def _let_go(self, live: Live | None) -> Callable[[], None]:
+        """Forget a sequence that is over, and give its version back by what this returns, without the lock."""
+        if live is None or live.open or live.running or self._live.get(live.name) is not live:
+            return _nothing
+        del self._live[live.name]
+        return live.release
 
-    def _expired(self) -> list[Live]:
-        idle = [live for live in self._live.values() if self._is_idle(live)]
-        for live in idle:
-            del self._live[live.name]
-        return idle
+
+def _nothing() -> None:
+    """Nothing is over."""

@@ -1,40 +1,36 @@
 """One version, loaded and warm (a door: the compiler proves versions with it).
 
-Knows: how requests become one engine call and its outputs the answers. Rules: requests of a call share
-one batch; when the engine refuses a batch, each request is tried alone, so that one bad request costs
-the others nothing but time; lanes of one version share its weights and its kernels, never a buffer.
-Leaves to others: when to run (`runtime.batching`).
+Knows: how the outputs of an engine call become answers. Rules: when the engine refuses a batch, each
+request is tried alone, so that one bad request costs the others nothing but time; lanes of one version
+share its weights and its kernels, never a buffer. Leaves to others: the engine call (`runtime.computing`),
+when to run (`runtime.batching`).
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 from typing import TypeAlias
 
 import msgspec
-import numpy as np
 
 from appliance.clock import Clock, SystemClock
 from appliance.errors import ApplianceError, EngineError, RecipeError
-from appliance.golden import Golden, check_golden, rows_fit
+from appliance.golden import Golden, check_golden
 from appliance.manifest import GOLDEN_FILE, PROFILE_FILE, Manifest, Precision
 from appliance.profiles import Profile
 from appliance.states import State
 from appliance.store import EngineEntry, StoredVersion
 from appliance.tables import from_json
 from appliance.tensors import Array, shapes_to_try
-from runtime.buffers import Batch, Buffers, parts_of, rows_of
+from runtime.buffers import parts_of
+from runtime.computing import Computing, copied
 from runtime.engines import Engine, load_engine
-from runtime.kernels.chain import PLACE_COLUMNS, Chain
+from runtime.kernels.chain import Chain
 from runtime.kernels.vector import DriftVector
 from runtime.trials import of_lengths, over_again, repeated
 
 Inputs: TypeAlias = Mapping[str, Array]
 Check: TypeAlias = Callable[[Inputs, Golden], float]
-_NO_STATES: Inputs = MappingProxyType({})
-# Requests of at most so many bytes are laid side by side first: one more copy is less than a call for each.
-JOIN_BYTES_MAX = 4096
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,13 +66,8 @@ class Servable:
         self._chain = chain
         self._vector = vector
         self._clock = clock or SystemClock()
-        self._ran_ns = (0, 0)  # when the engine's last call began and ended
-        self._states, self._after = states, _NO_STATES  # of the last batch, padding and all
-        self._buffers = Buffers(engine.interface, states)
-        self._places = {
-            name: np.empty((max(chain.served.batch_max, 1), PLACE_COLUMNS))
-            for name in chain.placed_inputs
-        }
+        self._states = states
+        self._computing = Computing(engine, chain, states, self._clock)
         self.interface = chain.served
 
     def lane(self) -> "Servable":
@@ -120,11 +111,11 @@ class Servable:
         """
         self._chain.warm()
         for shapes in shapes_to_try(self.interface):
-            self._engine_outputs([of_lengths(self.interface, shapes, golden)])
+            self._computing.compute([of_lengths(self.interface, shapes, golden)])
         most = max(self.interface.batch_max, 1)
         wanted = {*buckets(most), *(size for size in sizes if size < most)}
         for rows in sorted(wanted - {1, most} if proven else wanted):
-            self._engine_outputs([repeated(golden.inputs, rows, self.interface.batch_max)])
+            self._computing.compute([repeated(golden.inputs, rows, self.interface.batch_max)])
 
     def prove(self, golden: Golden, manifest: Manifest, precision: Precision) -> float:
         """Return the largest error on the golden vectors; GoldenMissed beyond `precision`'s tolerance.
@@ -151,8 +142,8 @@ class Servable:
         Raises the error that the request would get.
         """
         try:
-            outputs, batch = self._engine_outputs([inputs])
-            return outputs, self._chain.after(outputs, batch.placed)
+            computed = self._computing.compute([inputs])
+            return computed.outputs, self._chain.after(computed.outputs, computed.batch.placed)
         except ApplianceError:
             raise
         except Exception as error:  # as in `run`
@@ -160,8 +151,7 @@ class Servable:
 
     def completed(self, inputs: Inputs, outputs: Inputs) -> Inputs:
         """The served outputs of a request of `inputs` whose engine outputs are `outputs`."""
-        placed = self._prepared([inputs]).placed if self._places else None
-        return self._chain.after(outputs, placed)
+        return self._chain.after(outputs, self._computing.placed(inputs))
 
     def close(self) -> None:
         """Free the engine."""
@@ -175,8 +165,8 @@ class Servable:
                 inputs={name: array[part] for name, array in golden.inputs.items()},
                 outputs={name: array[part] for name, array in golden.outputs.items()},
             )
-            outputs, _ = self._engine_outputs([self._as_sent(wanted.inputs)])
-            worst = max(worst, check(self._as_rows(outputs), wanted))
+            computed = self._computing.compute([self._as_sent(wanted.inputs)])
+            worst = max(worst, check(self._as_rows(computed.outputs), wanted))
         return worst
 
     def _as_sent(self, rows: Inputs) -> Inputs:
@@ -187,18 +177,18 @@ class Servable:
 
     def _run_batch(self, requests: Sequence[Inputs], rows: int) -> list[Answer]:
         began = self._clock.monotonic_ns()
-        outputs, batch = self._engine_outputs(requests, rows)
+        computed = self._computing.compute(requests, rows)
+        batch, outputs, states = computed.batch, computed.outputs, computed.states
         served = self._chain.after(outputs, batch.placed)
         vectors = self._vector.compute(batch.prepared, outputs)
-        started, ended = self._ran_ns
-        before, after = started - began, self._clock.monotonic_ns() - ended
+        before, after = computed.began_ns - began, self._clock.monotonic_ns() - computed.ended_ns
         if len(requests) == 1:
-            states = self._states_of(slice(batch.rows))
+            own = slice(batch.rows) if self.interface.batch_max else ...
             return [
                 Answer(
                     outputs=served,
                     vectors=vectors,
-                    states=states,
+                    states=copied(states, own),
                     before_ns=before,
                     after_ns=after,
                 )
@@ -207,68 +197,12 @@ class Servable:
             Answer(
                 outputs={name: array[part] for name, array in served.items()},
                 vectors=vectors[part],
-                states=self._states_of(part),
+                states=copied(states, part),
                 before_ns=before,
                 after_ns=after,
             )
             for part in parts_of(requests)
         ]
-
-    def _states_of(self, part: slice) -> Inputs:
-        """The states that the last call gave for some of its rows, as arrays of their own."""
-        rows = part if self.interface.batch_max else ...
-        return {name: np.array(array[rows]) for name, array in self._after.items()}
-
-    def _engine_outputs(
-        self, requests: Sequence[Inputs], rows: int = 0
-    ) -> tuple[dict[str, Array], Batch]:
-        """Prepare all requests into the batch buffers and run the engine once; without padding and states."""
-        batch = self._prepared(requests)
-        if rows <= batch.rows or not self.interface.batch_max:
-            return self._computed(batch.prepared, batch.rows), batch
-        outputs = self._computed(self._buffers.padded(batch.prepared, rows), rows)
-        return {name: array[: batch.rows] for name, array in outputs.items()}, batch
-
-    def _prepared(self, requests: Sequence[Inputs]) -> Batch:
-        """All requests, in views of the batch buffers that hold until the next call."""
-        shapes = self._chain.prepared_shape(requests[0])
-        if not self.interface.batch_max:
-            prepared = self._buffers.views(shapes)
-            self._chain.before(requests[0], prepared, self._places)
-            prepared |= self._buffers.states(requests, 1)
-            return Batch(rows=1, prepared=prepared, placed=self._places)
-        rows = parts_of(requests)[-1].stop
-        states = self._buffers.states(requests, rows)
-        if len(requests) > 1 and _bytes(requests[0]) <= JOIN_BYTES_MAX:
-            requests = [self._joined(requests)]
-        parts = parts_of(requests)
-        prepared = self._buffers.views({name: (rows, *shape[1:]) for name, shape in shapes.items()})
-        placed = rows_of(self._places, slice(rows))
-        for request, part in zip(requests, parts, strict=True):
-            self._chain.before(request, rows_of(prepared, part), rows_of(placed, part))
-        return Batch(rows=rows, prepared=prepared | states, placed=placed)
-
-    def _joined(self, requests: Sequence[Inputs]) -> Inputs:
-        """Requests of one key as one: their rows one after another, without states."""
-        names = [spec.name for spec in self.interface.inputs]
-        return {name: np.concatenate([each[name] for each in requests]) for name in names}
-
-    def _computed(self, prepared: Inputs, rows: int) -> dict[str, Array]:
-        """The engine's outputs. EngineError when one is not as the interface says: it is not served."""
-        interface, started = self._engine.interface, self._clock.monotonic_ns()
-        outputs = self._engine.run(prepared)
-        self._ran_ns = (started, self._clock.monotonic_ns())
-        for spec in interface.outputs:
-            array = outputs[spec.name] if interface.batch_max else outputs[spec.name][None]
-            if len(array) != rows or not rows_fit(spec, array):
-                raise EngineError(
-                    f"output '{spec.name}' came out as {array.dtype} {list(array.shape)} for {rows} "
-                    f"rows of {spec.datatype} {list(spec.shape)}",
-                    remedy="the engine does not compute this model as declared; build it again",
-                )
-        if self._states:
-            self._after = {state.input: outputs.pop(state.output) for state in self._states}
-        return outputs
 
 
 def load_proven(
@@ -334,10 +268,6 @@ def _engine_error(error: Exception) -> ApplianceError:
     failed = EngineError(f"the request could not be computed: {error}", remedy="see the journal")
     failed.__cause__ = error
     return failed
-
-
-def _bytes(inputs: Inputs) -> int:
-    return sum(array.nbytes for array in inputs.values())
 
 
 def buckets(rows_max: int) -> Iterator[int]:

@@ -11,6 +11,7 @@ refusals and the stop can still be recorded, and laid down again when there is r
 
 import asyncio
 import os
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from enum import IntEnum
@@ -74,7 +75,9 @@ class StorageWatch:
         self._free = free
         self.level = Level.AMPLE
         self.bytes_free = 0
-        self._failed = False
+        self._failed = self._closed = False
+        # A look may be under way on its thread when the runtime stops.
+        self._lock = threading.Lock()
 
     def begin(self) -> None:
         """Say what happens when, and look for the first time."""
@@ -112,12 +115,15 @@ class StorageWatch:
 
     def close(self) -> None:
         """Give the ballast up: what is written while the runtime stops has room, and nothing is held after."""
-        with suppress(OSError):
+        with self._lock, suppress(OSError):
+            self._closed = True
             self._ballast.unlink(missing_ok=True)
 
     def _tried(self) -> None:
         try:
-            self.look()
+            with self._lock:
+                if not self._closed:
+                    self.look()
         except (OSError, ApplianceError) as error:
             if not self._failed:
                 journal.failure("storage.unknown", error)

@@ -2,35 +2,27 @@
 
 Knows: which versions are loaded and which of them answers. Rules: load, warm and prove first, then switch
 by one assignment, then drain and close what is no longer needed; a candidate that fails changes nothing.
-Leaves to others: whether a move is allowed (`appliance.deployment`) and recorded (`runtime.controlplane`).
+Leaves to others: loading (`runtime.loading`), whether a move is allowed (`appliance.deployment`) and recorded
+(`runtime.controlplane`).
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection
 from typing import NamedTuple, TypeAlias
 
 from appliance import journal
 from appliance.clock import Clock
 from appliance.config import BatchingConfig, SequencesConfig
-from appliance.deployment import Deployment, Tuning, tuned
-from appliance.errors import ApplianceError, EngineLoad, UnknownModel
-from appliance.manifest import recipe_sha256
-from appliance.store import Store, StoredVersion
-from runtime.background import giving_way
-from runtime.batching import Batcher
+from appliance.deployment import Deployment, Tuning
+from appliance.errors import ApplianceError, UnknownModel
+from appliance.store import Store
 from runtime.codec import Sequence as Sequenced
 from runtime.continuing import Continuing
 from runtime.draining import drained
 from runtime.loaded import Loaded
-from runtime.memory import check_room
+from runtime.loading import Load, Loading
 from runtime.router import LABELS, Route, choose
-from runtime.servable import Servable
-from runtime.stale import with_fitting_engine
 from runtime.standing import Passing, Standing, standings
-
-# Loads a version, proven and warm, once for each lane that its model has under a tuning; the first is the
-# original.
-Load: TypeAlias = Callable[[StoredVersion, Tuning | None], Sequence[Servable]]
 
 DRAIN_SECONDS = 20.0
 # Of a version at the end of the process, when no request is left that would be lost.
@@ -61,11 +53,9 @@ class ServedTable:
     ) -> None:
         """The last requests and sequences of a version that is no longer needed may take `drain_seconds`."""
         self._store = store
-        self._load = load
-        self._batching = batching
-        self._clock = clock
         self._drain_seconds = drain_seconds
         self._continuing = Continuing(sequences or SequencesConfig(), clock)
+        self._loading = Loading(store, load, batching, clock, self._continuing.sequences)
         # A model's entry is replaced as a whole, never changed: other threads read it.
         self._serving: dict[str, Serving] = {}
         self._draining: set[asyncio.Task[None]] = set()
@@ -230,7 +220,7 @@ class ServedTable:
             if self._is_loaded(after, version):
                 continue
             try:
-                fresh[version] = await self._load_version(after.model, version, after.tuning)
+                fresh[version] = await self._loaded(after.model, version, after.tuning)
             except ApplianceError as error:
                 if version == about:
                     self.discard(fresh)
@@ -260,7 +250,7 @@ class ServedTable:
         Nothing has changed when it does not load, which raises as `prepare`.
         """
         deployment = self._of(model).deployment
-        fresh = await self._load_version(model, version, deployment.tuning)
+        fresh = await self._loaded(model, version, deployment.tuning)
         self.switch(deployment, {version: fresh})
 
     def discard(self, fresh: ByVersion) -> None:
@@ -292,49 +282,9 @@ class ServedTable:
         """What holds of a model; of one that was never decided on, nothing."""
         return self._serving.get(model) or Serving(Deployment(model=model), {})
 
-    async def _load_version(self, model: str, version: int, tuning: Tuning | None) -> Loaded:
+    async def _loaded(self, model: str, version: int, tuning: Tuning | None) -> Loaded:
         with self._passing.loading(model, version):
-            return await self._load_now(model, version, tuning)
-
-    async def _load_now(self, model: str, version: int, tuning: Tuning | None) -> Loaded:
-        found = await asyncio.to_thread(self._store.open, model, version)
-        stored, stale = await asyncio.to_thread(with_fitting_engine, found)
-        await asyncio.to_thread(check_room, stored)
-        try:
-            servables = await asyncio.to_thread(self._load_beside, stored, tuning)
-        except ApplianceError:
-            raise
-        except Exception as error:
-            # Whatever a library raises, the version failed to load and the others must go on.
-            journal.failure("version.crashed", error, model=model, version=version)
-            raise EngineLoad(
-                f"version {version} of '{model}' failed to load: {error}", remedy="see the journal"
-            ) from error
-        now = await asyncio.to_thread(self._store.describe, model, version)
-        if now.record != found.record:
-            for servable in servables:
-                await asyncio.to_thread(servable.close)
-            raise EngineLoad(
-                f"version {version} of '{model}' got another engine while it was loaded",
-                remedy="try again",
-            )
-        batching = tuned(self._batching.of(model), tuning)
-        batcher = Batcher(servables, batching, self._clock, name=f"{model}/{version}")
-        journal.event("version.loaded", model=model, version=version)
-        digest = recipe_sha256(stored.manifest)
-        return Loaded(
-            stored=stored,
-            servable=servables[0],
-            batcher=batcher,
-            recipe_sha256=digest,
-            stale=stale,
-            tuning=tuning,
-            sequences=self._continuing.sequences(stored, batcher),
-        )
-
-    def _load_beside(self, stored: StoredVersion, tuning: Tuning | None) -> Sequence[Servable]:
-        with giving_way():
-            return self._load(stored, tuning)
+            return await self._loading.load(model, version, tuning)
 
     def _drain(self, loaded: Loaded, seconds: float | None = None) -> None:
         limit = self._drain_seconds if seconds is None else seconds

@@ -4,7 +4,7 @@ Knows: what is done when. Rules: it runs on the recorder's thread, the log's one
 tried again, and holds no record up. Leaves to others: how (`appliance.audit.log`, `runtime.notes`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from appliance import journal
@@ -46,26 +46,30 @@ class Tending:
     def __init__(self, log: Log, config: AuditConfig, state: StateConfig, clock: Clock) -> None:
         self._log, self._config, self._state, self._clock = log, config, state, clock
         self._seal_from_ns = self._remove_from_ns = 0
-        self._failure = ""
+        self._failures: dict[str, str] = {}
         prepare(state)
 
     def __call__(self) -> None:
         """Do what is due; a failure is journalled."""
         now_ns = self._clock.monotonic_ns()
+        self._tried("notes", lambda: take_up(self._state, self._log))
+        if now_ns >= self._seal_from_ns:
+            self._seal_from_ns = now_ns + AGAIN_NS
+            self._tried("sealing", self._seal)
+        if self._config.retention_days and now_ns >= self._remove_from_ns:
+            self._remove_from_ns = now_ns + REMOVAL_NS
+            self._tried("removing", self._remove)
+
+    def _tried(self, what: str, act: Callable[[], object]) -> None:
+        """Do one of them; what keeps it from being done keeps none of the others."""
         try:
-            take_up(self._state, self._log)
-            if now_ns >= self._seal_from_ns:
-                self._seal_from_ns = now_ns + AGAIN_NS
-                self._seal()
-            if self._config.retention_days and now_ns >= self._remove_from_ns:
-                self._remove_from_ns = now_ns + REMOVAL_NS
-                self._remove()
+            act()
         except ApplianceError as error:
-            if str(error) != self._failure:
-                journal.failure("audit.untended", error)
-            self._failure = str(error)
+            if str(error) != self._failures.get(what):
+                journal.failure("audit.untended", error, what=what)
+            self._failures[what] = str(error)
         else:
-            self._failure = ""
+            self._failures.pop(what, None)
 
     def _seal(self) -> None:
         seconds = self._config.segment_days * DAY_SECONDS
@@ -78,4 +82,5 @@ class Tending:
     def _remove(self) -> None:
         removed = self._log.remove_expired(self._config.retention_days)
         if removed:
+            self._remove_from_ns = 0  # a few at a time
             journal.event("audit.removed", files=removed, days=self._config.retention_days)

@@ -39,7 +39,12 @@ def tracked(*patterns: str) -> list[Path]:
 def written(path: Path) -> bool:
     """True for text that a person wrote."""
     generated = path.name.endswith(("_pb2.py", "_pb2.pyi", "_pb2_grpc.py"))
-    return not generated and b"\0" not in path.read_bytes()[:4096]
+    data = path.read_bytes()
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return not generated and b"\0" not in data
 
 
 SOURCES = [path for path in tracked("*.py") if written(path)]

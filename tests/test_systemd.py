@@ -111,6 +111,14 @@ def test_the_serving_process_cannot_change_versions_or_trust() -> None:
     assert {f"-{state.store}", f"-{state.trust}"} <= set(closed.split())
 
 
+@pytest.mark.parametrize("unit", ["holdfast-build.service", "holdfast-refresh.service"])
+def test_whoever_parses_models_sees_no_key_token_or_payload(unit: str) -> None:
+    state = StateConfig(directory="/var/lib/holdfast")
+    closed = " ".join(setting(unit, "InaccessiblePaths")).split()
+    private = (state.box_key, state.tokens, state.payloads)
+    assert {f"-{path.parent}" for path in private} <= set(closed)
+
+
 @services
 def test_no_unit_forbids_what_was_measured_to_be_needed(unit: str) -> None:
     """Numba needs writable code; onnxruntime reads /proc/cpuinfo."""
@@ -144,6 +152,11 @@ def test_the_inbox_empties_into_built_and_refused(tmp_path: Path) -> None:
     (inbox / "a model.holdfast").write_text("good")
     (inbox / "b.holdfast").write_text("bad")
     (inbox / "c.part").write_text("still being copied")
+    others = tmp_path / "of the build's user"
+    others.write_text("whole")
+    for link in (inbox / "b.log", inbox / "refused" / "b.log"):
+        link.parent.mkdir(exist_ok=True)
+        link.symlink_to(others)
 
     done = subprocess.run(
         [UNITS / "holdfast-inbox", inbox],
@@ -160,8 +173,10 @@ def test_the_inbox_empties_into_built_and_refused(tmp_path: Path) -> None:
         "refused/b.holdfast",
         "refused/b.log",
         "c.part",
+        "b.log",
     }
     assert (inbox / "refused/b.log").read_text() == "build b.holdfast\n"
+    assert others.read_text() == "whole", "no link is written through"
 
 
 def test_the_runtime_is_handed_its_sealed_keys() -> None:

@@ -1,6 +1,6 @@
 """Who sits at the keyboard.
 
-Knows: the login name of the caller. Rules: a decision is recorded under a name the system knows, not one
+Knows: the login name of the caller, and the account that the runtime's kernel sees. Rules: a decision is recorded under a name the system knows, not one
 that the environment claims. Leaves to others: whether that person may decide (who may open the socket).
 """
 
@@ -17,6 +17,15 @@ def login_name() -> str:
     caller = os.environ.get("SUDO_USER", "")
     if user == 0 and caller:
         return caller
+    try:
+        return pwd.getpwuid(user).pw_name
+    except KeyError:
+        return f"uid {user}"
+
+
+def account_name() -> str:
+    """The account that the runtime records as the actor: whose process this is, by the kernel's word (SO_PEERCRED)."""
+    user = os.geteuid()
     try:
         return pwd.getpwuid(user).pw_name
     except KeyError:

@@ -38,9 +38,9 @@ def token_issue(
     """Make a token for NAME and print it, this once; a runtime that is up takes it within a second."""
     from tui.commands import access
 
-    path = box_config(ctx, config, state).state.tokens
+    box = box_config(ctx, config, state).state
     models = tuple(model) if model else None
-    access.issue(path, name, role, models=models, days=days, as_json=json)
+    access.issue(box, name, role, models=models, days=days, as_json=json)
 
 
 @token.command("list")
@@ -55,7 +55,7 @@ def token_list(
     """List the tokens that were issued; what is kept of each opens nothing."""
     from tui.commands import access
 
-    access.show(box_config(ctx, config, state).state.tokens, as_json=json)
+    access.show(box_config(ctx, config, state).state, as_json=json)
 
 
 @token.command("revoke")
@@ -73,4 +73,4 @@ def token_revoke(
     """Revoke the tokens of NAME; a runtime that is up refuses them within a second."""
     from tui.commands import access
 
-    access.revoke(box_config(ctx, config, state).state.tokens, name, ask=not yes)
+    access.revoke(box_config(ctx, config, state).state, name, ask=not yes)

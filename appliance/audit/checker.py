@@ -12,8 +12,9 @@ Knows: Ed25519 (RFC 8032 section 5.1), the Merkle tree and its proofs (RFC 6962 
 RFC 9162 sections 2.1.3.2 and 2.1.4.2), signed notes, checkpoints and cosignatures (https://c2sp.org:
 signed-note, tlog-checkpoint, tlog-cosignature v1.0.0). Rules: what does not verify is told, never passed
 over; a signature of an unknown key counts for nothing; it needs only the standard library, for ever. Leaves
-to others: whether the key is the box's (get it in person, or at two places), and whether another checkpoint
-of the same log contradicts this one (compare with one that left the box earlier).
+to others: whether the key is the box's (get it in person, or at two places), whether the log's name is the one
+you know (its first key's: whoever holds a key can sign two logs with it), and whether another checkpoint of the
+same log contradicts this one (compare with one that left the box earlier).
 """
 
 import argparse
@@ -32,7 +33,7 @@ CONSISTENCY_FORMAT = "holdfast consistency proof 1"
 KEY_CHANGE_KIND = "application/vnd.holdfast.key-change"
 _BOX_CHANGE = ("key_change", "box")
 ED25519, COSIGNATURE = b"\x01", b"\x04"
-HASH_BYTES, KEY_BYTES, KEY_HASH_BYTES, TIME_BYTES = 32, 32, 4, 8
+HASH_BYTES, KEY_BYTES, KEY_HASH_BYTES, TIME_BYTES, NOTE_BYTES_MAX = 32, 32, 4, 8, 64 << 10
 
 
 class NotProven(Exception):
@@ -198,14 +199,16 @@ def read_checkpoint(note: str) -> tuple[Checkpoint, str, list[tuple[str, bytes]]
     head, blank, lines = note.rpartition("\n\n")
     text = f"{head}\n"
     match = _TEXT.fullmatch(text)
-    if not blank or match is None or not lines.endswith("\n"):
+    odd = re.search(r"[\x00-\x09\x0b-\x1f]", note) or len(note.encode()) > NOTE_BYTES_MAX
+    if not blank or match is None or not lines.endswith("\n") or odd:
         raise NotProven("this is no checkpoint: origin, size, root, an empty line, signatures")
     signatures = []
     for line in lines[:-1].split("\n"):
         signed = _LINE.fullmatch(line)
-        if signed is None:
+        signature = _bytes(signed[2]) if signed else b""
+        if signed is None or len(signature) <= KEY_HASH_BYTES:
             raise NotProven("a line below the checkpoint is no signature")
-        signatures.append((signed[1], _bytes(signed[2])))
+        signatures.append((signed[1], signature))
     return Checkpoint(match[1], int(match[2]), _bytes(match[3])), text, signatures
 
 
@@ -213,24 +216,30 @@ def open_checkpoint(note: str, keys: Sequence[bytes]) -> Checkpoint:
     """What `note` says when one of `keys` signed it under the log's own name; NotProven otherwise."""
     checkpoint, text, signatures = read_checkpoint(note)
     hashes = {key_hash(checkpoint.origin, ED25519, key): key for key in keys}
+    signed = False
     for name, signature in signatures:
         key = hashes.get(signature[:KEY_HASH_BYTES])
         if name == checkpoint.origin and key is not None:
-            if ed25519_verifies(key, text.encode(), signature[KEY_HASH_BYTES:]):
-                return checkpoint
-            raise NotProven("the checkpoint's signature does not fit its text")
-    raise NotProven("the checkpoint is not signed by this key")
+            signed = ed25519_verifies(key, text.encode(), signature[KEY_HASH_BYTES:])
+            if not signed:
+                raise NotProven("the checkpoint's signature does not fit its text")
+    if not signed:
+        raise NotProven("the checkpoint is not signed by this key")
+    return checkpoint
 
 
 def cosigned_at(note: str, public: bytes) -> list[tuple[str, int]]:
-    """Each witness name under which `public` cosigned `note`, and when (seconds since 1970, UTC).
+    """The name of the witness with the key `public`, and when (seconds since 1970, UTC), for each cosignature.
 
-    Raises NotProven when a cosignature of this key does not fit.
+    A cosignature does not cover the name it stands under: only the one that the key itself gives counts, so
+    that nobody can pass one witness off as two. Raises NotProven when a cosignature does not fit.
     """
     _, text, signatures = read_checkpoint(note)
+    name = f"holdfast-witness/{hashlib.sha256(public).hexdigest()[:16]}"
+    head = key_hash(name, COSIGNATURE, public)
     found = []
-    for name, signature in signatures:
-        if signature[:KEY_HASH_BYTES] != key_hash(name, COSIGNATURE, public):
+    for signer, signature in signatures:
+        if signer != name or signature[:KEY_HASH_BYTES] != head:
             continue
         stamp = signature[KEY_HASH_BYTES : KEY_HASH_BYTES + TIME_BYTES]
         seconds = int.from_bytes(stamp, "big")
@@ -280,8 +289,10 @@ def check_receipt(data: bytes, public: bytes) -> Receipt:
     said = _file(data, RECEIPT_FORMAT)
     record, note, index = said["record"].encode(), said["checkpoint"], int(said["index"])
     checkpoint = open_checkpoint(note, trusted_keys(public, _texts(said, "key_changes")))
-    path = [_bytes(text.decode()) for text in _texts(said, "path")]
-    if root_from_inclusion(index, checkpoint.size, leaf_hash(record), path) != checkpoint.root:
+    if (
+        root_from_inclusion(index, checkpoint.size, leaf_hash(record), _path(said))
+        != checkpoint.root
+    ):
         raise NotProven("the record is not the one that the log holds at this place")
     if _object(record).get("sequence") != index:
         raise NotProven("the record names another place than the receipt")
@@ -295,8 +306,7 @@ def check_growth(data: bytes, public: bytes) -> tuple[Checkpoint, Checkpoint, st
     old, new = open_checkpoint(said["old"], keys), open_checkpoint(said["new"], keys)
     if old.origin != new.origin:
         raise NotProven(f"two logs: {old.origin} and {new.origin}")
-    path = [_bytes(text.decode()) for text in _texts(said, "path")]
-    check_consistency(old.size, new.size, old.root, new.root, path)
+    check_consistency(old.size, new.size, old.root, new.root, _path(said))
     return old, new, said["new"]
 
 
@@ -313,15 +323,10 @@ def read_public_key(pem: str) -> bytes:
     return der[len(head) :]
 
 
+_LISTS = {"path": list, "key_changes": list}
 _FIELDS: dict[str, dict[str, type]] = {
-    RECEIPT_FORMAT: {
-        "record": str,
-        "index": int,
-        "path": list,
-        "checkpoint": str,
-        "key_changes": list,
-    },
-    CONSISTENCY_FORMAT: {"old": str, "new": str, "path": list, "key_changes": list},
+    RECEIPT_FORMAT: {"record": str, "index": int, "checkpoint": str, **_LISTS},
+    CONSISTENCY_FORMAT: {"old": str, "new": str, **_LISTS},
 }
 
 
@@ -341,9 +346,18 @@ def _texts(said: dict[str, Any], name: str) -> list[bytes]:
     return [text.encode() for text in said[name]]
 
 
+def _path(said: dict[str, Any]) -> list[bytes]:
+    path = [_bytes(text.decode()) for text in _texts(said, "path")]
+    if any(len(beside) != HASH_BYTES for beside in path):
+        raise NotProven("the path holds something else than hashes")
+    return path
+
+
 def _object(data: bytes) -> dict[str, Any]:
     try:
         said = json.loads(data)
+        # Half characters, which have no bytes and so no hash, are refused here.
+        json.dumps(said, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise NotProven(f"not JSON: {error}") from error
     if not isinstance(said, dict):
@@ -369,7 +383,8 @@ def _checked(command: str, data: bytes, public: bytes) -> tuple[list[str], str]:
     """What was proven, in lines, and the checkpoint note that it rests on."""
     if command == "receipt":
         receipt = check_receipt(data, public)
-        record = json.dumps(_object(receipt.record), indent=2, ensure_ascii=False)
+        # Letters outside of ASCII are shown escaped: some of them steer a terminal or turn text round.
+        record = json.dumps(_object(receipt.record), indent=2)
         size, origin = receipt.checkpoint.size, receipt.checkpoint.origin
         place = f"It is record {receipt.place} of the first {size} of {origin}."
         return [record, "The receipt verifies.", place], receipt.note
@@ -389,9 +404,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("command", choices=("receipt", "checkpoint", "consistency"))
     parser.add_argument("file", type=Path)
     parser.add_argument("--key", type=Path, required=True, help="the box's public key (PEM)")
-    parser.add_argument(
-        "--witness", type=Path, action="append", default=[], help="a witness's public key (PEM)"
-    )
+    parser.add_argument("--witness", type=Path, action="append", default=[], help="a witness's key")
     given = parser.parse_args(arguments)
     try:
         data, public = given.file.read_bytes(), read_public_key(given.key.read_text())

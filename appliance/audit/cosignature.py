@@ -1,8 +1,8 @@
 """Cosignatures: a witness's word that it saw a log grow (https://c2sp.org/tlog-cosignature v1.0.0, Ed25519).
 
 Knows: the bytes that a witness signs and the line that it adds to a checkpoint's note. Rules: a witness signs
-with a key of its own, under the name `holdfast-witness/` and the start of the key's id; what does not fit is
-told, a stranger's line counts for nothing. Leaves to others: whether to cosign (`audit.witness`).
+with a key of its own, under the name `holdfast-witness/` and the start of the key's id, and no other name counts,
+for the signature does not cover it; what does not fit is told, a stranger's line counts for nothing. Leaves to others: whether to cosign (`audit.witness`).
 """
 
 from collections.abc import Iterable
@@ -41,9 +41,10 @@ def cosigned_by(note: str, witnesses: Iterable[PublicKey]) -> list[Cosigned]:
     text, signatures = split_note(note)
     found = []
     for public in witnesses:
-        for name, signature in signatures:
+        name = witness_name(public)
+        for signer, signature in signatures:
             head, rest = signature[:KEY_HASH_BYTES], signature[KEY_HASH_BYTES:]
-            if head != key_hash(name, public, COSIGNATURE):
+            if signer != name or head != key_hash(name, public, COSIGNATURE):
                 continue
             seconds = int.from_bytes(rest[:TIME_BYTES], "big")
             if not public.verify(_message(text, seconds), rest[TIME_BYTES:]):

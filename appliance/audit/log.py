@@ -23,6 +23,7 @@ from appliance.audit.resuming import (
     check_follows,
     check_there,
     clear_moving,
+    entry_at,
     mark_moving,
     resume,
 )
@@ -48,6 +49,8 @@ from appliance.signing import SigningKey
 
 CHECKPOINT_RECORDS = 1024
 CHECKPOINT_SECONDS = 60.0
+# Sealed files removed at one go.
+REMOVED_MAX = 4
 _NS = 1_000_000_000
 
 
@@ -193,11 +196,13 @@ class AuditLog:
     def remove_expired(self, days: int) -> int:
         """Remove sealed files whose newest record is `days` older than the growing file; how many went.
 
-        Each removal is recorded before it is done. Raises AuditUnwritable, StateError.
+        A few at most, because whoever writes waits meanwhile. Each removal is recorded before it is done. Raises
+        AuditUnwritable, StateError, AuditBroken.
         """
-        if self._begun_ns is None or self._between:
+        begun = None if self._between else entry_at(self._database, self._first)
+        if begun is None:
             return 0
-        expired = retention.expired(self._database.path, self._begun_ns - days * 86_400 * _NS)
+        expired = retention.expired(self._database.path, begun, days * 86_400 * _NS)[:REMOVED_MAX]
         for segment in expired:
             root = retention.keep_roots(segment)
             reason = f"its records are more than {days} days old"
@@ -261,6 +266,8 @@ class AuditLog:
         self._times.keep(now)
         if self._begun_ns is None:
             self._begun_ns = now.wall_ns
+        else:
+            self._begun_ns += sum(record.step_ns for record in step)
         return written
 
     def _begin_file(self) -> None:

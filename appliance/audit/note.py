@@ -47,12 +47,15 @@ def open_note(note: str, name: str, *keys: PublicKey) -> str:
     """The text of `note` when one of `keys` signed it under `name`; AuditBroken otherwise."""
     text, signatures = split_note(note)
     hashes = {key_hash(name, key): key for key in keys}
+    signed = False
     for signer, signature in signatures:
         public = hashes.get(signature[:KEY_HASH_BYTES])
         if signer == name and public is not None:
-            if public.verify(text.encode(), signature[KEY_HASH_BYTES:]):
-                return text
-            raise AuditBroken("the signature does not fit the text", remedy=_REMEDY)
+            signed = public.verify(text.encode(), signature[KEY_HASH_BYTES:])
+            if not signed:
+                raise AuditBroken("the signature does not fit the text", remedy=_REMEDY)
+    if signed:
+        return text
     signers = ", ".join(signer for signer, _ in signatures)
     raise AuditBroken(
         f"signed by {signers}, not by the key {name}",
@@ -64,7 +67,7 @@ def split_note(note: str) -> tuple[str, list[tuple[str, bytes]]]:
     """The text and the (name, key hash || signature) of each line under it; AuditBroken when it is no note."""
     head, blank, lines = note.rpartition("\n\n")
     control = any(letter < " " and letter != "\n" for letter in note)
-    if not blank or not lines.endswith("\n") or control or len(note) > NOTE_BYTES_MAX:
+    if not blank or not lines.endswith("\n") or control or len(note.encode()) > NOTE_BYTES_MAX:
         raise AuditBroken("not a signed note", remedy=_REMEDY)
     return f"{head}\n", [_signature(line) for line in lines[:-1].split("\n")]
 

@@ -66,6 +66,21 @@ def rows_at(database: Database, sequences: Iterable[int]) -> list[Row]:
     return [database.connection.execute(one, (sequence,)).fetchone() for sequence in sequences]
 
 
+def rare_rows(database: Database, categories: Iterable[str]) -> list[Row]:
+    """The rows of these categories, in order; not for "inference", of which there are millions."""
+    found: list[int] = []
+    for category in categories:
+        found += [
+            sequence
+            for (sequence,) in database.connection.execute(
+                "SELECT sequence FROM record INDEXED BY record_rare "
+                "WHERE category = ? AND category <> 'inference'",
+                (category,),
+            )
+        ]
+    return rows_at(database, sorted(found))
+
+
 def leaves(database: Database, first: int, end: int) -> list[bytes]:
     """The leaf hashes of the records with first <= sequence < end."""
     return [

@@ -43,7 +43,7 @@ class AuditReader:
     def first(self) -> int:
         """The sequence of the oldest record that is still there."""
         with self._reading() as shelf:
-            return min((file.first for file in shelf.files()), default=shelf.size())
+            return shelf.first()
 
     def tail(
         self,
@@ -109,8 +109,7 @@ class AuditReader:
         while at < end:
             with self._reading() as shelf:
                 looked = shelf.refresh()
-                files = [file for file in shelf.files() if file.end > at and file.first < end]
-                for file in files:
+                for file in shelf.files(first=at, end=end):
                     for rows in search.forward(file.database, wanted, first=at, end=end):
                         for row in rows:
                             at = row[0] + 1
@@ -155,10 +154,12 @@ class AuditReader:
         return list(decided.values())
 
     def key_changes(self) -> list[Entry]:
-        """Every change of a key, oldest first, but those in files that were removed."""
+        """Every change of a key, oldest first; they outlive the files that they were in."""
         with self._reading() as shelf:
             return [
-                entry for file in shelf.files() for entry in _rare_entries(file, ("key_change",))
+                entry
+                for file in shelf.files(removed=True)
+                for entry in _rare_entries(file, ("key_change",))
             ]
 
     def checkpoints(self, count: int = 1) -> list[str]:
@@ -187,9 +188,8 @@ class AuditReader:
         """The leaf hashes of the records with first <= sequence < end; UnknownRecord if one is gone."""
         found: list[bytes] = []
         with self._reading() as shelf:
-            for file in shelf.files():
-                if file.first < end and file.end > first:
-                    found += pages.leaves(file.database, first, end)
+            for file in shelf.files(first=first, end=end):
+                found += pages.leaves(file.database, first, end)
         if len(found) != end - first:
             raise _no_place(first)
         return found
@@ -198,11 +198,10 @@ class AuditReader:
         """The roots of the subtrees of 256**level records with first <= number < end, of all time."""
         found: list[bytes] = []
         with self._reading() as shelf:
-            for file in shelf.files(removed=True):
-                if file.first < end * 256**level and file.end > first * 256**level:
-                    found += [
-                        row[2] for row in pages.subtree_rows(file.database, level, first, end)
-                    ]
+            span = 256**level
+            for file in shelf.files(first=first * span, end=end * span, removed=True):
+                rows = pages.subtree_rows(file.database, level, first, end)
+                found += [row[2] for row in rows]
         if len(found) != end - first:
             raise broken(first * 256**level, f"subtrees {first} to {end - 1} are not whole")
         return found
@@ -246,7 +245,7 @@ class AuditReader:
         return found
 
     def _file_of(self, sequence: int) -> Opened:
-        for file in self._shelf.files():
+        for file in self._shelf.files(first=sequence, end=sequence + 1):
             if file.first <= sequence < file.end:
                 return file
         raise _no_place(sequence)
@@ -274,17 +273,7 @@ def _sought(model: str | None, category: str | None, sought: Sought | None) -> S
 
 
 def _rare_entries(file: Opened, categories: tuple[str, ...]) -> list[Entry]:
-    found: list[int] = []
-    for category in categories:
-        found += [
-            sequence
-            for (sequence,) in file.database.connection.execute(
-                "SELECT sequence FROM record INDEXED BY record_rare "
-                "WHERE category = ? AND category <> 'inference'",
-                (category,),
-            )
-        ]
-    return [_entry(row) for row in pages.rows_at(file.database, sorted(found))]
+    return [_entry(row) for row in pages.rare_rows(file.database, categories)]
 
 
 def _no_place(sequence: int) -> UnknownRecord:

@@ -13,6 +13,7 @@ import msgspec
 
 from appliance.audit.kinds import (
     CATEGORIES,
+    AccessChanged,
     AnyRecord,
     Boot,
     ClockStep,
@@ -42,6 +43,7 @@ from appliance.errors import AuditBroken
 __all__ = [
     "CATEGORIES",
     "EVIDENCE_REMEDY",
+    "AccessChanged",
     "AnyRecord",
     "Boot",
     "ClockStep",
@@ -103,7 +105,7 @@ def decode(body: bytes) -> Entry:
     """Read canonical bytes. Raises AuditBroken when they are no entry or not in canonical form."""
     try:
         entry = _decoder.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise AuditBroken(f"no audit record: {error}", remedy=EVIDENCE_REMEDY) from error
     # An entry of an older release lacks the fields added since: then only its form can be compared.
     if _encoder.encode(entry) != body and _encoder.encode(msgspec.json.decode(body)) != body:

@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from appliance.audit.checkpoint import open_checkpoint, read_checkpoint
+from appliance.audit.kinds import ClockStep
 from appliance.audit.pages import (
     count_records,
     first_sequence,
     last_checkpoints,
     pages,
+    rare_rows,
     rows_at,
 )
 from appliance.audit.record import EVIDENCE_REMEDY, Entry
@@ -21,7 +23,6 @@ from appliance.audit.schema import (
     LEAF,
     SCHEMA,
     CheckpointRow,
-    Row,
     broken,
     checkpoint_of,
     entry_of,
@@ -42,8 +43,8 @@ NEVER_SIGNED = -1
 class Standing:
     """How a file stands: `first` sequence, `frontier`, size of the last checkpoint `signed`, the open `tile`.
 
-    `origin` is the log's name ("" before its first checkpoint), `last` its newest record, `begun_ns` the wall
-    time of the file's first one (None when it has none).
+    `origin` is the log's name ("" before its first checkpoint), `last` its newest record, `begun_ns` when
+    the file's first one was written, by the clock as it is after all its recorded steps (None when it has none).
     """
 
     first: int
@@ -128,16 +129,26 @@ def resume(database: Database, public: PublicKey) -> Standing:
             entry_of(row, frontier.size)
             frontier.append(row[LEAF])
     frontier.completed.clear()
-    begun = _row(database, first)
-    last = _row(database, size - 1) if begun else None
+    begun = entry_at(database, first)
+    last = None if begun is None else entry_at(database, size - 1)
     return Standing(
         first=first,
         frontier=frontier,
         signed=checkpoint.size,
         origin=origin,
         tile=_open_tile(database, frontier.size),
-        last=None if last is None else entry_of(last, size - 1),
-        begun_ns=None if begun is None else begun[1],
+        last=last,
+        begun_ns=None if begun is None else begun.wall_ns + _stepped_ns(database, first),
+    )
+
+
+def _stepped_ns(database: Database, first: int) -> int:
+    """How far the wall clock stepped after record `first`."""
+    steps = [entry_of(row, row[0]) for row in rare_rows(database, ("clock_step",))]
+    return sum(
+        entry.record.step_ns
+        for entry in steps
+        if entry.sequence > first and isinstance(entry.record, ClockStep)
     )
 
 
@@ -168,6 +179,7 @@ def _remove(path: Path) -> None:
         raise unwritable(path, error) from error
 
 
-def _row(database: Database, sequence: int) -> Row | None:
+def entry_at(database: Database, sequence: int) -> Entry | None:
+    """The record in place `sequence` of the file, None when it has none there. Raises AuditBroken."""
     (row,) = rows_at(database, [sequence])
-    return row
+    return None if row is None else entry_of(row, sequence)

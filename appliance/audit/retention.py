@@ -1,38 +1,81 @@
 """Removing sealed files that are old enough.
 
 Knows: which may go, and what of them stays. Rules: only whole sealed files go, the oldest first; their subtree
-hashes and checkpoints stay, so that what follows them can still be proven; age is counted between records, so
-that a wall clock that jumps ahead removes nothing before a new file is begun. Leaves to others: recording the
-removal (`audit.log`).
+hashes and checkpoints stay, so that what follows them can still be proven, and the changes of the box's key, so
+that trust still leads from its first key to the newest; age is what the clock showed between
+records without its recorded steps, and of the time between a stop and a start at most AWAY_NS, so that a false
+clock removes nothing. Leaves to others: recording the removal (`audit.log`).
 """
 
 from contextlib import closing
+from functools import lru_cache
 from pathlib import Path
 
-from appliance.audit.pages import last_checkpoints
-from appliance.audit.schema import INSERT_CHECKPOINT, INSERT_SUBTREE, SCHEMA
+from appliance.audit.kinds import ClockStep
+from appliance.audit.pages import last_checkpoints, rare_rows, rows_at
+from appliance.audit.record import Entry
+from appliance.audit.schema import (
+    INSERT_CHECKPOINT,
+    INSERT_RECORD,
+    INSERT_SUBTREE,
+    SCHEMA,
+    broken,
+    entry_of,
+)
 from appliance.audit.segments import Segment, roots_path, sealed_segments
 from appliance.audit.tree import Frontier
 from appliance.database import SQLITE_ERRORS, Database
 from appliance.errors import StateError
 from appliance.files import sync_directory, unwritable
 
+# The most of the time between a stop and the next start that counts: nobody can tell it from a clock that is false.
+AWAY_NS = 7 * 86_400 * 1_000_000_000
 
-def expired(live: Path, before_ns: int) -> list[Segment]:
-    """The sealed files all of whose records are from before `before_ns` (wall time), oldest first."""
+
+def expired(live: Path, begun: Entry, age_ns: int) -> list[Segment]:
+    """The sealed files whose newest record is over `age_ns` older than `begun`, the growing file's first.
+
+    Oldest first. Raises AuditBroken when what the age is counted from is damaged.
+    """
+    step_ns = begun.record.step_ns if isinstance(begun.record, ClockStep) else 0
+    passed_ns, later_ns = 0, begun.wall_ns - step_ns
     found: list[Segment] = []
-    for segment in sealed_segments(live):
+    for segment in reversed(sealed_segments(live)):
         if segment.removed:
-            continue
-        database = Database.read(segment.path, SCHEMA, at_rest=True)
-        try:
-            newest = database.connection.execute("SELECT max(wall_ns) FROM record").fetchone()[0]
-        finally:
-            database.close()
-        if newest >= before_ns:
             break
-        found.append(segment)
-    return found
+        last_ns, false_ns = _clock_of(segment.path, segment.first, segment.end)
+        passed_ns += later_ns - last_ns
+        if passed_ns > age_ns:
+            found.append(segment)
+        later_ns = last_ns - false_ns
+    return found[::-1]
+
+
+@lru_cache(maxsize=4096)
+def _clock_of(path: Path, first: int, end: int) -> tuple[int, int]:
+    """The newest wall time in a sealed file, and how much of what its clock went on was no time lived.
+
+    Remembered, because a sealed file never changes.
+    """
+    with closing(Database.read(path, SCHEMA, at_rest=True)) as database:
+        false_ns = sum(
+            step.step_ns
+            for row in rare_rows(database, ("clock_step",))
+            if isinstance(step := entry_of(row, row[0]).record, ClockStep)
+        )
+        for row in rare_rows(database, ("boot",)):
+            if row[0] > first:
+                boot, before = entry_of(row, row[0]), _entry_at(database, row[0] - 1)
+                away_ns = boot.wall_ns - before.wall_ns
+                false_ns += max(0, away_ns - AWAY_NS)
+        return _entry_at(database, end - 1).wall_ns, false_ns
+
+
+def _entry_at(database: Database, sequence: int) -> Entry:
+    (row,) = rows_at(database, [sequence])
+    if row is None:
+        raise broken(sequence, "it is missing")
+    return entry_of(row, sequence)
 
 
 def keep_roots(segment: Segment) -> str:
@@ -54,6 +97,7 @@ def keep_roots(segment: Segment) -> str:
                         ("SELECT size, frontier, note FROM checkpoint", INSERT_CHECKPOINT),
                     ):
                         connection.executemany(insert, source.connection.execute(query))
+                    connection.executemany(INSERT_RECORD, rare_rows(source, ("key_change",)))
                 # Closing only tries to fold; what gets the name must hold all of it.
                 connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             making.replace(kept)

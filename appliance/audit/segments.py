@@ -15,7 +15,7 @@ from appliance.errors import AuditBroken
 SEALED = "sealed"
 # Laid down while the growing file is between two names: without it a missing file is a loss, not a change.
 MOVING = "moving"
-_NAME = re.compile(r"(\d{12})-(\d{12})(\.roots)?\.db")
+_NAME = re.compile(r"(\d{12,})-(\d{12,})(\.roots)?\.db")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,9 @@
 """The files of a log, opened for reading beside a running writer.
 
 Knows: how to see all files as of one moment although the growing one may be sealed meanwhile. Rules: reads
-only; a file that was read from stays open until the shelf is closed. Leaves to others: what is read.
+only; a file is opened when something in it is asked for, and one that was sealed or removed is let go at the next
+look: it stays open only for whoever is still reading it, because a removed file that is open frees no space. Leaves to
+others: what is read.
 
 SQLite finds a write-ahead log by the name of its file. A reader that opened the file before it was sealed and
 the write-ahead log after would join two files, so the file's inode is compared before and after both are open.
@@ -38,7 +40,6 @@ class Shelf:
     def __init__(self, live: Path) -> None:
         self._live_path = live
         self._open: dict[Path, Database] = {}
-        self._retired: list[Database] = []
         self._seen = (0, 0)
         self._looks = 0
         self._sealed: list[Segment] = []
@@ -56,9 +57,24 @@ class Shelf:
             self._look()
         return self._looks
 
-    def files(self, *, removed: bool = False) -> list[Opened]:
-        """All files, oldest first; with `removed` also what is left of removed ones."""
-        return list(self._files(self._sealed, removed=removed))
+    def files(self, *, first: int = 0, end: int = AFTER_ALL, removed: bool = False) -> list[Opened]:
+        """The files that may hold a record with first <= sequence < end, oldest first.
+
+        With `removed` also what is left of removed ones.
+        """
+        found = [
+            self._opened(segment)
+            for segment in self._sealed
+            if segment.end > first and segment.first < end and (removed or not segment.removed)
+        ]
+        if self._live is not None and self._live.first < end:
+            found.append(self._live)
+        return found
+
+    def first(self) -> int:
+        """The sequence of the oldest record that is not removed."""
+        there = (segment.first for segment in self._sealed if not segment.removed)
+        return next(there, self.size() if self._live is None else self._live.first)
 
     def newest_first(self) -> Iterator[Opened]:
         """All files that have records, newest first, each opened when it is reached."""
@@ -77,15 +93,8 @@ class Shelf:
     def close(self) -> None:
         """Close every file."""
         live = [] if self._live is None else [self._live.database]
-        for database in (*live, *self._retired, *self._open.values()):
+        for database in (*live, *self._open.values()):
             database.close()
-
-    def _files(self, segments: list[Segment], *, removed: bool) -> Iterator[Opened]:
-        for segment in segments:
-            if removed or not segment.removed:
-                yield self._opened(segment)
-        if self._live is not None:
-            yield self._live
 
     def _opened(self, segment: Segment) -> Opened:
         database = self._open.get(segment.path)
@@ -97,9 +106,8 @@ class Shelf:
         )
 
     def _look(self) -> None:
-        if self._live is not None:
-            self._retired.append(self._live.database)
-            self._live = None
+        # Not closed here: whoever is in the midst of it has it still, and the last to let go of it closes it.
+        self._live = None
         for _ in range(TRIES):
             seen = self._stands()
             self._sealed = sealed_segments(self._live_path)
@@ -109,6 +117,8 @@ class Shelf:
             if database is not None and self._sealed:
                 first = self._begins(database, end)
             if self._stands() == seen and first == end:
+                there = {segment.path for segment in self._sealed}
+                self._open = {path: one for path, one in self._open.items() if path in there}
                 self._seen = seen
                 self._looks += 1
                 if database is not None:

@@ -7,7 +7,6 @@ others: taking checkpoints off the box, printing.
 """
 
 import heapq
-import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -72,7 +71,10 @@ class Verification:
                 f"{self.records - self.removed} records are in order and whole; "
                 f"{self.checkpoints} checkpoints fit them."
             ),
-            f"Nobody without the box key has changed or removed any of the first {self.checkpointed}.",
+            (
+                f"Nobody without the box key has changed or removed any of the first {self.checkpointed}"
+                f"{', but those that retention did' if self.removed else ''}."
+            ),
         ]
         if self.removed:
             lines.append(
@@ -89,7 +91,8 @@ class Verification:
         else:
             lines.append(
                 f"The first {self.outside} are those that the checkpoint from off the box signed: "
-                "not even the holder of the box key has changed or removed one since it left."
+                "not even the holder of the box key has changed one since it left, or removed one"
+                f"{' but by retention, which is recorded' if self.removed else ''}."
             )
             if self.records > self.outside:
                 lines.append(
@@ -262,7 +265,9 @@ class _Walk:
         first = self._files[0].first
         if not first:
             return
-        (row,) = itertools.islice(checkpoint_rows(self._files[0].database, up_to=first), 1)
+        row = next(checkpoint_rows(self._files[0].database, up_to=first), None)
+        if row is None or row[0] != first:
+            raise broken(first, "the checkpoint that its file begins with is missing")
         _, self.frontier = checkpoint_of(row, self._ring.open)
         self.removed = first
         kept = Frontier()

@@ -13,7 +13,9 @@ from typing import NamedTuple
 
 from appliance.audit.checker import NotProven, check_consistency
 from appliance.audit.checkpoint import Checkpoint, open_checkpoint, read_checkpoint
-from appliance.audit.cosignature import cosign
+from appliance.audit.cosignature import cosign, cosigned_by
+from appliance.audit.note import KEY_HASH_BYTES, key_hash, signature_line, split_note
+from appliance.audit.tree import Frontier
 from appliance.clock import Clock
 from appliance.errors import AuditBroken, StateError, UnknownLog, WitnessRefused
 from appliance.files import write_file
@@ -60,15 +62,14 @@ class Witness:
                 remedy="prove the growth from the size that the witness has",
             )
         with self._lock:
-            known = self.latest(checkpoint.origin)
-            size = read_checkpoint(known).size if known else 0
-            if old_size != size:
-                return Answer("", size)
-            if known:
-                _check_growth(read_checkpoint(known), checkpoint, proof)
+            known = self._known(checkpoint.origin)
+            if old_size != known.size:
+                return Answer("", known.size)
+            _check_growth(known, checkpoint, proof)
             seconds = self._clock.wall_ns() // _NS
             cosignature = cosign(note, self._key, seconds=seconds)
-            write_file(self._file(checkpoint.origin), (note + cosignature).encode())
+            kept = self._signed(note, checkpoint.origin) + cosignature
+            write_file(self._file(checkpoint.origin), kept.encode())
         return Answer(cosignature, checkpoint.size)
 
     def latest(self, origin: str) -> str:
@@ -78,10 +79,35 @@ class Witness:
         except FileNotFoundError:
             return ""
         except (OSError, UnicodeDecodeError) as error:
-            raise StateError(
-                f"cannot read what was cosigned of {origin}: {error}",
-                remedy="restore the file: without it the witness would forget what it saw",
-            ) from error
+            raise _forgotten(origin, error) from error
+
+    def _known(self, origin: str) -> Checkpoint:
+        """What was cosigned last of the log `origin`: the empty log before the first time.
+
+        Raises StateError when the file does not hold what this witness put there.
+        """
+        kept = self.latest(origin)
+        if not kept and not self._file(origin).exists():
+            return Checkpoint(origin=origin, size=0, root=Frontier().root())
+        try:
+            checkpoint = open_checkpoint(kept, *self._logs[origin], origin=origin)
+            cosigned = cosigned_by(kept, [self._key.public])
+        except AuditBroken as error:
+            raise _forgotten(origin, error) from error
+        if not cosigned:
+            raise _forgotten(origin, "it is not cosigned by this witness")
+        return checkpoint
+
+    def _signed(self, note: str, origin: str) -> str:
+        """`note` with the lines of the log's own keys alone: a stranger's could make the file unreadable."""
+        text, signatures = split_note(note)
+        known = {key_hash(origin, key) for key in self._logs[origin]}
+        lines = {
+            signature_line(name, signature)
+            for name, signature in signatures
+            if name == origin and signature[:KEY_HASH_BYTES] in known
+        }
+        return f"{text}\n{''.join(sorted(lines))}"
 
     def _opened(self, note: str) -> Checkpoint:
         """What `note` says, signed by a key of the log it names."""
@@ -101,11 +127,19 @@ class Witness:
         return self._directory / f"{hashlib.sha256(origin.encode()).hexdigest()[:16]}.note"
 
 
+def _forgotten(origin: str, why: object) -> StateError:
+    return StateError(
+        f"cannot read what was cosigned of {origin}: {why}",
+        remedy="restore the file: without it the witness would forget what it saw",
+    )
+
+
 def _check_growth(known: Checkpoint, new: Checkpoint, proof: Sequence[bytes]) -> None:
-    if not known.size:
-        return  # of an empty log nothing can be taken away
     try:
-        check_consistency(known.size, new.size, known.root, new.root, proof)
+        if known.size:
+            check_consistency(known.size, new.size, known.root, new.root, proof)
+        elif proof or (not new.size and new.root != known.root):
+            raise NotProven("an empty log has one root, and what follows it needs no proof")
     except NotProven as error:
         raise WitnessRefused(
             f"not cosigned: {new.origin} with {new.size} records did not grow from the checkpoint "

@@ -48,7 +48,7 @@ class Times:
         elif self._clock.wall_ns() < last.wall_ns:
             self._last = Moment(last.wall_ns, self._clock.monotonic_ns())
 
-    def now(self) -> tuple[Moment, list[AnyRecord]]:
+    def now(self) -> tuple[Moment, list[ClockStep]]:
         """This moment, and the record of a step of the wall clock since the last one that was kept."""
         now = Moment(self._clock.wall_ns(), self._clock.monotonic_ns())
         if self._last is None:

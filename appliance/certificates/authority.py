@@ -26,8 +26,7 @@ from appliance.files import make_directory, write_file
 from appliance.tables import from_json
 
 KEY, ROOT, LEDGER, DENIED = "authority.key", "authority.pem", "ledger.json", "denied.txt"
-DAYS, DAYS_MAX = 90, 398
-YEARS, YEARS_MAX = 10, 30
+DAYS, YEARS = 90, 10
 # A box whose clock is a little slow must still take a fresh certificate.
 BACKDATED = timedelta(hours=1)
 
@@ -102,6 +101,7 @@ class Authority:
         write_file(directory / KEY, _pem(key, passphrase), mode=0o600)
         write_file(directory / ROOT, root.pem())
         _write_ledger(directory, Ledger(site=site))
+        write_file(directory / DENIED, b"")  # so that boxes can be given it before it is needed
         return cls(directory, key, clock)
 
     @classmethod
@@ -267,9 +267,10 @@ def _serial() -> int:
 
 
 def _means(item: Issued, which: str) -> bool:
-    return which in {item.serial, item.uri, item.uri.rpartition("/")[2]}
+    serial = which.replace(":", "").lower().lstrip("0")  # as other tools print it
+    return which in {item.uri, item.uri.rpartition("/")[2]} or serial == item.serial
 
 
 def _denial(item: Issued) -> str:
-    remark = item.reason.replace("\n", " ")
+    remark = " ".join(item.reason.split())  # whatever ends a line would begin another entry
     return f"serial {item.serial}  # {item.uri}, {item.revoked}: {remark}\n"

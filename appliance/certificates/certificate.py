@@ -5,12 +5,12 @@ issuing (`authority`), who is denied (`denylist`).
 """
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.x509 import SubjectAlternativeName
 
@@ -94,7 +94,7 @@ class Certificate:
         """Whether `authority` signed it."""
         try:
             self.x509.verify_directly_issued_by(authority.x509)
-        except (ValueError, TypeError, InvalidSignature):
+        except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
             return False
         return True
 
@@ -102,9 +102,9 @@ class Certificate:
         """Whether the unencrypted private key in `key_pem` is this certificate's."""
         try:
             key = serialization.load_pem_private_key(key_pem, password=None)
-        except (ValueError, TypeError):
+            return _public(key.public_key()) == _public(self.x509.public_key())
+        except (ValueError, TypeError, UnsupportedAlgorithm):
             return False
-        return _public(key.public_key()) == _public(self.x509.public_key())
 
     def pem(self) -> bytes:
         """The certificate as PEM."""
@@ -113,7 +113,7 @@ class Certificate:
     def _names(self) -> SubjectAlternativeName:
         try:
             return self.x509.extensions.get_extension_for_class(SubjectAlternativeName).value
-        except (x509.ExtensionNotFound, ValueError):
+        except x509.ExtensionNotFound:
             return SubjectAlternativeName([])
 
 
@@ -129,11 +129,6 @@ def read_chain(path: Path) -> tuple[Certificate, ...]:
     return _chain(pem, where=str(path))
 
 
-def left(until: datetime, now: datetime) -> timedelta:
-    """The time from `now` to `until`, none when that is past."""
-    return max(until - now, timedelta(0))
-
-
 def utc_now(wall_ns: int) -> datetime:
     """`wall_ns` (nanoseconds since the epoch) as a time in UTC."""
     return datetime.fromtimestamp(wall_ns / 1e9, UTC)
@@ -142,7 +137,17 @@ def utc_now(wall_ns: int) -> datetime:
 def _chain(pem: bytes, *, where: str) -> tuple[Certificate, ...]:
     try:
         chain = x509.load_pem_x509_certificates(pem)
-    except ValueError as error:
+        for (
+            item
+        ) in chain:  # parts are parsed when they are asked for: here, so that none fails later
+            item.subject.rfc4514_string()
+            _ = (item.extensions, item.not_valid_before_utc, item.not_valid_after_utc)
+    except (
+        ValueError,
+        x509.DuplicateExtension,
+        x509.InvalidVersion,
+        x509.UnsupportedGeneralNameType,
+    ) as error:
         raise CertificateError(
             f"{where} holds no certificate in PEM form: {error}",
             remedy="give a PEM file that begins with -----BEGIN CERTIFICATE-----",

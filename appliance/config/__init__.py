@@ -128,7 +128,7 @@ def load_config(path: Path | None = None, *, state: Path | None = None) -> Confi
 def split_address(address: str) -> tuple[str, int]:
     """Split "host:port" (IPv6 in brackets). Raises ConfigError when it is none."""
     host, colon, port = address.rpartition(":")
-    if not colon or not host or not port.isdecimal() or int(port) > 65535:
+    if not colon or not host or not port.isdecimal() or len(port) > 5 or int(port) > 65535:
         raise ConfigError(
             f"'{address}' is not an address", remedy="write host:port, such as 127.0.0.1:8001"
         )

@@ -15,6 +15,7 @@ from appliance.audit.payload import Tensor, digest
 from appliance.errors import PayloadBroken
 
 SALT_BYTES = 32
+SIZE_MAX = 1 << 32  # bytes of one payload's tensors; a request has at most 2 GiB
 # What does not shrink by so much, such as a JPEG file, is kept as it is: reading it is then quicker.
 _SHRUNK = 0.95
 _LEVEL = 1  # a request's inputs shrink hardly more at the levels that take three times as long
@@ -86,6 +87,8 @@ def pack(inputs: tuple[Tensor, ...]) -> Packed:
 def unpack(packed: Packed) -> tuple[Tensor, ...]:
     """The tensors that were packed. Raises PayloadBroken on other bytes."""
     data = packed.data
+    if not 0 <= packed.size <= SIZE_MAX:
+        raise PayloadBroken("a payload has an impossible size", remedy=_REMEDY)
     try:
         if packed.coding == "zlib":
             unpacking = zlib.decompressobj()

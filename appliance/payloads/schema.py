@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import msgspec
 
 from appliance.database import Schema
+from appliance.errors import PayloadBroken
 from appliance.payloads.blobs import Blobs
 from appliance.payloads.payload import Coding, Packed, Payload, Requested, Why, unpack
 
@@ -58,11 +59,21 @@ def payload_of(row: Row, blobs: Blobs) -> Payload:
         version=version,
         wall_ns=wall_ns,
         why=why,
-        outputs=_outputs.decode(outputs),
+        outputs=_requested(outputs),
         inputs=unpack(Packed(coding, size, data)),
     )
     payload.check()
     return payload
+
+
+def _requested(outputs: str) -> tuple[Requested, ...]:
+    try:
+        return _outputs.decode(outputs)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise PayloadBroken(
+            f"the outputs that a payload names cannot be read: {error}",
+            remedy="keep the files of the payloads as evidence; the audit log itself is not affected",
+        ) from error
 
 
 def _create(tables: "Tables") -> None:

@@ -155,7 +155,7 @@ class _Following:
             raise self._death()
         try:
             result = msgspec.json.decode(self._last.result, type=kind)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise self._broken(f"a result that cannot be read: {error}") from error
         return Ended(result=result, missing=self._missing)
 
@@ -184,7 +184,7 @@ class _Following:
         for line in lines:
             try:
                 self._take(_TOLD.decode(line))
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                 raise self._broken(f"a line that cannot be read: {error}") from error
 
     def _take(self, told: Told) -> None:

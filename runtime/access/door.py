@@ -184,11 +184,14 @@ class Door:
         return guarded
 
     def forget(self) -> None:
-        """The denylist has changed: ask again about every certificate, those of open streams too."""
-        known, self._known = self._known, {}
-        for pem, principal in known.items():
+        """The denylist has changed: ask again about every certificate, those of open streams too.
+
+        Who still stands stays known, for the next change to find the streams that are open now.
+        """
+        for pem, principal in list(self._known.items()):
             if self._denied(pem, principal.name):
                 principal.standing = False
+                self._known.pop(pem, None)
 
     def by_token(self, token: Token) -> Principal | None:
         """The principal of a token; None when the configuration gives its name no role."""
@@ -201,9 +204,14 @@ class Door:
 
     def _who(self, arrival: Arrival) -> Principal:
         """The token's principal, where one is sent, else the certificate's. Raises Unidentified."""
-        for key, value in arrival.metadata:
-            if key == KEY:
-                return self.tokens.find(str(value))
+        sent = [value for key, value in arrival.metadata if key == KEY]
+        if len(sent) > 1:
+            # A proxy may look at another one than we do.
+            raise Unidentified(
+                f"the call has {len(sent)} authorizations", remedy="send the metadata once"
+            )
+        if sent:
+            return self.tokens.find(str(sent[0]))
         shown = arrival.shown()
         certificates = shown.get(PEM)
         if not certificates:
@@ -219,10 +227,6 @@ class Door:
     def _by_certificate(self, pem: bytes, shown: Shown) -> Principal:
         """The principal of a certificate that is new here."""
         name = certificate_name(shown)
-        if why := self._denied(pem, name):
-            raise Unidentified(
-                f"the certificate of '{name}' is denied: {why}", remedy="ask for a new one"
-            )
         stated = stated_role(name, self._config.site)
         role = stated or (
             Role(self._config.certificate_role) if self._config.certificate_role else None
@@ -235,8 +239,15 @@ class Door:
                 "or show one with a URI spiffe://SITE/ROLE/NAME",
             )
         if len(self._known) >= KNOWN_MAX:
-            self._known.clear()
+            # Those with open calls stay known, so that a denial ends their streams.
+            self._known = {p: known for p, known in self._known.items() if _is_busy(known)}
+        # Known first and asked about second: a denial meanwhile finds it in one place or the other.
         self._known[pem] = principal
+        if why := self._denied(pem, name):
+            self._known.pop(pem, None)
+            raise Unidentified(
+                f"the certificate of '{name}' is denied: {why}", remedy="ask for a new one"
+            )
         return principal
 
     def _principal(
@@ -258,7 +269,9 @@ class Door:
         if found is None:
             if len(self._allowances) >= KNOWN_MAX:
                 # Those that hold nothing now lose nothing by beginning anew.
-                self._allowances = {n: a for n, a in self._allowances.items() if a.calls}
+                self._allowances = {
+                    n: a for n, a in self._allowances.items() if a.calls or a.requests
+                }
             found = self._allowances[name] = Allowance(**self._limits(own))
         return found
 
@@ -298,6 +311,11 @@ def _keep(listed: Any, models: frozenset[str]) -> None:
     kept = [entry for entry in listed if entry.name in models]
     del listed[:]
     listed.extend(kept)
+
+
+def _is_busy(principal: Principal) -> bool:
+    """Whether it has a call open."""
+    return principal.allowance is not None and principal.allowance.calls > 0
 
 
 def _unheard(result: int | ApplianceError) -> None:

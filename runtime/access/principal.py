@@ -1,12 +1,14 @@
 """Who calls.
 
 Knows: a principal, and how a client's certificate names one. Rules: the URI of SPIFFE's form comes before
-the common name and there is at most one; other alternative names are the machine's, not the caller's.
+the common name and there is at most one; other alternative names are the machine's, not the caller's; a name that
+could be mistaken for another, or break a line, is none.
 Leaves to others: whether a certificate is genuine (TLS) or denied, roles by configuration (`door`).
 
 SPIFFE ids: https://github.com/spiffe/spiffe/blob/main/standards/SPIFFE-ID.md; here spiffe://SITE/ROLE/NAME.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 
 from appliance.access import Role
@@ -14,6 +16,10 @@ from appliance.errors import Forbidden, Unidentified
 from runtime.access.allowance import Allowance
 
 SPIFFE = "spiffe://"
+# SPIFFE-ID 2.1 and 2.2: a trust domain, and path segments that are neither empty nor all dots.
+SPIFFE_ID = re.compile(r"spiffe://[a-z0-9._-]+(?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._-]+)*")
+# More would be cut in records and could not be configured (`appliance.config.access.Name`).
+NAME_CHARACTERS_MAX = 256
 # Keys of what gRPC tells of a TLS connection (grpc/grpc_security_constants.h).
 PEM, URI, COMMON_NAME = "x509_pem_cert", "peer_uri", "x509_common_name"
 
@@ -71,21 +77,40 @@ ANYONE = Principal("", None)
 
 def certificate_name(shown: Mapping[str, Sequence[bytes]]) -> str:
     """The name in a client's certificate; `shown` as gRPC's auth_context. Raises Unidentified."""
-    texts = [uri.decode(errors="replace") for uri in shown.get(URI, ())]
-    spiffe = [text for text in texts if text.startswith(SPIFFE)]
+    spiffe = [uri for uri in shown.get(URI, ()) if uri.lower().startswith(SPIFFE.encode())]
     if len(spiffe) > 1:
         raise Unidentified(
             f"the certificate has {len(spiffe)} SPIFFE ids", remedy="show one with a single id"
         )
     if spiffe:
-        return spiffe[0]
+        name = _text(spiffe[0])
+        if not SPIFFE_ID.fullmatch(name):
+            raise Unidentified(
+                f"the certificate's {name!r} is no SPIFFE id",
+                remedy="show one with a URI spiffe://SITE/ROLE/NAME of plain letters and digits",
+            )
+        return name
     names = shown.get(COMMON_NAME, ())
     if not names or not names[0]:
         raise Unidentified(
             "the certificate names nobody",
             remedy="show one with a URI spiffe://SITE/ROLE/NAME, or with a common name",
         )
-    return f"cn:{names[0].decode(errors='replace')}"
+    return f"cn:{_text(names[0])}"
+
+
+def _text(name: bytes) -> str:
+    """A name that reads as one and only one; raises Unidentified for any other."""
+    try:
+        text = name.decode()
+    except UnicodeDecodeError:
+        text = ""
+    if not text.isprintable() or not 0 < len(text) <= NAME_CHARACTERS_MAX - len("cn:"):
+        raise Unidentified(
+            "the certificate's name is too long, or has bytes that no name has",
+            remedy=f"show one with a printable name of fewer than {NAME_CHARACTERS_MAX - 2} characters",
+        )
+    return text
 
 
 def stated_role(name: str, site: str) -> Role | None:

@@ -31,7 +31,7 @@ class Tokens:
     ) -> None:
         """Read the list. Raises StateError."""
         self._path, self._clock, self._principal = path, clock, principal
-        self._stamp = _stamp(path)
+        self._stamp = self._tried = _stamp(path)
         self._known: dict[str, tuple[Token, Principal]] = {}
         self.any = False  # whether any is listed
         self._fill(read_tokens(path))
@@ -61,11 +61,14 @@ class Tokens:
             try:
                 listed = read_tokens(self._path)
             except ApplianceError as error:
-                journal.failure("access.tokens_unread", error)
+                # Tried again each second, for a revocation may be in it; told once.
+                if stamp != self._tried:
+                    journal.failure("access.tokens_unread", error)
             else:
                 self._fill(listed)
+                self._stamp = stamp
                 journal.event("access.tokens_changed", listed=len(listed), hold=len(self))
-            self._stamp = stamp
+            self._tried = stamp
         for token, principal in self._known.values():
             if not token.holds(now):
                 principal.standing = False

@@ -4,10 +4,10 @@ Knows: the queue of one servable and the threads that empty it. Rules: a request
 is not held; a batch is what queued while the lanes were busy, and only a lane that comes back to a queue
 waits for more, if a delay is set; what comes at once for a quick engine is one batch that the thread which
 brought it runs itself; a thread is woken only when there is work for it and never by a timer
-else; each caller gets exactly its own rows, once; outcomes are told outside of the lock. A lane whose
-engine call takes too long is given up: its requests get an error, a fresh lane takes its place, and if
-the call should end after all nobody hears of it. Leaves to others: what a batch computes
-(`runtime.servable`), calling `check`.
+else; each caller gets exactly its own rows, once; outcomes are told outside of the lock. The requests of a
+lane that hangs get an error, and if its call should end after all nobody hears of it. Leaves to others:
+which lanes hang and what takes their place (`lanes`), what a batch computes (`runtime.servable`), calling
+`check`.
 """
 
 import threading
@@ -16,15 +16,14 @@ from collections.abc import Callable, Hashable, Sequence
 from appliance import journal
 from appliance.clock import Clock
 from appliance.config import BatchingConfig
-from appliance.errors import Draining, EngineError
+from appliance.errors import Draining
 from runtime.batching.lane import Lane, Runner, tell
+from runtime.batching.lanes import Lanes
 from runtime.batching.learned import Learned
 from runtime.batching.sizes import Sizes
 from runtime.batching.ticket import NEVER, Outcome, Ticket, outcome_of
 from runtime.batching.waiting import Leaving, Waiting
 from runtime.servable import Inputs
-
-LOST_MAX = 3  # lanes that hang at a time and are replaced: each keeps a thread and its buffers
 
 
 class Batcher:
@@ -44,18 +43,15 @@ class Batcher:
         self._waiting = Waiting(config, self._sizes)
         self._learned = Learned(inline_ns=config.inline_us_max * 1000)
         self._delay_ns = config.delay_us_max * 1000
-        self._call_ns_max = int(config.engine_seconds_max * 1e9)
         self._leave = self._cancel  # one bound method for all tickets
         self._lock = threading.Lock()
         self._closed = False
-        self._wanted = len(runners)
-        self._lanes = [self._new_lane(runner, self._work) for runner in runners]
-        self._lost: list[Lane] = []
-        self._idle: list[
-            Lane
-        ] = []  # they sleep until there is work; the last to fall asleep is woken
+        call_ns_max = int(config.engine_seconds_max * 1e9)
+        self._lanes = Lanes(runners, self._work, call_ns_max=call_ns_max, name=name)
+        # They sleep until there is work; the last to fall asleep is woken.
+        self._idle: list[Lane] = []
         self._holding: list[Lane] = []  # they wait for more, for as long as the delay lets them
-        for lane in self._lanes:
+        for lane in self._lanes.working:
             lane.thread.start()
 
     @property
@@ -66,18 +62,12 @@ class Batcher:
     @property
     def lanes(self) -> tuple[int, int]:
         """Lanes at work, and engine calls that hang."""
-        return len(self._lanes), len(self._lost)
+        return len(self._lanes.working), len(self._lanes.lost)
 
     @property
     def trouble(self) -> str:
         """What is wrong with the lanes, for whoever asks about health; "" when nothing is."""
-        hanging, left = len(self._lost), len(self._lanes)
-        if left >= self._wanted and not hanging:
-            return ""
-        return (
-            f"{self._name}: engine calls that have not ended within "
-            f"{self._call_ns_max / 1e9:g} s: {hanging}; lanes at work: {left} of {self._wanted}"
-        )
+        return self._lanes.trouble
 
     def submit(
         self,
@@ -112,9 +102,9 @@ class Batcher:
                 ticket,
                 priority=priority,
                 timeout_us=timeout_us,
-                row_ns=self._learned.row_ns // len(self._lanes),
+                row_ns=self._learned.row_ns // len(self._lanes.working),
                 now_ns=now,
-                running_rows=0 if deadline_ns is None else self._running_rows(),
+                running_rows=0 if deadline_ns is None else self._lanes.fewest_rows,
             )
             if gather and self._idle and self._learned.quick(self._waiting.rows):
                 ticket.gathered = True
@@ -141,27 +131,17 @@ class Batcher:
 
     def check(self) -> None:
         """Give up lanes that hang and sweep requests whose time is over; to be called about every second."""
-        fresh: list[Lane] = []
         with self._lock:
             now = self._clock.monotonic_ns()
             leaving = self._waiting.expire(now)
             # Whoever gathered it hangs elsewhere.
             forgotten = self._idle.pop() if self._idle and self._waiting.requests else None
-            hanging = [
-                lane
-                for lane in self._lanes
-                if lane.batch and now - lane.started_ns > self._call_ns_max
-            ]
+            replace = not self._closed or self.queued > 0
+            hanging, fresh = self._lanes.give_up(now, self._start_again if replace else None)
             for lane in hanging:
-                leaving += [(ticket, self._hang()) for ticket in lane.batch]
-                lane.batch, lane.lost = [], True
-                self._lanes.remove(lane)
-                self._lost.append(lane)
-                if len(self._lost) <= LOST_MAX and not (self._closed and not self.queued):
-                    fresh.append(self._new_lane(lane.runner, self._start_again))
-            self._lanes += fresh
-            if not self._lanes:
-                leaving += [(ticket, self._hang()) for ticket in self._waiting.clear()]
+                leaving += [(ticket, self._lanes.hang()) for ticket in lane.batch]
+                lane.batch = []
+            leaving += self._stranded()
         if forgotten is not None:
             forgotten.wake()
         for lane in fresh:
@@ -184,21 +164,24 @@ class Batcher:
         for lane in sleepers:
             lane.wake()
         while working := self._working():
-            if not working.over.wait(self._call_ns_max / 1e9):
+            if not working.over.wait(self._lanes.call_ns_max / 1e9):
                 self.check()
 
     def _working(self) -> Lane | None:
         with self._lock:
-            return next((lane for lane in self._lanes if not lane.over.is_set()), None)
-
-    def _new_lane(self, runner: Runner, work: Callable[[Lane], None]) -> Lane:
-        return Lane(runner, name=f"engine {self._name}", work=work)
+            return next((lane for lane in self._lanes.working if not lane.over.is_set()), None)
 
     def _check_open(self) -> None:
         if self._closed:
             raise _draining()
-        if not self._lanes:
-            raise self._hang()
+        if not self._lanes.working:
+            raise self._lanes.hang()
+
+    def _stranded(self) -> Leaving:
+        """What waits though no lane is left. The caller holds the lock."""
+        if self._lanes.working:
+            return []
+        return [(ticket, self._lanes.hang()) for ticket in self._waiting.clear()]
 
     def _cancel(self, ticket: Ticket) -> bool:
         with self._lock:
@@ -212,10 +195,6 @@ class Batcher:
             return self._holding.pop()
         return None
 
-    def _running_rows(self) -> int:
-        """Of the lane that has the fewest. The caller holds the lock."""
-        return min(sum(ticket.rows for ticket in lane.batch) for lane in self._lanes)
-
     def _start_again(self, lane: Lane) -> None:
         """The thread of a lane that replaces one that hangs; its runner is still the other's."""
         try:
@@ -223,11 +202,11 @@ class Batcher:
         except Exception as error:  # noqa: BLE001 - no lane is no reason to end the others
             journal.failure("engine.unreplaced", error, batcher=self._name)
             with self._lock:
-                self._lanes.remove(lane)
-                stranded = [] if self._lanes else self._waiting.clear()
+                self._lanes.working.remove(lane)
+                leaving = self._stranded()
             lane.over.set()
-            for ticket in stranded:
-                tell(ticket, self._hang())
+            for ticket, told in leaving:
+                tell(ticket, told)
         else:
             self._work(lane)
 
@@ -252,14 +231,14 @@ class Batcher:
         """Wait for work and take a batch; empty when there will be none."""
         while True:
             with self._lock:
-                if lane.lost and not self._came_back(lane):
+                if lane.lost and not self._lanes.came_back(lane, wanted=not self._closed):
                     return []
                 now = self._clock.monotonic_ns()
                 leaving = self._waiting.expire(now)
                 hold_ns = self._hold_ns(lane, now)
                 batch: list[Ticket] = []
                 if not hold_ns:
-                    free = sum(not other.batch for other in self._lanes)
+                    free = sum(not other.batch for other in self._lanes.working)
                     batch = lane.batch = self._waiting.take(free)
                     lane.started_ns = now
                 ended = self._closed and not batch
@@ -292,15 +271,6 @@ class Batcher:
             if woken:
                 lane.sleep()  # somebody has just taken it out and is about to wake it
 
-    def _came_back(self, lane: Lane) -> bool:
-        """Whether a lane that was given up, and is done with its call now, works again."""
-        self._lost.remove(lane)
-        lane.lost = self._closed or len(self._lanes) >= self._wanted
-        if not lane.lost:
-            lane.over.clear()
-            self._lanes.append(lane)
-        return not lane.lost
-
     def _gathered(self) -> Lane | None:
         """An idle lane with what was gathered as its batch; None when nothing is left for this thread."""
         lane: Lane | None = None
@@ -323,15 +293,9 @@ class Batcher:
             if lane.lost:
                 return  # they were told
             lane.batch = []
-            self._learned.add(took, rows=rows, requests=len(batch))
+            self._learned.add(took, rows=rows)
         for ticket, answer in zip(batch, answers, strict=True):
             tell(ticket, outcome_of(answer, started - ticket.queued_ns, took, rows))
-
-    def _hang(self) -> EngineError:
-        return EngineError(
-            f"the engine of {self._name} has not answered within {self._call_ns_max / 1e9:g} s",
-            remedy="see the journal; raise [batching] engine_seconds_max if the model is that slow",
-        )
 
 
 def _draining() -> Draining:

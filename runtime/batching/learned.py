@@ -1,11 +1,14 @@
 """How long the engine takes, learned from its calls. Pure.
 
-Knows: the cost of a row, in batches and alone. Rules: a slow call counts at once and is forgotten slowly,
-so that a model which is quick only now and then is not taken for a quick one. Leaves to others: what
-follows from it (`batcher`, `waiting`).
+Knows: what a row costs on the mean, and at its best. Rules: what a call has to wait for the interpreter or a
+processor is no cost of the engine, so the best is believed and forgotten slowly; a call that holds its thread
+up for really long counts at once and for a while. Leaves to others: what follows from it (`batcher`,
+`waiting`).
 """
 
-FORGET_SHIFT = 3  # an eighth a call
+FORGET_SHIFT, RISE_SHIFT = 3, 6  # an eighth a call; a sixty-fourth
+# A call that takes so many times what is quick holds off the next so many from being taken for quick.
+LONG, CALM_CALLS = 10, 8
 
 
 class Learned:
@@ -14,17 +17,21 @@ class Learned:
     def __init__(self, *, inline_ns: int) -> None:
         """A call of at most `inline_ns` counts as quick; 0: none does."""
         self._inline_ns = inline_ns
-        self._alone_ns = 0  # a row of a request that had the engine for itself: a falling maximum
-        self.row_ns = 0  # a row of any call: a running mean
+        self._best_ns = 0  # a row, at its best
+        self._calm = CALM_CALLS  # calls since one was long
+        self.row_ns = 0  # a row: a running mean
 
-    def add(self, took_ns: int, *, rows: int, requests: int) -> None:
-        """Count one call of `rows` rows, of so many requests."""
+    def add(self, took_ns: int, *, rows: int) -> None:
+        """Count one call of `rows` rows."""
         row_ns = max(took_ns // rows, 1)
         self.row_ns += ((row_ns - self.row_ns) >> FORGET_SHIFT) if self.row_ns else row_ns
-        if requests == 1:
-            fallen = self._alone_ns - (self._alone_ns >> FORGET_SHIFT)
-            self._alone_ns = max(row_ns, fallen)
+        if row_ns < self._best_ns or not self._best_ns:
+            self._best_ns = row_ns
+        else:
+            self._best_ns += (row_ns - self._best_ns) >> RISE_SHIFT
+        self._calm = 0 if took_ns > LONG * self._inline_ns else self._calm + 1
 
     def quick(self, rows: int) -> bool:
         """Whether a call of `rows` rows will not hold its thread up for long."""
-        return 0 < self._alone_ns <= self._inline_ns and self.row_ns * rows <= self._inline_ns
+        known = self._best_ns > 0 and self._calm >= CALM_CALLS
+        return known and self._best_ns * rows <= self._inline_ns

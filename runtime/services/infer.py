@@ -11,7 +11,7 @@ import uuid
 from collections import deque
 from functools import partial
 
-from runtime.answering import NOT_AWAITED, Answering, Reply
+from runtime.answering import Answering, Reply
 from runtime.codec import Call, Regions, decode, encode, encode_stream, encode_stream_error
 from runtime.dataplane import DataPlane
 from runtime.interceptors import refusal as refused
@@ -23,6 +23,7 @@ from runtime.protocol import (
     REMEDY_KEY,
     REQUEST_ID_KEY,
 )
+from runtime.recorder import NO_RECORD
 from runtime.transport import Exchange, Methods, Stream, Streaming
 
 _SERVICE = "/inference.GRPCInferenceService"
@@ -92,7 +93,7 @@ def _reply(
     try:
         if isinstance(result, Reply):
             message = encode(call, version=result.version, outputs=result.outputs)
-            if placed and result.record != NOT_AWAITED:
+            if placed and result.record != NO_RECORD:
                 trailing = (*trailing, (RECORD_KEY, str(result.record)))
             exchange.reply(message, trailing)
         else:
@@ -201,7 +202,7 @@ class InferStream:
     def _answered(self, turn: _Turn, call: Call, result: Reply | Exception) -> None:
         try:
             if isinstance(result, Reply):
-                placed = self._placed and result.record != NOT_AWAITED
+                placed = self._placed and result.record != NO_RECORD
                 told = encode_stream(
                     call,
                     version=result.version,

@@ -1,12 +1,13 @@
 """Connections to the control socket, each with the person behind it.
 
 Knows: how a Unix connection is passed on to gRPC, which has no word for who made it. Rules: the kernel says
-who that is, asked once when the connection is made; on its way inside each has a name of its own that the
-kernel gives out (unix(7), autobind) and nobody else can have, so that a call is known by its peer; a call
+who that is, asked once when the connection is made; on its way inside each has an abstract name (unix(7)) of random
+bits that nobody can guess and that never comes back, so that a call is known by its peer, a late one too; a call
 that came another way has nobody behind it. Leaves to others: what a person may (`runtime.access`).
 """
 
 import asyncio
+import secrets
 import socket
 from contextlib import suppress
 from pathlib import Path
@@ -14,7 +15,8 @@ from pathlib import Path
 from appliance import journal
 from runtime.access import Person, person_behind
 
-CONNECTIONS_MAX = 64
+# Of the box, and of one account, so that nobody keeps the others out.
+CONNECTIONS_MAX, CONNECTIONS_EACH_MAX = 64, 16
 CHUNK_BYTES = 1 << 16
 
 
@@ -58,23 +60,29 @@ class Relay:
         self._writers.add(writer)
         try:
             person = person_behind(writer.get_extra_info("socket"))
-            if len(self._people) < CONNECTIONS_MAX:
+            if self._has_room(person):
                 await self._pass_on(person, reader, writer)
             else:
-                journal.event("control.full", connections=CONNECTIONS_MAX, user=person.name)
+                journal.event("control.full", connections=len(self._people), user=person.name)
         except OSError as error:
             journal.failure("control.connection", error)
         finally:
             self._writers.discard(writer)
             writer.transport.abort()
 
+    def _has_room(self, person: Person) -> bool:
+        """Whether one more connection of `person` is taken."""
+        own = sum(other.uid == person.uid for other in self._people.values())
+        return len(self._people) < CONNECTIONS_MAX and own < CONNECTIONS_EACH_MAX
+
     async def _pass_on(
         self, person: Person, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         behind = socket.socket(socket.AF_UNIX)
         behind.settimeout(0)
-        behind.bind(b"")
-        name = "unix-abstract:" + behind.getsockname()[1:].decode()
+        own = f"holdfast-{secrets.token_hex(16)}"
+        behind.bind(b"\0" + own.encode())
+        name = f"unix-abstract:{own}"
         self._people[name] = person
         try:
             await asyncio.get_running_loop().sock_connect(behind, str(self._inner))

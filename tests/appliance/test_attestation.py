@@ -173,3 +173,10 @@ def test_a_changed_byte_changes_nothing_that_is_believed(data):
     except errors.BundleError:
         return
     assert found == said
+
+
+def test_an_envelope_has_one_signature_whoever_the_other_is_of():
+    told = json.loads(attest("m", FILES, {}, KEY))
+    told["dsseEnvelope"]["signatures"] *= 2
+    with pytest.raises(errors.BundleError):
+        open_attestation(json.dumps(told).encode(), [KEY.public])

@@ -252,14 +252,41 @@ def test_only_a_regular_file_of_bearable_size_is_opened(tmp_path, monkeypatch, p
 
 
 def test_what_a_signature_says_must_be_what_the_manifest_says(tmp_path, manifest, contents):
-    body = bundle.canonical_json(manifest)
     named = {item.name: item.sha256 for item in manifest.files[1:]}
-    named["manifest.json"] = hashlib.sha256(body).hexdigest()
-    signature = attestation.attest("tiny", named, {}, KEY)
+    data = joined(manifest, contents, named, {"signer": KEY.public.raw.hex()})
+    with pytest.raises(errors.BundleContent):
+        open_all(data, tmp_path / "out")
+
+
+@pytest.mark.parametrize("additions", [{}, {"signer": POINT.public.raw.hex()}])
+def test_who_signed_a_source_that_looks_like_a_bundle_signed_no_bundle(
+    tmp_path, manifest, contents, additions
+):
+    named = {item.name: item.sha256 for item in manifest.files}
+    with pytest.raises(errors.BundleSignature) as refused:
+        open_all(joined(manifest, contents, named, additions), tmp_path / "out")
+    assert "not over a bundle" in str(refused.value)
+    said = {"signer": KEY.public.raw.hex()}
+    assert open_all(joined(manifest, contents, named, said), tmp_path / "out")
+
+
+def test_a_signed_bundle_does_not_pass_as_format_1(tmp_path, manifest, contents):
+    """Relabelled, its statement is no manifest and its signature is of another type."""
+    body = bundle.canonical_json(manifest)
+    signed = KEY.sign(typed_message(attestation.PAYLOAD_TYPE, body))
+    head = b"HOLDFAST" + (1).to_bytes(4, "little") + len(body).to_bytes(4, "little")
+    with pytest.raises(errors.BundleSignature):
+        open_all(head + KEY.public.raw + signed + body, tmp_path / "out")
+
+
+def joined(manifest, contents, named, additions) -> bytes:
+    """A bundle of format 2 whose statement names `named` beside the manifest, and says `additions`."""
+    body = bundle.canonical_json(manifest)
+    named = named | {"manifest.json": hashlib.sha256(body).hexdigest()}
+    signature = attestation.attest("tiny", named, additions, KEY)
     lengths = len(body).to_bytes(4, "little") + len(signature).to_bytes(4, "little")
     head = b"HOLDFAST" + (2).to_bytes(4, "little") + lengths
-    with pytest.raises(errors.BundleContent):
-        open_all(head + signature + body + b"".join(contents.values()), tmp_path / "out")
+    return head + signature + body + b"".join(contents.values())
 
 
 def test_a_header_tells_what_is_claimed_and_what_is_verified(tmp_path, manifest, contents):

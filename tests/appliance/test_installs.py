@@ -96,6 +96,16 @@ def test_a_damaged_line_stops_nobody(history):
     assert begun(history).number == 2
 
 
+def test_a_line_that_cannot_be_read_makes_no_room_for_others(history, monkeypatch):
+    """It may be of what was filed, or of a release to come."""
+    monkeypatch.setattr(installs, "OTHERS_MAX", 1)
+    begun(history)
+    (path,) = (history._directory).glob("*.json")
+    path.write_text("?")
+    ended(history, InstallState.REFUSED, 4)
+    assert path.exists()
+
+
 def test_other_files_are_no_tries(history):
     begun(history)
     (history._directory / "note.json").write_text("{}")

@@ -2,9 +2,10 @@
 
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 
-from appliance import errors
+from appliance import errors, trust
 from appliance.modelkeys import P256SigningKey
 from appliance.signing import SigningKey
 from appliance.trust import Role, Signer, TrustStore, add_signer, moment, revoke_signer
@@ -159,3 +160,42 @@ def test_a_list_that_cannot_be_read_is_told(directory):
     (directory / "signers.json").mkdir(parents=True)
     with pytest.raises(errors.KeyFileError):
         TrustStore.read(directory)
+
+
+def test_a_key_is_there_only_with_its_entry(directory, monkeypatch):
+    def full(*_, **__):
+        raise errors.StateError("no space", remedy="free some")
+
+    monkeypatch.setattr(trust, "write_file", full)
+    with pytest.raises(errors.StateError):
+        added(directory, models=("digits",))
+    assert list(directory.glob("*.pub")) == []
+
+
+@pytest.mark.parametrize("what", [{"name": ""}, {"models": ("",)}, {"models": ("x" * 201,)}])
+def test_what_could_not_be_read_again_is_not_written(directory, what):
+    store = added(directory)
+    with pytest.raises(errors.KeyFileError):
+        added(directory, OTHER, **what)
+    with pytest.raises(errors.KeyFileError):
+        revoke_signer(directory, "anna", at="2026-11-20", reason="")
+    assert TrustStore.read(directory).listed() == store.listed()
+
+
+def test_two_entries_of_a_key_are_refused_and_so_is_a_time_that_is_none(directory):
+    added(directory)
+    revoke_signer(directory, "anna", at="2026-11-20", reason="stolen")
+    path = directory / "signers.json"
+    told = msgspec.json.decode(path.read_bytes())
+    (entry,) = told["signers"]
+    for signers in ([entry, entry | {"revoked": None}], [entry | {"until": "soon"}]):
+        path.write_bytes(msgspec.json.encode(told | {"signers": signers}))
+        with pytest.raises(errors.KeyFileError):
+            TrustStore.read(directory)
+
+
+def test_revoking_again_does_not_change_when_and_why(directory):
+    added(directory)
+    first = revoke_signer(directory, "anna", at="2026-11-20", reason="stolen")
+    assert revoke_signer(directory, "anna", at="2026-11-21", reason="tidy") == first
+    assert TrustStore.read(directory).listed()[0].signer == first

@@ -131,6 +131,18 @@ def test_an_older_edition_needs_a_persons_word(workshop):
     assert not built(workshop).new, "it was let in once"
 
 
+def test_a_history_that_was_lost_or_damaged_lets_no_older_edition_in(workshop):
+    workshop.change("batch_max = 8", "batch_max = 8\nedition = 5")
+    workshop.pack()
+    built(workshop)
+    for path in (workshop.config.state.store / ".installs").glob("*.json"):
+        path.write_bytes(b"?")
+    workshop.change("edition = 5", "edition = 4")
+    workshop.pack()
+    with pytest.raises(errors.BundleOlder):
+        built(workshop)
+
+
 def test_editions_are_compared(workshop):
     workshop.pack()
     manifest, _ = workshop.contents()

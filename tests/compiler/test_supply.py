@@ -91,6 +91,7 @@ def test_a_changed_bundle_is_not_taken_apart(workshop):
     workshop.bundle.write_bytes(data)
     with pytest.raises(errors.BundleContent):
         unpack(workshop.bundle, workshop.directory / "out")
+    assert not (workshop.directory / "out").exists()
 
 
 def test_the_command_takes_a_bundle_apart(workshop):

@@ -9,7 +9,9 @@ from pysqlite3 import dbapi2 as sqlite
 
 ROOT = Path(__file__).resolve().parents[2]
 QUERIES = re.findall(
-    r"^```sql\n(.*?)^```$", (ROOT / "docs" / "operations.md").read_text("utf-8"), re.MULTILINE | re.DOTALL
+    r"^```sql\n(.*?)^```$",
+    (ROOT / "docs" / "operations.md").read_text("utf-8"),
+    re.MULTILINE | re.DOTALL,
 )
 
 

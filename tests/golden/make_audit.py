@@ -16,6 +16,7 @@ from appliance.audit.log import AuditLog
 from appliance.audit.payload import Tensor
 from appliance.audit.reader import AuditReader
 from appliance.audit.record import (
+    AccessChanged,
     AnyRecord,
     Boot,
     ClockStep,
@@ -151,6 +152,16 @@ def log_samples() -> list[AnyRecord]:
             old_public=sha256(b"old"),
             signature=bytes(64),
             reason="yearly",
+            by="ægir",
+        ),
+        AccessChanged(
+            act="revoked",
+            shown="token",
+            id="0123456789ab",
+            name="token:press-4",
+            role="client",
+            models=("digits",),
+            expires_wall="2027-01-01T00:00:00Z",
             by="ægir",
         ),
     ]

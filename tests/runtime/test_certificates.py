@@ -1,5 +1,6 @@
 """The certificates in use: taken up when they change, kept when their successors do not fit."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -126,6 +127,25 @@ def test_files_that_stay_wrong_are_told_once_and_what_was_in_use_stays(site, tol
     settle(certificates)
     assert certificates.trouble == ""
     assert len(told) == 1
+
+
+def test_files_whose_owner_was_put_right_are_taken_up(site, told):
+    certificates = Certificates(site.tls, CLOCK)
+    first, key = certificates.material, Path(site.tls.key)
+    again = site.authority.issue("server", "box", ["127.0.0.1"])
+    key.chmod(0)
+    site.write("box.pem", again.certificate.pem())
+    wrong = key.stat()
+    key.write_bytes(again.key_pem)
+    os.utime(
+        key, ns=(wrong.st_atime_ns, wrong.st_mtime_ns)
+    )  # what a copy with its times looks like
+    assert (key.stat().st_mtime_ns, key.stat().st_size) == (wrong.st_mtime_ns, wrong.st_size)
+    settle(certificates)
+    before, stamp = certificates.material, certificates._stamp()
+    assert before is not first
+    key.chmod(0o640)
+    assert certificates._stamp() != stamp, "who may read it changed: worth another try"
 
 
 def test_a_denylist_does_not_wait_for_certificates_to_fit(site, told):

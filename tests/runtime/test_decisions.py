@@ -240,7 +240,7 @@ async def test_whatever_a_library_raises_a_version_only_fails_to_load(world, tmp
     def crash(stored, tuning):
         raise MemoryError("no room")
 
-    world.table._load = crash
+    world.table._loading.make = crash
     with pytest.raises(EngineLoad, match="failed to load: no room"):
         await world.decide(Activate(version=1))
     assert records(tmp_path, Outcome)[-1].result == "failed"

@@ -117,6 +117,19 @@ def test_nobody_known_is_told_apart_by_address_without_its_port():
     assert floods.keep(failure(3, principal="", peer="ipv4:10.0.0.2:1"))
 
 
+def test_what_waits_on_a_log_that_fails_is_bounded_and_counted_in_the_end():
+    clock = HandClock()
+    omissions = Omissions(clock, singly=1, gaps=True)
+    for _ in range(100):
+        assert omissions.missed(failure(0), "the disk refuses")
+        clock.seconds += 2
+        assert len(omissions.due()) == 1
+    omissions.written()
+    clock.seconds += 2
+    (rest,) = omissions.due()
+    assert rest.count == 99
+
+
 def test_what_is_remembered_is_bounded_and_nothing_is_forgotten():
     floods = Floods(HandClock(), singly=1)
     kept = sum(floods.keep(failure(number, principal=f"token:{number}")) for number in range(2000))
@@ -146,6 +159,19 @@ async def test_without_leave_an_answer_that_cannot_be_recorded_is_not_given():
     with pytest.raises(AuditUnwritable):
         await recorder.appended(answer)
     await asyncio.to_thread(recorder.close)
+
+
+def test_what_is_durable_is_told_so_although_no_checkpoint_can_be_signed(monkeypatch):
+    log, told = FakeLog(), []
+
+    def refuse():
+        raise AuditUnwritable("the disk is full", remedy="free space")
+
+    log.checkpoint_due, log.checkpoint = True, refuse
+    recorder = Recorder(log, queue_records_max=10)
+    recorder.append(answer, told.append)
+    recorder.close()
+    assert (told, recorder.failure) == ([0], "the disk is full")
 
 
 async def test_with_leave_answers_go_on_and_the_gap_is_recorded():

@@ -48,12 +48,12 @@ class Negating:
         self.closed = True
 
 
-def servable(batch_max=4):
+def servable(batch_max=4, clock=None):
     engine = Negating(batch_max)
     rows = np.eye(2, dtype=np.float32) if batch_max else np.ones(2, np.float32)
     layout = fit_layout(RECIPE, engine.interface, {"x": rows}, {"y": -rows})
     chain = Chain(RECIPE, engine=engine.interface)
-    return Servable(engine=engine, chain=chain, vector=DriftVector(layout)), engine
+    return Servable(engine=engine, chain=chain, vector=DriftVector(layout), clock=clock), engine
 
 
 def rows(*values):
@@ -149,8 +149,7 @@ def test_an_answer_says_where_its_time_went():
         def monotonic_ns(self):
             return next(times)
 
-    ours, _ = servable()
-    ours._clock = Clock()
+    ours, _ = servable(clock=Clock())
     (answer,) = ours.run([rows(1)])
     assert (answer.before_ns, answer.after_ns) == (10, 10)
 

@@ -73,12 +73,12 @@ async def test_where_nothing_fits_the_version_does_not_load(world, state):
 
 
 async def test_a_version_that_is_replaced_while_it_loads_is_not_served(world, state, monkeypatch):
-    def load(stored, tuning, real=world.table._load):
+    def load(stored, tuning, real=world.table._loading.make):
         path = stored.directory / RECORD_NAME
         path.write_text(json.dumps(json.loads(path.read_text()) | {"warnings": ["anew"]}))
         return real(stored, tuning)
 
-    monkeypatch.setattr(world.table, "_load", load)
+    monkeypatch.setattr(world.table._loading, "make", load)
     with pytest.raises(EngineLoad, match="another engine while it was loaded"):
         await world.decide(Activate(version=1))
     assert world.loaded[1].closed

@@ -45,14 +45,14 @@ async def test_a_version_that_does_not_load_is_failed_until_it_does(world):
 
 async def test_a_version_is_seen_while_it_loads(world, monkeypatch):
     entered, go_on = threading.Event(), threading.Event()
-    load = world.table._load
+    load = world.table._loading.make
 
     def slowly(stored, tuning):
         entered.set()
         go_on.wait()
         return load(stored, tuning)
 
-    monkeypatch.setattr(world.table, "_load", slowly)
+    monkeypatch.setattr(world.table._loading, "make", slowly)
     deciding = asyncio.ensure_future(world.decide(Activate(version=1)))
     await asyncio.to_thread(entered.wait)
     assert told(world) == {1: ({"loading"}, set())}

@@ -97,3 +97,11 @@ def test_no_ballast_is_laid_down_when_none_is_wanted(tmp_path):
 def test_thresholds_are_in_order():
     with pytest.raises(ValueError, match="must hold"):
         StorageConfig(warn_bytes_free=1, shed_bytes_free=2)
+
+
+def test_a_look_that_comes_after_the_stop_lays_no_ballast_down_again(tmp_path):
+    parts = Parts(tmp_path)
+    parts.watch.begin()
+    parts.watch.close()
+    parts.watch._tried()
+    assert not parts.ballast.exists()

@@ -1,6 +1,7 @@
 """The log is tended between commits: notes taken up, files sealed and removed."""
 
 import getpass
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -75,6 +76,44 @@ def test_what_is_no_note_is_put_aside(log, state):
     assert len(list(notes_directory(state).glob("*.refused"))) == 4
     with pytest.raises(AuditError, match="is no note"):
         read_note(notes_directory(state) / "gone.note")
+
+
+def test_a_note_that_may_not_be_removed_is_not_recorded_again_and_again(
+    log, state, clock, monkeypatch
+):
+    leave(state, NOTE)
+    size = log.size
+
+    def refuse(*_):
+        raise PermissionError("not yours")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "replace", refuse)
+        for _ in range(3):
+            with pytest.raises(StateError, match="not yours"):
+                take_up(state, log)
+    assert log.size == size
+    with monkeypatch.context() as patched:
+        patched.setattr(log, "append", refuse)
+        with pytest.raises(PermissionError):
+            take_up(state, log)
+    assert take_up(state, log) == 1  # taken before, recorded only now
+    assert (log.size, left(state)) == (size + 1, [])
+
+
+def test_notes_that_cannot_be_read_keep_nothing_else_from_being_done(
+    log, state, clock, monkeypatch
+):
+    tending = Tending(log, AuditConfig(segment_days=1), state, clock)
+    log.append([Gap(count=1, reason="test")])
+    clock.seconds += 2 * 86_400
+
+    def refuse(*_):
+        raise StateError("no notes", remedy="check it")
+
+    monkeypatch.setattr("runtime.tending.take_up", refuse)
+    tending()
+    assert len(sealed_segments(state.audit_log)) == 1
 
 
 def test_a_file_is_sealed_and_removed_in_time(log, state, clock, key):

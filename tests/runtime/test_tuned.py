@@ -29,11 +29,11 @@ def loads(world, monkeypatch):
     """Version and tuning of every load."""
     asked = []
 
-    def load(stored, tuning, real=world.table._load):
+    def load(stored, tuning, real=world.table._loading.make):
         asked.append((stored.number, tuning))
         return real(stored, tuning)
 
-    monkeypatch.setattr(world.table, "_load", load)
+    monkeypatch.setattr(world.table._loading, "make", load)
     return asked
 
 
@@ -93,12 +93,12 @@ async def test_boot_returns_to_it_and_it_holds_for_the_next_version(world, loads
 
 
 async def test_one_that_keeps_a_model_from_loading_can_be_ended(world, monkeypatch):
-    def load(stored, tuning, real=world.table._load):
+    def load(stored, tuning, real=world.table._loading.make):
         if tuning:
             raise EngineLoad("no room for so many lanes", remedy="fewer")
         return real(stored, tuning)
 
-    monkeypatch.setattr(world.table, "_load", load)
+    monkeypatch.setattr(world.table._loading, "make", load)
     await world.control.resume({"digits": Deployment(model="digits", active=1, tuning=SETTING)}, [])
     assert not world.table.ready
     await world.decide(EndTuning())

@@ -8,7 +8,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from appliance.access import read_tokens
+from appliance.audit.record import AccessChanged
 from appliance.config import StateConfig
+from appliance.notes import left, read_note
+from tui.actor import account_name
 from tui.cli import app
 
 ACCESS, CONFIG, USAGE = 27, 10, 2
@@ -57,6 +60,21 @@ def test_a_revoked_token_stays_listed(run: Callable[..., Result]) -> None:
     again = run("revoke", "line-3", "--yes")
     assert again.exit_code == ACCESS
     assert "[access.token]" in again.stderr
+
+
+def test_each_change_leaves_a_note_for_the_log(run: Callable[..., Result], box_state: Path) -> None:
+    secret = run("issue", "line-3", "--model", "digits").stdout.strip()
+    run("revoke", "line-3", "--yes")
+    notes = left(StateConfig(directory=str(box_state)))
+    records = [read_note(path) for path in notes]
+    assert all(isinstance(record, AccessChanged) for record in records)
+    told = [(r.act, r.name, r.models, r.by) for r in records if isinstance(r, AccessChanged)]
+    me = account_name()
+    assert sorted(told) == [
+        ("issued", "token:line-3", ("digits",), me),
+        ("revoked", "token:line-3", ("digits",), me),
+    ]
+    assert not any(secret.encode() in path.read_bytes() for path in notes)
 
 
 def test_what_is_wrong_is_told(run: Callable[..., Result]) -> None:

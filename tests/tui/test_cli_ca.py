@@ -68,6 +68,20 @@ def test_one_name_in_two_roles_is_told_apart_by_its_uri(ca):
     assert "no certificate that stands" in ca("renew", "site", "berta", code=UNUSABLE)
 
 
+def test_renewing_does_not_write_over_who_has_the_name_in_another_role(ca, tmp_path):
+    ca("issue", "site", "client", "anna")
+    ca("issue", "site", "operator", "anna", "-o", "b")
+    before = (tmp_path / "anna.pem").read_bytes()
+    operator = "spiffe://plant-7/operator/anna"
+    told = ca("renew", "site", operator, code=UNUSABLE)
+    assert "is of spiffe://plant-7/client/anna" in " ".join(told.split())
+    assert (tmp_path / "anna.pem").read_bytes() == before
+    both = (operator, "spiffe://plant-7/client/anna")
+    ca("renew", "site", *both, "-o", "new", code=UNUSABLE)
+    assert len(json.loads(ca("list", "site", "--json"))) == 2, "nothing was issued"
+    ca("renew", "site", operator, "-o", "b")
+
+
 def test_revoking_needs_a_reason_and_says_what_to_do(ca, tmp_path):
     ca("issue", "site", "client", "line-3")
     assert "needs a reason" in ca("revoke", "site", "line-3", "--reason", " ", code=UNUSABLE)

@@ -12,7 +12,7 @@ from appliance.errors import EngineLoad
 from appliance.exits import INTERRUPTED, USAGE
 from runtime.protocol import control_pb2 as wire
 from tests.tui.conftest import FakeControl
-from tui.actor import login_name
+from tui.actor import account_name, login_name
 from tui.cli import app
 
 Run = Callable[..., Result]
@@ -67,7 +67,8 @@ class TestDecisions:
             "model": "digits",
             "act": "roll_back",
             "version": 1,
-            "actor": "alice",
+            "actor": account_name(),
+            "claimed": "alice",
             "reason": "errors",
             "before": ALONE | {"active": 2, "previous": 1, "retired": []},
             "after": ALONE | {"active": 1, "previous": 2, "retired": []},

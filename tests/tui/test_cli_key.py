@@ -13,11 +13,12 @@ from appliance.audit.reader import AuditReader
 from appliance.audit.record import Boot
 from appliance.clock import SystemClock
 from appliance.config import StateConfig
-from appliance.errors import KeyFileError
+from appliance.errors import AccessError, KeyFileError, StateError
 from appliance.keys import CREDENTIAL, CREDENTIALS_VARIABLE, NEXT_CREDENTIAL
 from appliance.signing import PublicKey, SigningKey
 from runtime.boxkey import open_with_key
 from tui.cli import app
+from tui.commands import key as commands
 
 KEY_UNUSABLE, CONFIG_INVALID = 12, 10
 BOOT = Boot(release="test", config_sha256="0" * 64)
@@ -205,3 +206,47 @@ def test_without_the_tool_nothing_is_sealed(state, monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: None)
     assert "not installed" in key(state, "seal", "--yes", code=KEY_UNUSABLE)
     assert state.box_key.exists()
+
+
+def test_what_root_gives_to_the_owner_leads_nowhere_else(tmp_path, monkeypatch):
+    """The runtime's user could lay a link where root's commands work."""
+    keys, given = tmp_path / "state" / "keys", []
+    (keys / "below").mkdir(parents=True)
+    (keys / "next.pem").write_bytes(b"x")
+    outside = tmp_path / "roots"
+    outside.write_bytes(b"x")
+    (keys / "link").symlink_to(outside)
+    (keys / "away").symlink_to(tmp_path)
+    monkeypatch.setattr(commands.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(
+        commands.os,
+        "chown",
+        lambda what, *_, follow_symlinks=True, **__: given.append((what, follow_symlinks)),
+    )
+    commands._give_to_owner(keys)
+    (handle, _), *inside = given
+    assert isinstance(handle, int)
+    assert sorted(inside) == [(name, False) for name in ("away", "below", "link", "next.pem")]
+    keys.rename(tmp_path / "moved")
+    keys.symlink_to(tmp_path)
+    with pytest.raises(StateError):
+        commands._give_to_owner(keys)
+
+
+def test_no_log_is_set_aside_under_a_runtime_that_refuses_to_tell(state, monkeypatch):
+    def refused(_):
+        raise AccessError("not for you", remedy="ask")
+
+    monkeypatch.setattr(commands.ControlClient, "status", refused)
+    with pytest.raises(StateError, match="serves from this state directory"):
+        commands._refuse_while_serving(state)
+
+
+def test_a_sealer_that_hangs_is_told(tmp_path, monkeypatch):
+    tool = tmp_path / "systemd-creds"
+    tool.write_text("#!/bin/sh\nexec sleep 30\n")
+    tool.chmod(0o755)
+    monkeypatch.setattr(sealing.shutil, "which", lambda _: str(tool))
+    monkeypatch.setattr(sealing, "SECONDS_MAX", 0.05)
+    with pytest.raises(KeyFileError, match="timed out"):
+        sealing.seal(SigningKey.generate(), tmp_path / "sealed")

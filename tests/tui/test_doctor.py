@@ -2,6 +2,7 @@
 
 import json
 import socket
+import ssl
 
 import pytest
 from typer.testing import CliRunner
@@ -15,7 +16,7 @@ from appliance.exits import TROUBLE_FOUND
 from appliance.signing import SigningKey
 from runtime.boxkey import open_with_key
 from tui.cli import app
-from tui.doctor import Verdict, Visit, box, examine_remote, timekeeping
+from tui.doctor import Verdict, Visit, box, examine_remote, remote, timekeeping
 from tui.doctor.timekeeping import examine_clock
 
 BOOT = Boot(release="test", config_sha256="0" * 64)
@@ -222,3 +223,15 @@ def test_options_that_do_not_go_together(tmp_path):
     ):
         done = CliRunner().invoke(app, ["doctor", "--address", "127.0.0.1:1", *options])
         assert done.exit_code == 10
+
+
+def test_an_authority_that_expired_is_not_taken_for_a_server_that_is_well(tmp_path, monkeypatch):
+    made = Authority.create(tmp_path / "ca", site="plant", clock=SystemClock()).issue(
+        "server", "box", ["127.0.0.1"]
+    )
+    error = ssl.SSLCertVerificationError()
+    error.verify_code, error.verify_message = remote.EXPIRED, "certificate has expired"
+    monkeypatch.setattr(remote, "_shown", lambda _: made.certificate)
+    found = remote._unverified(Visit(address="127.0.0.1:1"), error, SystemClock())
+    assert found.verdict is Verdict.TROUBLE
+    assert "certificate has expired" in found.told

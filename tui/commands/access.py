@@ -1,17 +1,20 @@
 """What the token commands do.
 
 Knows: how a token and the list of them are shown. Rules: the token alone goes to standard output, so that a
-pipe gets nothing else. Leaves to others: tokens themselves (`appliance.access`).
+pipe gets nothing else; each change leaves a note for the log. Leaves to others: tokens themselves (`appliance.access`).
 """
 
-from pathlib import Path
+from typing import Literal
 
 import msgspec
 import typer
 
 from appliance.access import Role, Token, issue_token, read_tokens, revoke_tokens
+from appliance.audit.record import AccessChanged
 from appliance.clock import SystemClock, timestamp
+from appliance.config import StateConfig
 from appliance.errors import ConfigError
+from tui.noting import leave_note
 from tui.printing import aside, cell, out, print_json, someone_is_there, table
 
 
@@ -35,7 +38,7 @@ class Issued(Shown, frozen=True, kw_only=True):
 
 
 def issue(
-    path: Path,
+    state: StateConfig,
     name: str,
     role: Role,
     *,
@@ -45,7 +48,10 @@ def issue(
 ) -> None:
     """Make a token and print it. Raises TokenError, StateError."""
     clock = SystemClock()
-    secret, token = issue_token(path, name, role, models=models, days=days, now_ns=clock.wall_ns())
+    secret, token = issue_token(
+        state.tokens, name, role, models=models, days=days, now_ns=clock.wall_ns()
+    )
+    leave_note(state, _changed("issued", token))
     shown = _shown(token, clock.wall_ns())
     if as_json:
         print_json(Issued(token=secret, **msgspec.structs.asdict(shown)))
@@ -57,10 +63,10 @@ def issue(
     )
 
 
-def show(path: Path, *, as_json: bool) -> None:
+def show(state: StateConfig, *, as_json: bool) -> None:
     """Print every token, the newest first. Raises StateError."""
     now = SystemClock().wall_ns()
-    tokens = [_shown(token, now) for token in reversed(read_tokens(path))]
+    tokens = [_shown(token, now) for token in reversed(read_tokens(state.tokens))]
     if as_json:
         print_json(tokens)
         return
@@ -85,15 +91,29 @@ def show(path: Path, *, as_json: bool) -> None:
     out().print(lines)
 
 
-def revoke(path: Path, name: str, *, ask: bool) -> None:
+def revoke(state: StateConfig, name: str, *, ask: bool) -> None:
     """Revoke the tokens of `name`, after asking. Raises ConfigError, TokenError, StateError."""
     if ask:
         if not someone_is_there():
             raise ConfigError("nobody is there to confirm it", remedy="give --yes")
         typer.confirm(f"Revoke what '{name}' holds?", abort=True, err=True)
-    revoked = revoke_tokens(path, name, now_ns=SystemClock().wall_ns())
+    revoked = revoke_tokens(state.tokens, name, now_ns=SystemClock().wall_ns())
     for token in revoked:
+        leave_note(state, _changed("revoked", token))
         aside().print(f"Revoked {token.id} of {token.principal}.")
+
+
+def _changed(act: Literal["issued", "revoked"], token: Token) -> AccessChanged:
+    return AccessChanged(
+        act=act,
+        shown="token",
+        id=token.id,
+        name=token.principal,
+        role=token.role,
+        models=token.models or (),
+        expires_wall=timestamp(token.expires_ns),
+        by="",
+    )
 
 
 def _shown(token: Token, now_ns: int) -> Shown:

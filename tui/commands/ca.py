@@ -9,7 +9,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from appliance.certificates import SERVER, Authority, Certificate, Issue, Issued, State
+from appliance.certificates import (
+    SERVER,
+    Authority,
+    Certificate,
+    Issue,
+    Issued,
+    State,
+    read_chain,
+)
 from appliance.certificates.authority import DENIED, KEY, ROOT, latest, read_ledger, refuse_inside
 from appliance.certificates.certificate import utc_now
 from appliance.clock import SystemClock
@@ -70,7 +78,7 @@ def renew(
 ) -> None:
     """Renew the latest certificates of `names`, of all that are due when there are none.
 
-    Raises CertificateError when a name has none that stands, StateError.
+    Raises CertificateError when a name has none that stands or its file is another's, StateError.
     """
     standing, now = latest(authority.ledger), utc_now(SystemClock().wall_ns())
     if names:
@@ -79,6 +87,7 @@ def renew(
         due = {State.DUE, State.EXPIRED}
         certificates = [item.certificate for item in standing.values()]
         chosen = [item for item in certificates if item.state(now) in due]
+    _refuse_mixing(output, chosen)
     made = [authority.renew(item, days=days, new_key=new_key) for item in chosen]
     if not made and not as_json:
         aside().print("Nothing is due for renewal.")
@@ -174,6 +183,20 @@ def _refuse_overwriting(output: Path, name: str) -> None:
             raise CertificateError(
                 f"{path} exists already",
                 remedy="renew with `holdfast ca renew`, or give another --output",
+            )
+
+
+def _refuse_mixing(output: Path, chosen: Sequence[Certificate]) -> None:
+    """Refuse to write one owner's certificate over another's who has the same name in another role."""
+    owners = dict[Path, str]()
+    for item in chosen:
+        path = output / f"{item.name.rpartition('/')[2]}.pem"
+        if path not in owners and path.exists():
+            owners[path] = read_chain(path)[0].name
+        if owners.setdefault(path, item.name) != item.name:
+            raise CertificateError(
+                f"{path} is of {owners[path]}, not of {item.name}",
+                remedy="renew one at a time by its whole URI, each with an --output of its own",
             )
 
 

@@ -15,6 +15,7 @@ from rich.table import Table
 from appliance.deployment import Deployment, act_name, subject
 from appliance.errors import ConfigError, UnknownModel
 from appliance.exits import INTERRUPTED
+from tui.actor import account_name
 from tui.commands.serving import model_json
 from tui.gateway import RuntimeGateway
 from tui.preview import Order, Preview, preview
@@ -61,7 +62,9 @@ def show(console: Console, taken: Taken) -> None:
     before, after = taken.proposal.before, taken.after.deployment
     console.print(cell(f"{taken.proposal.title}: done", "bold"))
     console.print(_changes(Preview(act=taken.order.act, before=before, after=after)))
-    console.print(cell(f"Recorded as decision {taken.decision_id} of {taken.order.actor}."))
+    actor, claimed = _recorded(taken.order)
+    beside = f", who gave the name {claimed}" if claimed else ""
+    console.print(cell(f"Recorded as decision {taken.decision_id} of {actor}{beside}."))
 
 
 def _model(gateway: RuntimeGateway, name: str) -> ModelLine:
@@ -114,17 +117,25 @@ def _changes(proposal: Preview) -> Table:
 
 def _decision_json(taken: Taken) -> dict[str, object]:
     order, proposal, after = taken.order, taken.proposal, taken.after
+    actor, claimed = _recorded(order)
     return {
         "decision_id": taken.decision_id,
         "model": order.model,
         "act": act_name(order.act),
         "version": subject(proposal.before, order.act),
-        "actor": order.actor,
+        "actor": actor,
+        "claimed": claimed,
         "reason": order.reason,
         "before": _roles(proposal.before),
         "after": _roles(after.deployment),
         "versions": model_json(after)["versions"],
     }
+
+
+def _recorded(order: Order) -> tuple[str, str]:
+    """The actor that the record has, and the name they gave themselves, "" when it is the same."""
+    actor = account_name()
+    return actor, "" if order.actor == actor else order.actor
 
 
 def _roles(deployment: Deployment) -> dict[str, object]:

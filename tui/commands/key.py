@@ -6,7 +6,6 @@ sealing (`appliance.sealing`), the take-over (`runtime.boxkey`).
 """
 
 import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +18,14 @@ from appliance.audit.reader import AuditReader
 from appliance.audit.record import KeyChange
 from appliance.clock import SystemClock
 from appliance.config import StateConfig
-from appliance.errors import ApplianceError, AuditBroken, ConfigError, KeyFileError, StateError
+from appliance.errors import (
+    ApplianceError,
+    AuditBroken,
+    ConfigError,
+    KeyFileError,
+    StateError,
+    Unreachable,
+)
 from appliance.files import make_directory, sync_directory, unwritable
 from appliance.keys import CREDENTIAL, NEXT_CREDENTIAL, BoxKeys, Order
 from appliance.signing import SigningKey
@@ -198,8 +204,10 @@ def _refuse_while_serving(state: StateConfig) -> None:
     try:
         with ControlClient(state.control_socket) as control:
             control.status()
-    except ApplianceError:
+    except Unreachable:
         return
+    except ApplianceError:
+        pass  # whoever refuses to tell is there
     raise StateError("a runtime serves from this state directory", remedy="stop it first")
 
 
@@ -227,13 +235,22 @@ def _signs(key: SigningKey, end: End | None) -> bool:
 
 
 def _give_to_owner(directory: Path) -> None:
-    """Let the runtime's user, who owns the state directory, own what root wrote there."""
+    """Let the runtime's user, who owns the state directory, own what root wrote there.
+
+    No link is followed: that user could have it lead to a file of root's.
+    """
     if os.geteuid() != 0:
         return
     owner = directory.parent.stat()
     try:
-        for path in (directory, *directory.rglob("*")):
-            shutil.chown(path, owner.st_uid, owner.st_gid)
+        handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            os.chown(handle, owner.st_uid, owner.st_gid)
+            for _, directories, files, inside in os.fwalk(dir_fd=handle):
+                for name in (*directories, *files):
+                    os.chown(name, owner.st_uid, owner.st_gid, dir_fd=inside, follow_symlinks=False)
+        finally:
+            os.close(handle)
     except OSError as error:
         raise StateError(
             f"cannot give {directory} to its owner: {error.strerror or error}",

@@ -136,8 +136,8 @@ def check_consistency(file: Path, *, key: Path, witnesses: Sequence[Path], as_js
     console.print(cell("The proof verifies.", "bold green"))
     console.print(
         cell(
-            f"{new.origin} grew from {wording.plural(old.size, 'record')} to {new.size:,}; "
-            f"none of the first {old.size:,} was changed or removed in between."
+            f"{new.origin} grew from {wording.plural(old.size, 'record')} to {new.size:,}: the later checkpoint "
+            f"signs the same first {old.size:,}. Whether the box still keeps them, this does not show."
         )
     )
     shown = table("", "")

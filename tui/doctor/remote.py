@@ -142,7 +142,9 @@ def _unverified(visit: Visit, error: ssl.SSLCertVerificationError, clock: Clock)
         told = f"wrong authority: {name} was issued by {issuer}, which is not in {ours}"
         return trouble(subject, told, "give the authority.pem of the box's site with --ca")
     if error.verify_code in {EARLY, EXPIRED} and shown:
-        return standing(subject, shown, clock)
+        finding = standing(subject, shown, clock)
+        if finding.verdict is Verdict.TROUBLE:
+            return finding  # else it is an authority's end that is meant
     if error.verify_code in {OTHER_HOST, OTHER_ADDRESS}:
         hosts = ", ".join(shown.hosts) if shown and shown.hosts else "no host at all"
         told = f"name mismatch: you call {visit.host}, and {name} is for {hosts}"

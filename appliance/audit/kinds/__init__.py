@@ -13,12 +13,21 @@ from appliance.audit.kinds.evidence import (
     Sealed,
     Verified,
 )
-from appliance.audit.kinds.operating import Boot, ClockStep, Decision, KeyChange, Outcome, Stop
+from appliance.audit.kinds.operating import (
+    AccessChanged,
+    Boot,
+    ClockStep,
+    Decision,
+    KeyChange,
+    Outcome,
+    Stop,
+)
 from appliance.audit.kinds.root import Columns, Digest, Natural, Record
 from appliance.audit.kinds.serving import Erased, Failure, Feedback, Gap, Inference, Refusals
 
 __all__ = [
     "CATEGORIES",
+    "AccessChanged",
     "AnyRecord",
     "Boot",
     "ClockStep",
@@ -63,5 +72,6 @@ AnyRecord: TypeAlias = (
     | Removed
     | ClockStep
     | KeyChange
+    | AccessChanged
 )
 CATEGORIES: tuple[str, ...] = tuple(kind.__struct_config__.tag for kind in get_args(AnyRecord))

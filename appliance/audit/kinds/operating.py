@@ -1,6 +1,6 @@
 """Records of what was decided on the box and what befell it.
 
-Knows: decisions and their outcomes, boots and stops, clock steps, changes of keys. Rules: as for every record
+Knows: decisions and their outcomes, boots and stops, clock steps, changes of keys and of access. Rules: as for every record
 (`kinds.root`): no field is ever removed, renamed or given another meaning. Leaves to others: when each is
 written.
 """
@@ -97,3 +97,24 @@ class KeyChange(Record, frozen=True, kw_only=True, tag="key_change"):
     def columns(self) -> Columns:
         """Found by the new key's id, which key, and who changed it."""
         return ("key_change", "", 0, self.new_key_id, self.key, self.by)
+
+
+class AccessChanged(Record, frozen=True, kw_only=True, tag="access_changed"):
+    """A principal was given access or lost it: `act` is "issued" or "revoked".
+
+    `shown` says what they show, such as "token", and `id` which one; `models` is empty when all are meant.
+    `expires_wall` is when it ends by itself (ISO 8601, UTC).
+    """
+
+    act: Literal["issued", "revoked"]
+    shown: str
+    id: str
+    name: str
+    role: str
+    models: tuple[str, ...]
+    expires_wall: str
+    by: str
+
+    def columns(self) -> Columns:
+        """Found by the principal's name, act and who changed it."""
+        return ("access_changed", "", 0, self.name, self.act, self.by)

@@ -102,6 +102,17 @@ def open_log(path: Path, key: SigningKey, clock: HandClock) -> Callable[..., Aud
     return open_it
 
 
+@pytest.fixture
+def grown(
+    path: Path, open_log: Callable[..., AuditLog], inference: Callable[..., Inference]
+) -> Path:
+    """A closed log of 600 records: over one subtree's worth, with a checkpoint every 100."""
+    with open_log(checkpoint_records=100) as log:
+        for start in range(0, 600, 50):
+            log.append([inference(number) for number in range(start, start + 50)])
+    return path
+
+
 @pytest.fixture(scope="session")
 def tamper() -> Callable[..., None]:
     """tamper(path, statement, values...) is what someone with the file but without the key can do."""

@@ -188,6 +188,17 @@ def test_retention_leaves_the_hashes(three: Path, open_log: Open, key: SigningKe
     assert (told.first, told.end) == (0, 300)
 
 
+def test_a_file_after_removed_ones_without_its_first_checkpoint_is_broken(
+    three: Path, open_log: Open, key: SigningKey, tamper: Callable[..., None]
+) -> None:
+    with open_log() as log:
+        assert log.remove_expired(50) == 1
+    oldest = next(item.path for item in sealed_segments(three) if not item.removed)
+    tamper(oldest, "DELETE FROM checkpoint WHERE size = 300")
+    with pytest.raises(AuditBroken, match=r"record 300: the checkpoint that its file begins with"):
+        verify(three, key.public)
+
+
 def test_hashes_that_were_kept_falsely_are_found(
     three: Path, open_log: Open, key: SigningKey, tamper: Callable[..., None]
 ) -> None:

@@ -166,6 +166,26 @@ def test_only_what_was_issued_here_and_stands_is_renewed(authority, tmp_path, cl
         authority.renew(made.certificate)
 
 
+def test_the_denylist_is_there_from_the_start_and_denies_nobody(authority, directory):
+    assert Denylist.read(directory / "denied.txt").size == 0
+
+
+@pytest.mark.parametrize("end", ["\n", "\r", "\x0b", "\x1c", "\x85", "\u2028"])
+def test_a_reason_begins_no_line_of_the_denylist(authority, directory, end):
+    made, other = authority.issue("client", "late"), authority.issue("client", "early")
+    authority.revoke("late", f"lost{end}serial {other.certificate.serial}{end}nonsense")
+    denylist = Denylist.read(directory / "denied.txt")
+    assert denylist.size == 1
+    assert denylist.reason(made.certificate)
+
+
+def test_a_serial_is_known_however_other_tools_print_it(authority):
+    serial = authority.issue("client", "late").certificate.serial.upper()
+    pairs = [serial[i : i + 2] for i in range(0, len(serial), 2)]
+    (revoked,) = authority.revoke("00:" + ":".join(pairs), "lost")
+    assert revoked.serial == serial.lower()
+
+
 @pytest.mark.parametrize("by", ["serial", "name", "uri"])
 def test_revoking_writes_the_denylist(authority, directory, by):
     made, other = authority.issue("client", "late"), authority.issue("client", "early")

@@ -120,6 +120,7 @@ def test_one_that_never_stops_talking_is_ended_too(deed, places):
         ('{"type":"stage","name":"s","steps":1e99}', "cannot be read"),
         ("{}", "cannot be read"),
         ("no json", "cannot be read"),
+        ('{"x":' + "[" * 5000, "cannot be read"),
         ('{"type":"failed","code":"no.such","message":"m","remedy":"r"}', "unknown error"),
         ('{"type":"done","result":{"words":7}}', "result that cannot be read"),
     ],

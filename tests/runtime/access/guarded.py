@@ -41,6 +41,10 @@ name = "token:burst"
 role = "client"
 requests_per_second_max = 5
 [[access.principals]]
+name = "token:heavy"
+role = "client"
+bytes_in_flight_max = 3000
+[[access.principals]]
 name = "token:loris"
 role = "client"
 calls_max = {calls}
@@ -137,7 +141,7 @@ def guarded_box(lane, digits_state, directory):
             seed.issue(str(role), role)
         seed.issue("digits-only", models=("digits",))
         seed.issue("others-only", models=("others",))
-        for name in ("burst", "flood", "loris", "line-3"):
+        for name in ("burst", "flood", "heavy", "loris", "line-3"):
             seed.issue(name)
         guarded = Guarded(start(state, settings), authority)
         guarded.tokens = seed.tokens

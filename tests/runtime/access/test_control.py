@@ -7,6 +7,7 @@ import json
 import os
 import pwd
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -17,7 +18,7 @@ import pytest
 
 from appliance.config import AccessConfig
 from appliance.errors import Forbidden, ListenError, Unidentified, Unreachable
-from runtime.access import CONTROL_METHODS, caller_name
+from runtime.access import CONTROL_METHODS, Person, caller_name
 from runtime.client import ControlClient
 from runtime.protocol import control_pb2 as wire
 from runtime.protocol import control_pb2_grpc as stubs
@@ -143,6 +144,21 @@ async def test_more_connections_than_there_may_be_are_closed(path, monkeypatch):
                 await second.List(wire.ListRequest())
             assert told.value.code() is grpc.StatusCode.UNAVAILABLE
         await first.List(wire.ListRequest())
+
+
+async def test_one_account_does_not_keep_the_others_out(path, monkeypatch):
+    monkeypatch.setattr(relay, "CONNECTIONS_EACH_MAX", 1)
+    async with Box(path), asking(path) as first:
+        await first.List(wire.ListRequest())
+        async with asking(path) as second:
+            with pytest.raises(grpc.aio.AioRpcError) as told:
+                await second.List(wire.ListRequest())
+            assert told.value.code() is grpc.StatusCode.UNAVAILABLE
+    stranger = Person(uid=os.geteuid() + 1, pid=1, groups=())
+    full = relay.Relay(socket.socket(socket.AF_UNIX), path)
+    full._people = {"unix-abstract:1": Person(uid=os.geteuid(), pid=1, groups=())}
+    assert full._has_room(stranger)
+    await full.stop()
 
 
 async def test_a_connection_that_cannot_be_passed_on_is_closed(path):

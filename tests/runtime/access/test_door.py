@@ -52,7 +52,7 @@ def test_a_certificate_names_its_principal_and_states_its_role(site, arrive):
         ({"x509_common_name": [b"line-3"]}, "has no role here"),
         ({"peer_uri": [b"spiffe://plant/ns/default"]}, "has no role here"),
         ({"peer_uri": [b"spiffe://plant/client"]}, "has no role here"),
-        ({"peer_uri": [b"spiffe://plant/client/"]}, "has no role here"),
+        ({"peer_uri": [b"spiffe://plant/client/"]}, "is no SPIFFE id"),
         ({"peer_uri": [b"spiffe://other/client/line-3"]}, "another site"),
         ({"peer_uri": [LINE_3, b"spiffe://plant/operator/x"]}, "2 SPIFFE ids"),
         ({"peer_dns": [LINE_3]}, "names nobody"),
@@ -232,3 +232,70 @@ def test_a_revoked_token_is_refused_within_a_look(site, arrive):
     assert told(door.admit(arrive(token=token))) == "access.unidentified"
     with pytest.raises(Unidentified, match="revoked"):
         principal.check("digits")
+
+
+def test_a_denial_ends_open_streams_however_often_the_list_changed_before(site, arrive):
+    door = site.door()
+    shown = arrive(pem=b"1", peer_uri=[LINE_3])
+    principal = door.admit(shown)
+    door.forget()
+    assert door.admit(shown) is principal
+    site.denied.add(b"1")
+    door.forget()
+    assert not principal.standing
+
+
+def test_a_denial_finds_an_open_stream_though_many_others_came(site, arrive, monkeypatch):
+    monkeypatch.setattr("runtime.access.door.KNOWN_MAX", 2)
+    door = site.door(certificate_role="client")
+    held = door.admit(arrive(pem=b"0", x509_common_name=[b"0"]))
+    for number in range(1, 10):
+        name = str(number).encode()
+        door.admit(arrive(pem=name, x509_common_name=[name])).allowance.leave()
+    site.denied.add(b"0")
+    door.forget()
+    assert not held.standing
+
+
+def test_a_certificate_that_was_denied_before_it_came_is_not_remembered(site, arrive):
+    door = site.door()
+    site.denied.add(b"1")
+    shown = arrive(pem=b"1", peer_uri=[LINE_3])
+    for _ in range(2):
+        assert told(door.admit(shown)) == "access.unidentified"
+
+
+def test_several_authorizations_are_refused(site, arrive):
+    door = site.door(client_ca="")
+    token = site.token()
+    door.tokens.look()
+    twice = (("authorization", token), ("authorization", "Bearer none"))
+    assert told(door.admit(arrive(metadata=twice))) == "access.unidentified"
+    assert told(door.admit(arrive(metadata=twice[::-1]))) == "access.unidentified"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"spiffe://plant/client/../operator/x",
+        b"spiffe://plant/client//x",
+        b"spiffe://plant/operator/x?y",
+        b"spiffe://plant/client/line%2d3",
+        b"spiffe://plant/client/a\nb",
+        b"spiffe://Plant/client/x",
+        b"SPIFFE://plant/client/x",
+        b"spiffe:///client/x",
+        b"spiffe://plant/client/" + b"x" * 300,
+    ],
+)
+def test_an_id_that_is_not_of_spiffes_form_is_refused(site, arrive, name):
+    door = site.door(certificate_role="client")
+    shown = arrive(pem=b"1", peer_uri=[name], x509_common_name=[b"x"])
+    assert told(door.admit(shown)) == "access.unidentified"
+
+
+@pytest.mark.parametrize("name", [b"a\nb", b"a\x00", b"\xff", b"x" * 300, "a\u202eb".encode()])
+def test_a_common_name_that_could_be_taken_for_another_is_refused(site, arrive, name):
+    door = site.door(certificate_role="client")
+    shown = arrive(pem=b"1", x509_common_name=[name])
+    assert told(door.admit(shown)) == "access.unidentified"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from appliance.access import DAY_NS, Role, issue_token, revoke_tokens
 from appliance.config import AccessConfig
-from appliance.errors import ConfigError, Forbidden, LimitReached, Unidentified
+from appliance.errors import ConfigError, Forbidden, LimitReached, StateError, Unidentified
 from runtime.access import (
     CALLER,
     Allowance,
@@ -176,6 +176,23 @@ def test_a_list_that_cannot_be_read_leaves_the_last_one_standing(listed, site, c
     tokens.look()
     tokens.look()  # told once
     assert tokens.find(f"Bearer {secret}")
+
+
+def test_a_revocation_is_taken_up_when_the_list_can_be_read_again(listed, site, monkeypatch):
+    secret, _ = listed()
+    tokens = open_tokens(listed, site)
+    revoke_tokens(listed.path, "line-3", now_ns=site.clock.wall)
+    with monkeypatch.context() as patched:
+        patched.setattr("runtime.access.tokens.read_tokens", _unreadable)
+        tokens.look()
+    assert tokens.find(f"Bearer {secret}")
+    tokens.look()
+    with pytest.raises(Unidentified, match="revoked"):
+        tokens.find(f"Bearer {secret}")
+
+
+def _unreadable(path):
+    raise StateError("too many open files", remedy="close some")
 
 
 def test_a_name_without_a_role_has_no_token(listed, site):

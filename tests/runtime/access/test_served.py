@@ -8,6 +8,8 @@ import grpc
 import pytest
 import tritonclient.grpc as triton
 import tritonclient.grpc.aio as triton_aio
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
+from grpc_reflection.v1alpha import reflection_pb2 as reflection
 from tritonclient.utils import InferenceServerException
 
 from appliance.access import Role, revoke_tokens
@@ -19,12 +21,43 @@ from tests.runtime.access.guarded import SETTINGS, Guarded, code, guarded_box, i
 from tests.runtime.transport.test_tls import LOOPBACK, Authority
 
 SPIFFE = "spiffe://plant/{}/{}"
+UNDESCRIBED = {
+    "/grpc.health.v1.Health/List",
+    "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+}
 
 
 @pytest.fixture(scope="module", params=["fast", "public"])
 def box(request, digits_state, tmp_path_factory):
     with guarded_box(request.param, digits_state, tmp_path_factory.mktemp("box")) as box:
         yield box
+
+
+def test_the_table_names_what_is_served_and_no_more(box):
+    """Asked of the server itself: reflection lists its services, and their descriptors the calls."""
+    with box.channel() as channel:
+        asking = channel.stream_stream(
+            "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+            reflection.ServerReflectionRequest.SerializeToString,
+            reflection.ServerReflectionResponse.FromString,
+        )
+
+        def asked(**question):
+            requests = iter([reflection.ServerReflectionRequest(**question)])
+            (told,) = asking(requests, metadata=tuple(box.bearer("client").items()))
+            return told
+
+        services = asked(list_services="").list_services_response.service
+        served = set()
+        for name in {service.name for service in services}:
+            told = asked(file_containing_symbol=name).file_descriptor_response
+            for file in map(FileDescriptorProto.FromString, told.file_descriptor_proto):
+                for service in file.service:
+                    if f"{file.package}.{service.name}" == name:
+                        served |= {f"/{name}/{method.name}" for method in service.method}
+    # The stock descriptors know neither the newest call of health nor reflection's second name.
+    assert set(METHODS) - served <= UNDESCRIBED
+    assert served <= set(METHODS)
 
 
 def test_every_call_that_is_served_is_in_the_table_and_asks_for_its_roles(box):

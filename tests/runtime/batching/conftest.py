@@ -198,7 +198,7 @@ class Bench:
         batcher, engine = self.batcher, self.engine
         still = len(batcher._idle) + len(batcher._holding) + engine.inside
         leaving = engine.inside and (engine.open or engine.passes)
-        return not leaving and still == len(batcher._lanes) + len(batcher._lost)
+        return not leaving and still == sum(batcher.lanes)
 
     def close(self):
         """Let everything end, also calls that were given up: what they tell then must be nothing."""

@@ -95,7 +95,7 @@ def test_each_caller_gets_exactly_its_own_rows_once(
     ours.engine.lanes_left = lanes_left
     tickets = {}
     if quick:
-        ours.batcher._learned.add(1000, rows=1, requests=1)
+        ours.batcher._learned.add(1000, rows=1)
     else:
         ours.engine.hold()
     run(ours, script, tickets)
@@ -124,7 +124,7 @@ def test_each_caller_gets_exactly_its_own_rows_once(
 )
 def test_so_it_is_with_many_threads_that_send_at_once(make_bench, counts, lanes, rows_max, gather):
     ours = make_bench(lanes=lanes, rows_max=rows_max)
-    ours.batcher._learned.add(1000, rows=1, requests=1)
+    ours.batcher._learned.add(1000, rows=1)
     send_lock, start = threading.Lock(), threading.Barrier(len(counts))
 
     def caller(count, client):

@@ -55,7 +55,7 @@ def test_a_fault_of_the_runner_fails_the_batch_and_not_the_thread(bench):
 def test_a_runner_that_forgets_an_answer_serves_none(bench):
     ours = bench()
     ours.occupy()
-    runner = ours.batcher._lanes[0].runner
+    runner = ours.batcher._lanes.working[0].runner
     whole = runner.run
     runner.run = lambda requests, rows: whole(requests, rows)[:-1]
     ours.callers.send(1)
@@ -240,7 +240,7 @@ def test_a_quick_engine_that_is_idle_runs_on_the_caller_s_thread(bench):
     ours.callers.send(1, gather=ours.gathered.add)  # nothing is known of the engine yet
     ours.callers.wait(0)
     assert not ours.gathered
-    ours.batcher._learned.add(1000, rows=1, requests=1)
+    ours.batcher._learned.add(1000, rows=1)
 
     def then(outcome):
         threads.append(threading.current_thread())
@@ -259,7 +259,7 @@ def test_a_quick_engine_that_is_idle_runs_on_the_caller_s_thread(bench):
 
 def test_what_comes_while_a_burst_runs_is_done_after_it(bench):
     ours = bench()
-    ours.batcher._learned.add(1000, rows=1, requests=1)
+    ours.batcher._learned.add(1000, rows=1)
     ours.settle()
 
     def then(outcome):
@@ -272,7 +272,7 @@ def test_what_comes_while_a_burst_runs_is_done_after_it(bench):
 
 def test_more_than_is_quick_at_once_is_for_the_lanes(bench):
     ours = bench(inline_us_max=2)
-    ours.batcher._learned.add(1000, rows=1, requests=1)
+    ours.batcher._learned.add(1000, rows=1)
     ours.settle()
     for value in range(3):
         ours.callers.send(value, gather=ours.gathered.add)
@@ -282,7 +282,7 @@ def test_more_than_is_quick_at_once_is_for_the_lanes(bench):
 
 def test_what_was_gathered_and_forgotten_is_done_by_a_lane(bench):
     ours = bench()
-    ours.batcher._learned.add(1000, rows=1, requests=1)
+    ours.batcher._learned.add(1000, rows=1)
     ours.settle()
     ours.callers.send(1, gather=ours.gathered.add)
     ours.batcher.check()

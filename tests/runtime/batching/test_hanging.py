@@ -66,7 +66,7 @@ def test_lanes_are_replaced_so_often_only(bench):
 
 def test_an_inline_call_that_hangs_is_told_too(bench):
     ours = bench()
-    ours.batcher._learned.add(1000, rows=1, requests=1)
+    ours.batcher._learned.add(1000, rows=1)
     ours.settle()
     ours.engine.hold()
     ours.callers.send(1, gather=ours.gathered.add)
@@ -95,5 +95,5 @@ def test_closing_does_not_wait_for_ever_for_a_call_that_hangs(bench):
 
 def test_a_fault_while_closing_a_runner_does_not_keep_the_others(bench):
     ours = bench()
-    ours.batcher._lanes[0].runner.close = lambda: 1 / 0
+    ours.batcher._lanes.working[0].runner.close = lambda: 1 / 0
     ours.batcher.close()

@@ -58,12 +58,12 @@ async def test_an_engine_made_anew_is_taken_up(aged, state):
 async def test_an_engine_that_does_not_load_leaves_what_serves(aged, state, caplog):
     box, renewal, mended = aged
     before = box.active
-    load, box.table._load = box.table._load, lambda stored, tuning: 1 / 0
+    load, box.table._loading.make = box.table._loading.make, lambda stored, tuning: 1 / 0
     write(state, **mended)
     await renewal.look()
     assert "version.unrenewed" in caplog.text
     assert box.active is before
-    box.table._load = load
+    box.table._loading.make = load
     await renewal.look()
     assert box.active is before  # tried once for each state of the store
     assert (await box.ask(1)).value == 2.0

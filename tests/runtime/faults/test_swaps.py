@@ -149,7 +149,7 @@ async def test_a_version_for_which_there_is_no_memory_is_not_loaded(box, monkeyp
     def full(stored):
         raise EngineLoad("no room", remedy="make some")
 
-    monkeypatch.setattr("runtime.swap.check_room", full)
+    monkeypatch.setattr("runtime.loading.check_room", full)
     with pytest.raises(EngineLoad, match="no room"):
         await box.decide(Activate(version=2))
     assert len(box.loaded) == 1

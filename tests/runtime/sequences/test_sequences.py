@@ -235,3 +235,47 @@ def test_forgotten_all_at_once(bench):
     bench.batcher.answer()
     assert bench.told[-1] == (1, 1.0, 1)
     assert (bench.sequences.count, bench.version.count) == (0, 1)
+
+
+def test_one_that_ends_while_a_request_is_being_refused_stays_ended(bench):
+    bench.ask(1, start=True)
+    bench.batcher.answer()
+
+    def refused(*_, **__):
+        bench.sequences.end(("", 5))  # the first answer's record fails at this moment
+        raise Overloaded("Exceeds maximum queue size", remedy="later")
+
+    bench.batcher.submit = refused
+    with pytest.raises(Overloaded):
+        bench.ask(2)
+    assert (bench.sequences.count, bench.version.count) == (0, 1)
+    with pytest.raises(RequestError, match="START"):
+        bench.ask(3)
+
+
+def test_a_refused_beginning_leaves_the_route_as_it_was(bench):
+    bench.ask(1, start=True)
+    bench.batcher.answer()
+    bench.batcher.refusing = 1
+    with pytest.raises(Overloaded):
+        bench.ask(1, start=True, route=Route(1, "pinned"))
+    assert bench.sequences.route(("", 5)).reason == "active"
+
+
+def test_any_number_of_beginnings_may_be_refused_when_their_turn_comes():
+    ours = Bench(waiting_requests_max=3000)
+    for value in range(3000):
+        ours.ask(value, start=True)
+    ours.batcher.refusing = 2999
+    ours.batcher.answer()
+    assert len(ours.told) == 3000
+    assert not ours.batcher.refusing
+
+
+def test_a_caller_that_fails_keeps_no_other_waiting(bench, capsys):
+    turn = bench.ask(1, start=True)
+    turn.then = lambda outcome: 1 / 0
+    bench.ask(2)
+    bench.batcher.answer()
+    bench.batcher.answer()
+    assert bench.told[-1][:2] == (2, 3.0)
