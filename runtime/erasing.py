@@ -30,6 +30,8 @@ async def erase(
     for model, count in removed.models.items():
         erased = Erased(request_id=request_id, model=model, count=count, reason=reason, by=by)
         await recorder.appended(lambda told=erased: told)  # type: ignore[misc]
+    if removed.error is not None:
+        raise removed.error
     return sum(removed.models.values())
 
 

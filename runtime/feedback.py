@@ -92,10 +92,13 @@ class FeedbackTaker:
                 raise unknown from None
         for entry in reversed(entries):
             record = entry.record
-            if isinstance(record, Inference) and record.route != "shadow":
-                if owner in (None, record.principal):
-                    return record
-                break
+            # Ids are the clients' choice: another's newer request of the same id hides nobody's own.
+            if (
+                isinstance(record, Inference)
+                and record.route != "shadow"
+                and owner in (None, record.principal)
+            ):
+                return record
         raise unknown
 
 

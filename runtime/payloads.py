@@ -176,7 +176,7 @@ class PayloadKeeper:
 
     def _keep(self, call: Call, stored: StoredVersion, inputs: Inputs, plain: str, why: Why) -> str:
         """Queue the inputs for the writer and return their salted digest, "" when there is no room."""
-        size = sum(array.nbytes for array in inputs.values())
+        size = sum(map(_bytes, inputs.values()))
         with self._lock:
             room = self._config.queue_bytes_max - self._queued_bytes
             fits = not self._shed and size <= min(room, self._config.request_bytes_max)
@@ -231,27 +231,29 @@ class PayloadKeeper:
         try:
             self._writer.put([_payload(item) for item in group])
             self.kept += len(group)
-            self._erase(partial(self._writer.erase_over, self._config.bytes_max), self._over)
         except Exception as error:  # noqa: BLE001 - the thread must outlive any fault; the log is not affected
             self.missed += len(group)
             journal.failure("payloads.failed", error, payloads=len(group))
         finally:
             with self._lock:
                 self._queued_bytes -= sum(item.bytes for item in group)
-
-    @property
-    def _over(self) -> str:
-        return f"payloads took more than {self._config.bytes_max} bytes"
+        most = self._config.bytes_max
+        self._look_after(
+            partial(self._writer.erase_over, most), f"payloads took more than {most} bytes"
+        )
 
     def _keep_up(self) -> None:
         before_ns = self._clock.wall_ns() - self._config.days_max * DAY_NS
-        try:
-            old = f"kept for {self._config.days_max} days"
-            self._erase(partial(self._writer.erase_before, before_ns), old)
-            self._writer.fold()
-        except StateError as error:
-            journal.failure("payloads.failed", error)
+        old = f"kept for {self._config.days_max} days"
+        self._look_after(partial(self._writer.erase_before, before_ns), old)
+        self._look_after(self._writer.fold, "")
         self._record_erased()
+
+    def _look_after(self, act: Callable[[], Removed], reason: str) -> None:
+        try:
+            self._erase(act, reason)
+        except Exception as error:  # noqa: BLE001 - as in _write
+            journal.failure("payloads.failed", error)
 
     def _erase(self, act: Callable[[], Removed], reason: str) -> None:
         removed = act()
@@ -259,6 +261,8 @@ class PayloadKeeper:
             self._unrecorded[model, reason] += count
         if removed.models:
             self._record_erased()
+        if removed.error is not None:
+            raise removed.error
 
     def _record_erased(self) -> None:
         """Have it recorded what age and budget took; tried again while the log is behind."""
@@ -276,8 +280,13 @@ _NONE = np.ones(0, np.float32)
 def _run(told: "Future[Removed]", act: Callable[[], Removed]) -> None:
     try:
         told.set_result(act())
-    except ApplianceError as error:
+    except Exception as error:  # noqa: BLE001 - whoever waits for it would do so for ever
         told.set_exception(error)
+
+
+def _bytes(array: Array) -> int:
+    """What a tensor takes in memory, texts with what they refer to."""
+    return array.nbytes + (sum(map(len, array.flat)) if array.dtype == object else 0)
 
 
 def _payload(item: _Waiting) -> Payload:

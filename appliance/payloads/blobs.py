@@ -23,9 +23,12 @@ class Blobs:
     def write(self, data: bytes) -> str:
         """Make `data` durable and return its name, 64 hex digits. Raises StateError."""
         name = hashlib.sha256(data).hexdigest()
-        path = self._path(name)
-        if not path.exists():
-            write_file(path, data, mode=_MODE)
+        try:
+            known = self.read(name) == data
+        except PayloadBroken:
+            known = False  # missing, or damaged: made anew
+        if not known:
+            write_file(self._path(name), data, mode=_MODE)
         return name
 
     def read(self, name: str) -> bytes:

@@ -4,7 +4,7 @@ Knows: its columns, its released migrations, how a row is read. Rules: a body li
 `payloads.blobs` when it is large. Leaves to others: when rows are written and erased (`payloads.writer`).
 """
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import msgspec
 
@@ -23,6 +23,8 @@ SELECT = f"SELECT {COLUMNS} FROM payload"  # noqa: S608 - as above
 Row: TypeAlias = tuple[
     str, bytes, str, str, int, int, Why, str, Coding, int, int, str | None, bytes | None
 ]
+BYTES: Final = 10
+BLOB: Final = 11
 _outputs = msgspec.json.Decoder(tuple[Requested, ...])
 
 

@@ -7,7 +7,8 @@ start; the oldest go first. Leaves to others: which requests are kept, and the r
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -16,7 +17,7 @@ from appliance.errors import StateError
 from appliance.files import make_directory
 from appliance.payloads.blobs import Blobs
 from appliance.payloads.payload import Payload, pack
-from appliance.payloads.schema import INSERT, SCHEMA, row_of
+from appliance.payloads.schema import BLOB, BYTES, INSERT, SCHEMA, Row, row_of
 
 BLOB_BYTES_MIN = 100_000  # SQLite reads and writes larger ones slower than the file system does
 _TRIMMED = (
@@ -28,10 +29,14 @@ _ERASED_AT_ONCE = 500
 
 
 class Removed(NamedTuple):
-    """How many payloads of each model were erased, and the bytes of them all together."""
+    """How many payloads of each model were erased, and the bytes of them all together.
+
+    `error` is what kept the rest, or the write-ahead log that they may live on in, from being erased.
+    """
 
     models: Mapping[str, int]
     bytes: int
+    error: StateError | None = None
 
 
 class PayloadWriter:
@@ -69,18 +74,26 @@ class PayloadWriter:
 
         Raises StateError; none is kept then.
         """
-        rows = []
-        for payload in payloads:
-            packed = pack(payload.inputs)
-            large = len(packed.data) >= BLOB_BYTES_MIN
-            blob = self._blobs.write(packed.data) if large else None
-            rows.append(row_of(payload, packed, blob))
+        rows: list[Row] = []
         try:
+            for payload in payloads:
+                packed = pack(payload.inputs)
+                large = len(packed.data) >= BLOB_BYTES_MIN
+                blob = self._blobs.write(packed.data) if large else None
+                rows.append(row_of(payload, packed, blob))
             with self._database.transaction() as connection:
                 connection.executemany(INSERT, rows)
-        except SQLITE_ERRORS as error:
+        except (*SQLITE_ERRORS, StateError) as error:
+            with suppress(*SQLITE_ERRORS, OSError):
+                self._blobs.remove(
+                    unnamed(
+                        self._database.connection, [str(row[BLOB]) for row in rows if row[BLOB]]
+                    )
+                )
+            if isinstance(error, StateError):
+                raise
             raise _unusable(self._database.path, error) from error
-        self.bytes += sum(row[10] for row in rows)
+        self.bytes += sum(row[BYTES] for row in rows)
 
     def erase(self, request_id: str) -> Removed:
         """Erase every payload of a request, of which there may be none. Raises StateError."""
@@ -101,19 +114,23 @@ class PayloadWriter:
             surplus,
         )
 
-    def fold(self) -> None:
+    def fold(self) -> Removed:
         """Empty the write-ahead log, now and then: an erasure beside a long reader could not. StateError."""
         try:
             self._fold()
         except SQLITE_ERRORS as error:
             raise _unusable(self._database.path, error) from error
+        return Removed({}, 0)
 
     def close(self) -> None:
         """Close the file."""
         self._database.close()
 
     def _erase(self, sql: str, value: str | int) -> Removed:
-        """Erase the rows whose numbers `sql` selects, then their files and the pages they lay in."""
+        """Erase the rows whose numbers `sql` selects, then their files and the pages they lay in.
+
+        Raises StateError when none was; of a part the result tells.
+        """
         counted: Counter[str] = Counter()
         freed = 0
         try:
@@ -130,7 +147,9 @@ class PayloadWriter:
             if numbers:
                 self._fold()
         except (*SQLITE_ERRORS, OSError) as error:
-            raise _unusable(self._database.path, error) from error
+            if not counted:
+                raise _unusable(self._database.path, error) from error
+            return Removed(counted, freed, _unusable(self._database.path, error))
         return Removed(counted, freed)
 
     def _fold(self) -> None:
@@ -161,8 +180,13 @@ def _deleted(connection: Connection, numbers: Sequence[int]) -> tuple[list[str],
             models.append(model)
             size += length
             blobs |= {blob} if blob else set()
-    left = "SELECT 1 FROM payload WHERE blob = ? LIMIT 1"
-    return models, size, [b for b in blobs if not connection.execute(left, (b,)).fetchone()]
+    return models, size, unnamed(connection, blobs)
+
+
+def unnamed(connection: Connection, blobs: Collection[str]) -> list[str]:
+    """Those of these files that no row names."""
+    named = "SELECT 1 FROM payload WHERE blob = ? LIMIT 1"
+    return [blob for blob in blobs if not connection.execute(named, (blob,)).fetchone()]
 
 
 def _unusable(path: Path, error: Exception) -> StateError:

@@ -11,7 +11,7 @@ from pathlib import Path
 from appliance.audit.reader import AuditReader
 from appliance.audit.record import Erased, Failure, Inference
 from appliance.config import StateConfig
-from appliance.errors import ApplianceError, PayloadGone, Unreachable
+from appliance.errors import ApplianceError, ConfigError, PayloadGone, Unreachable
 from appliance.files import make_directory, write_file
 from appliance.notes import leave
 from appliance.payloads import Payload, PayloadReader, PayloadWriter
@@ -128,6 +128,8 @@ def _print(payload: Payload, views: Sequence[View]) -> None:
 
 def _erase_alone(state: StateConfig, request_id: str, reason: str) -> int:
     """Erase without a runtime, under its lock, and leave a note for it to record."""
+    if not reason.strip():
+        raise ConfigError("an erasure needs a reason", remedy="say why with --reason")
     writer = PayloadWriter.open(state.payloads)
     try:
         removed = writer.erase(request_id)
@@ -140,4 +142,6 @@ def _erase_alone(state: StateConfig, request_id: str, reason: str) -> int:
             f"nothing is kept of the inputs of request '{request_id}'",
             remedy="see `holdfast audit show` for what its records say",
         )
+    if removed.error is not None:
+        raise removed.error
     return sum(removed.models.values())

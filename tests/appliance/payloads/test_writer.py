@@ -286,3 +286,32 @@ def test_a_bomb_is_not_blown_up() -> None:
     bomb = pack((Tensor(name="x", datatype=DataType.UINT8, shape=(1,), data=bytes(1 << 24)),))
     with pytest.raises(PayloadBroken, match="too long"):
         unpack(Packed("zlib", 1000, bomb.data))
+
+
+def test_what_was_erased_is_told_even_when_its_traces_stay(
+    writer: PayloadWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken() -> None:
+        raise sqlite.OperationalError("disk I/O error")
+
+    writer.put([payload(1)])
+    monkeypatch.setattr(writer, "_fold", broken)
+    removed = writer.erase("r-1")
+    assert removed.models == {"m": 1}
+    assert isinstance(removed.error, StateError)
+
+
+def test_a_file_whose_row_was_not_written_does_not_stay(writer: PayloadWriter, file: Path) -> None:
+    writer.put([payload(1)])
+    with pytest.raises(StateError):
+        writer.put([payload(2, LARGE), payload(1)])  # one number a payload
+    assert files(file) == []
+
+
+def test_a_damaged_file_is_made_anew(writer: PayloadWriter, file: Path) -> None:
+    writer.put([payload(1, LARGE)])
+    (damaged,) = files(file)
+    damaged.write_bytes(b"")
+    writer.put([payload(2, LARGE)])
+    with PayloadReader(file) as reader:
+        assert reader.find(payload(2, LARGE).sha256) == payload(2, LARGE)

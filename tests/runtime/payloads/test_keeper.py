@@ -303,3 +303,20 @@ def test_the_budget_is_looked_after_at_every_write(box: Callable[..., Box]) -> N
     assert at.keeper.counts().bytes <= 1 << 20
     assert sum(item.count for item in at.erased) > 10
     assert at.erased[0].reason == "payloads took more than 1048576 bytes"
+
+
+def test_a_fault_of_our_own_reaches_whoever_waits_and_the_thread_lives_on(
+    box: Callable[..., Box], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = box(keep="all")
+    with monkeypatch.context() as patch:
+        patch.setattr(ours.writer, "erase", lambda _id: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            ours.keeper.erase("r").result(30)
+    ours.settle()
+
+
+def test_a_text_counts_with_its_letters() -> None:
+    texts = np.array([b"x" * 1000, b"y" * 500], np.object_)
+    assert payloads._bytes(texts) >= 1500
+    assert payloads._bytes(np.zeros(4, np.float32)) == 16
