@@ -55,7 +55,7 @@ conformance: $(READY) ## onnx's backend tests and mutated files, all of them (25
 	@$(BIN)/python tests/contract/fuzz.py --cases 600 --write
 	@$(BIN)/python tests/contract/fuzz.py --cases 4000 --seed 1000 --in-process --write
 
-reliability: $(READY) ## power cuts, failing calls, tampering, kills (25 min); writes docs/reliability.md
+reliability: $(READY) ## power cuts, failing calls, tampering, kills (45 min); writes docs/reliability.md
 	@$(BIN)/python tests/simulation/reliability.py --write
 
 fuzz: $(READY) ## mutants for every parser of foreign bytes, for SECONDS (600); prints its seeds, SEED=N repeats one

@@ -63,7 +63,7 @@ def _check(state: State, engine: Interface) -> None:
         known = engine.inputs if taken is None else engine.outputs
         raise _wrong(
             f"the model has no {'input' if taken is None else 'output'} '{name}' for a state",
-            f"use one of {[spec.name for spec in known]}",
+            f"use one of {', '.join(spec.name for spec in known)}",
         )
     if (taken.datatype, taken.shape) != (given.datatype, given.shape):
         raise _wrong(

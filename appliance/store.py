@@ -126,7 +126,7 @@ class Store:
         if not numbers:
             raise UnknownModel(
                 f"unknown model '{model}'",
-                remedy=f"use one of {known}"
+                remedy=f"use one of {', '.join(known)}"
                 if (known := self.models())
                 else "build a bundle first",
             )
@@ -151,7 +151,8 @@ class Store:
         known = self.versions(model)
         if version not in known:
             raise UnknownVersion(
-                f"model '{model}' has no version {version}", remedy=f"use one of {known}"
+                f"model '{model}' has no version {version}",
+                remedy=f"use one of {known}",
             )
         directory = self.root / model / str(version)
         record = _read(directory / RECORD_NAME, VersionRecord)

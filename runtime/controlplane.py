@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Literal
 
 from appliance import journal
-from appliance.audit.record import AnyRecord, Decision, Outcome
+from appliance.audit.kinds import AnyRecord, Decision, Outcome
 from appliance.deployment import (
     Act,
     Deployment,

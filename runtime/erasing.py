@@ -7,7 +7,7 @@ under the request's own id; the request's records stay. Leaves to others: erasin
 
 import asyncio
 
-from appliance.audit.record import Erased
+from appliance.audit.kinds import Erased
 from appliance.errors import PayloadGone, RequestError
 from runtime.payloads import PayloadKeeper
 from runtime.recorder import Recorder

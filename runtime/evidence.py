@@ -11,8 +11,8 @@ from typing import Protocol
 import msgspec
 import numpy as np
 
+from appliance.audit.kinds import Failure, Inference
 from appliance.audit.payload import Tensor, digest, inline
-from appliance.audit.record import Failure, Inference
 from appliance.store import StoredVersion
 from appliance.tensors import Interface
 from runtime.batching import Served

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from appliance.audit.kinds import Feedback, Inference
 from appliance.audit.payload import Tensor
 from appliance.audit.reader import AuditReader
-from appliance.audit.record import Feedback, Inference
 from appliance.errors import ApplianceError, RequestError, RequestLimit, UnknownRecord
 from appliance.tensors import DataType
 from runtime.client.tensors import array_from_raw

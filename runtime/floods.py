@@ -7,7 +7,7 @@ principals there seem to be. Leaves to others: writing (`runtime.recorder`, on w
 A refusal that is counted is told to its caller before its summary is durable: a crash can take a minute's counts.
 """
 
-from appliance.audit.record import AnyRecord, Failure, Refusals
+from appliance.audit.kinds import AnyRecord, Failure, Refusals
 from appliance.clock import Clock
 
 WINDOW_NS = 60_000_000_000

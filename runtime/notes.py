@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from appliance import journal
-from appliance.audit.record import AnyRecord
+from appliance.audit.kinds import AnyRecord
 from appliance.config import StateConfig
 from appliance.errors import AuditError
 from appliance.files import unwritable

@@ -8,7 +8,7 @@ thread all of this runs but `gap`).
 
 from collections.abc import Sequence
 
-from appliance.audit.record import AnyRecord, Failure, Feedback, Gap, Inference
+from appliance.audit.kinds import AnyRecord, Failure, Feedback, Gap, Inference
 from appliance.clock import Clock
 from runtime.floods import Floods
 

@@ -21,8 +21,8 @@ from typing import NamedTuple, TypeAlias, cast
 import numpy as np
 
 from appliance import journal
+from appliance.audit.kinds import Erased
 from appliance.audit.payload import Tensor
-from appliance.audit.record import Erased
 from appliance.clock import Clock
 from appliance.config import PayloadsConfig
 from appliance.errors import ApplianceError, Overloaded, StateError

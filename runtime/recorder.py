@@ -15,7 +15,7 @@ from time import monotonic
 from typing import Protocol, TypeAlias
 
 from appliance import journal
-from appliance.audit.record import AnyRecord, Stop
+from appliance.audit.kinds import AnyRecord, Stop
 from appliance.errors import ApplianceError, AuditUnwritable, Overloaded
 from runtime.affinity import share_processor
 from runtime.metrics import Commits

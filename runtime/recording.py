@@ -9,8 +9,8 @@ from contextlib import AsyncExitStack
 from functools import partial
 from typing import NamedTuple
 
+from appliance.audit.kinds import Boot, Erased, Stop
 from appliance.audit.log import AuditLog
-from appliance.audit.record import Boot, Erased, Stop
 from appliance.clock import Clock
 from appliance.config import Config
 from appliance.payloads import PayloadWriter

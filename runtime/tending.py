@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from appliance import journal
-from appliance.audit.record import AnyRecord
+from appliance.audit.kinds import AnyRecord
 from appliance.clock import Clock
 from appliance.config import AuditConfig, StateConfig
 from appliance.errors import ApplianceError

@@ -11,7 +11,8 @@ from itertools import accumulate, pairwise
 
 import numpy as np
 
-from appliance.audit.record import Entry, Inference
+from appliance.audit.kinds import Inference
+from appliance.audit.record import Entry
 from runtime.tuning import Arrivals
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from appliance.audit.record import Failure, Inference
+from appliance.audit.kinds import Failure, Inference
 from appliance.deployment import Deployment
 from tui.agreement import OutputAgreement, Outputs
 

@@ -8,7 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Literal
 
-from appliance.audit.record import Exported
+from appliance.audit.kinds import Exported
 from appliance.config import StateConfig
 from appliance.errors import StateError
 from appliance.notes import leave

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from appliance.audit.kinds import Inference
 from appliance.audit.reader import AuditReader
-from appliance.audit.record import Inference
 from appliance.config import StateConfig
 from appliance.drift.check import VectorRecord, Window, check, vectors_from_records
 from appliance.drift.report import DriftReport, Thresholds

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import msgspec
 
+from appliance.audit.kinds import Failure, Inference, Outcome
 from appliance.audit.reader import AuditReader
-from appliance.audit.record import Entry, Failure, Inference, Outcome
+from appliance.audit.record import Entry
 from appliance.clock import timestamp
 from appliance.config import StateConfig
 from appliance.deployment import Deployment

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 
+from appliance.audit.kinds import Failure, Inference
 from appliance.audit.payload import Tensor, digest
 from appliance.audit.reader import AuditReader
-from appliance.audit.record import Failure, Inference
 from appliance.clock import timestamp
 from appliance.config import Config
 from appliance.errors import ApplianceError, PayloadGone, UnknownRecord

@@ -13,8 +13,9 @@ from typing import TypeAlias
 
 from msgspec.structs import replace
 
+from appliance.audit.kinds import Inference
 from appliance.audit.reader import AuditReader
-from appliance.audit.record import Entry, Inference
+from appliance.audit.record import Entry
 from appliance.clock import timestamp
 from appliance.config import Config
 from appliance.deployment import Deployment, Tuning, tuned

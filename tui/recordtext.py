@@ -8,8 +8,8 @@ nothing is interpreted that the record does not say. Leaves to others: finding r
 import msgspec
 import numpy as np
 
+from appliance.audit.kinds import AnyRecord, Inference
 from appliance.audit.payload import Tensor
-from appliance.audit.record import AnyRecord, Inference
 from appliance.deployment import Deployment
 from appliance.tensors import DataType
 from tui import wording

@@ -16,8 +16,8 @@ from appliance import clock as clocks
 from appliance.audit import retention
 from appliance.audit.checkpoint import origin_of, sign_checkpoint
 from appliance.audit.keyring import key_change
+from appliance.audit.kinds import AnyRecord, Removed, Sealed
 from appliance.audit.reader import AuditReader
-from appliance.audit.record import AnyRecord, Removed, Sealed
 from appliance.audit.resuming import (
     base_of_next,
     check_follows,

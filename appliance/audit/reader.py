@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Self
 
 from appliance.audit import pages, search
-from appliance.audit.record import CATEGORIES, AnyRecord, Decision, Entry, Outcome, Sealed
+from appliance.audit.kinds import CATEGORIES, AnyRecord, Decision, Outcome, Sealed
+from appliance.audit.record import Entry
 from appliance.audit.schema import Row, broken, entry_of
 from appliance.audit.search import Sought
 from appliance.audit.shelf import Opened, Shelf

@@ -11,66 +11,8 @@ A checkpoint is no record: it is a signature over the tree, and as a leaf it wou
 
 import msgspec
 
-from appliance.audit.kinds import (
-    CATEGORIES,
-    AccessChanged,
-    AnyRecord,
-    Boot,
-    ClockStep,
-    Columns,
-    Decision,
-    Digest,
-    DriftChecked,
-    Erased,
-    Exported,
-    Failure,
-    Feedback,
-    Gap,
-    Inference,
-    Installed,
-    KeyChange,
-    Natural,
-    Outcome,
-    Record,
-    Refusals,
-    Removed,
-    Sealed,
-    Stop,
-    Verified,
-)
+from appliance.audit.kinds import AnyRecord, Digest, Natural
 from appliance.errors import AuditBroken
-
-__all__ = [
-    "CATEGORIES",
-    "EVIDENCE_REMEDY",
-    "AccessChanged",
-    "AnyRecord",
-    "Boot",
-    "ClockStep",
-    "Columns",
-    "Decision",
-    "Digest",
-    "DriftChecked",
-    "Entry",
-    "Erased",
-    "Exported",
-    "Failure",
-    "Feedback",
-    "Gap",
-    "Inference",
-    "Installed",
-    "KeyChange",
-    "Natural",
-    "Outcome",
-    "Record",
-    "Refusals",
-    "Removed",
-    "Sealed",
-    "Stop",
-    "Verified",
-    "decode",
-    "encode",
-]
 
 EVIDENCE_REMEDY = (
     "keep the file as evidence and compare it with a copy or a checkpoint that left the box"

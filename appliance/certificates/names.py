@@ -27,7 +27,9 @@ def check_name(name: str) -> str:
 def spiffe_id(site: str, role: str, name: str) -> str:
     """The id of `name` in `role` at `site`; CertificateError when a part does not fit."""
     if role not in ROLES:
-        raise CertificateError(f"there is no role '{role}'", remedy=f"use one of {list(ROLES)}")
+        raise CertificateError(
+            f"there is no role '{role}'", remedy=f"use one of {', '.join(ROLES)}"
+        )
     return f"spiffe://{check_site(site)}/{role}/{check_name(name)}"
 
 

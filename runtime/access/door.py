@@ -12,7 +12,7 @@ from threading import Lock
 from typing import Any, Protocol
 
 from appliance.access import Role, Token
-from appliance.audit.record import AnyRecord, Failure, Refusals
+from appliance.audit.kinds import AnyRecord, Failure, Refusals
 from appliance.clock import Clock
 from appliance.config import AccessConfig, Config, PrincipalConfig
 from appliance.errors import AccessError, ApplianceError, Forbidden, Overloaded, Unidentified

@@ -23,7 +23,6 @@ import grpc
 
 from appliance.clock import Clock, SystemClock
 from runtime.client.connection import (
-    CHANNEL_OPTIONS,
     DEADLINE_SECONDS,
     NOT_READY,
     STREAM_SECONDS,
@@ -80,11 +79,7 @@ class AsyncInferenceClient:
         )
         self._metadata = self._connection.metadata()
         self._sleep = sleep
-        channel: Any = (
-            grpc.aio.secure_channel(address, tls.credentials(), CHANNEL_OPTIONS)
-            if tls
-            else grpc.aio.insecure_channel(address, CHANNEL_OPTIONS)
-        )
+        channel: Any = self._connection.channel(grpc.aio)
         self._channel = channel
         self._methods = {
             name: channel.unary_unary(SERVICE + name, None, kind.FromString)

@@ -8,6 +8,7 @@ Leaves to others: making the calls.
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import grpc
 
@@ -80,6 +81,12 @@ class Connection:
     retry: Retry
     clock: Clock
     uniform: Callable[[], float]
+
+    def channel(self, library: Any = grpc) -> Any:
+        """A channel of `library`, grpc or grpc.aio, to the server. Raises ConfigError."""
+        if self.tls:
+            return library.secure_channel(self.address, self.tls.credentials(), CHANNEL_OPTIONS)
+        return library.insecure_channel(self.address, CHANNEL_OPTIONS)
 
     def metadata(self) -> tuple[tuple[str, str], ...]:
         """What is sent with each call: the token, if any, as RFC 6750 has it.

@@ -15,7 +15,7 @@ from appliance.audit.receipt import open_receipt
 from appliance.clock import Clock, SystemClock
 from appliance.signing import PublicKey
 from appliance.tensors import Array
-from runtime.client.connection import CHANNEL_OPTIONS, DEADLINE_SECONDS, Connection, Tls
+from runtime.client.connection import DEADLINE_SECONDS, Connection, Tls
 from runtime.client.retry import ONCE
 from runtime.client.tensors import BFloat16, raw_from_array
 from runtime.protocol import evidence_pb2 as wire
@@ -48,11 +48,7 @@ class EvidenceClient:
         )
         self._metadata = self._connection.metadata()
         self._seconds = deadline_seconds
-        self._channel = (
-            grpc.secure_channel(address, tls.credentials(), CHANNEL_OPTIONS)
-            if tls
-            else grpc.insecure_channel(address, CHANNEL_OPTIONS)
-        )
+        self._channel = self._connection.channel()
         self._evidence = stubs.EvidenceServiceStub(self._channel)
         self._witness = stubs.WitnessServiceStub(self._channel)
 

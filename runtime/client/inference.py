@@ -18,7 +18,6 @@ import grpc
 
 from appliance.clock import Clock, SystemClock
 from runtime.client.connection import (
-    CHANNEL_OPTIONS,
     DEADLINE_SECONDS,
     NOT_READY,
     STREAM_SECONDS,
@@ -81,11 +80,7 @@ class InferenceClient:
         )
         self._metadata = self._connection.metadata()
         self._sleep = sleep
-        self._channel = (
-            grpc.secure_channel(address, tls.credentials(), CHANNEL_OPTIONS)
-            if tls
-            else grpc.insecure_channel(address, CHANNEL_OPTIONS)
-        )
+        self._channel = self._connection.channel()
         self._methods = {
             name: self._channel.unary_unary(SERVICE + name, None, kind.FromString)
             for name, kind in REPLIES.items()

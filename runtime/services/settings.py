@@ -99,7 +99,7 @@ def trace_changes(sent: Mapping[str, Sequence[str]]) -> dict[str, int | None]:
         elif name not in _FIXED:
             raise RequestError(
                 f"unknown trace setting '{name}'",
-                remedy=f"use one of {['trace_level', 'trace_rate', 'trace_count']}",
+                remedy="use one of trace_level, trace_rate, trace_count",
             )
         elif list(values) not in ([], [_FIXED[name]]):
             raise Unsupported(
@@ -171,7 +171,8 @@ def log_changes(shown: Shown, sent: Mapping[str, Any]) -> Shown:
             )
         if name not in _LOG_FIELDS:
             raise RequestError(
-                f"unknown log setting '{name}'", remedy=f"use one of {sorted(_LOG_FIELDS)}"
+                f"unknown log setting '{name}'",
+                remedy=f"use one of {', '.join(sorted(_LOG_FIELDS))}",
             )
         kind, expected, field, read = _LOG_FIELDS[name]
         if value.WhichOneof("parameter_choice") != kind:
@@ -183,7 +184,8 @@ def log_changes(shown: Shown, sent: Mapping[str, Any]) -> Shown:
 def _timed(name: str) -> bool:
     if name not in FORMATS:
         raise RequestError(
-            f"invalid argument for log_format, got: {name}", remedy=f"use one of {list(FORMATS)}"
+            f"invalid argument for log_format, got: {name}",
+            remedy=f"use one of {', '.join(FORMATS)}",
         )
     return FORMATS[name]
 

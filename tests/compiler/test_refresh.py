@@ -8,8 +8,8 @@ import sys
 import msgspec
 import pytest
 
+from appliance.audit.kinds import Outcome
 from appliance.audit.log import AuditLog
-from appliance.audit.record import Outcome
 from appliance.clock import SystemClock
 from appliance.deployment import Deployment
 from appliance.errors import BuildMarked, EngineBuild, EngineLoad, StoreError

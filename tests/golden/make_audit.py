@@ -12,10 +12,7 @@ from pathlib import Path
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from appliance.audit.log import AuditLog
-from appliance.audit.payload import Tensor
-from appliance.audit.reader import AuditReader
-from appliance.audit.record import (
+from appliance.audit.kinds import (
     AccessChanged,
     AnyRecord,
     Boot,
@@ -36,8 +33,11 @@ from appliance.audit.record import (
     Sealed,
     Stop,
     Verified,
-    encode,
 )
+from appliance.audit.log import AuditLog
+from appliance.audit.payload import Tensor
+from appliance.audit.reader import AuditReader
+from appliance.audit.record import encode
 from appliance.deployment import Deployment, Tuning
 from appliance.signing import SigningKey
 from appliance.tensors import DataType

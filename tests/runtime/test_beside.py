@@ -5,8 +5,8 @@ import json
 
 import pytest
 
+from appliance.audit.kinds import Decision, Outcome
 from appliance.audit.reader import AuditReader
-from appliance.audit.record import Decision, Outcome
 from appliance.deployment import (
     Act,
     Activate,

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from appliance.audit.checkpoint import open_checkpoint, read_checkpoint
+from appliance.audit.kinds import Boot, KeyChange
 from appliance.audit.log import AuditLog
 from appliance.audit.reader import AuditReader
-from appliance.audit.record import Boot, KeyChange
 from appliance.audit.verify import verify
 from appliance.clock import SystemClock
 from appliance.config import StateConfig

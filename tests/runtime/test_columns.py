@@ -7,8 +7,8 @@ import tritonclient.grpc as triton
 from onnx import TensorProto, helper, numpy_helper
 from tritonclient.utils import InferenceServerException
 
+from appliance.audit.kinds import Failure
 from appliance.audit.reader import AuditReader
-from appliance.audit.record import Failure
 from appliance.config import Config, EngineConfig, StateConfig
 from appliance.signing import SigningKey
 from compiler.build import build

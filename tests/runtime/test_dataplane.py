@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
+from appliance.audit.kinds import Failure
 from appliance.audit.reader import AuditReader
-from appliance.audit.record import Failure
 from appliance.deployment import Activate
 from appliance.errors import Draining, Overloaded
 from runtime.batching import Ticket

@@ -6,8 +6,8 @@ import shutil
 
 import pytest
 
+from appliance.audit.kinds import Decision, Outcome
 from appliance.audit.reader import AuditReader
-from appliance.audit.record import Decision, Outcome
 from appliance.deployment import Activate, Deployment, Retire, RollBack
 from appliance.errors import (
     AuditUnwritable,

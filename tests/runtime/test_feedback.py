@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from appliance.access import Role
+from appliance.audit.kinds import Feedback, Inference
 from appliance.audit.log import AuditLog
 from appliance.audit.payload import Tensor
-from appliance.audit.record import Feedback, Inference
 from appliance.clock import SystemClock
 from appliance.errors import RequestError, RequestLimit, UnknownRecord
 from appliance.signing import SigningKey

@@ -13,8 +13,8 @@ import tritonclient.grpc as triton
 import tritonclient.utils.shared_memory as shm
 from tritonclient.utils import InferenceServerException
 
+from appliance.audit.kinds import Failure, Inference, Stop
 from appliance.audit.reader import AuditReader
-from appliance.audit.record import Failure, Inference, Stop
 from appliance.audit.verify import verify
 from appliance.deployment import Deployment
 from appliance.signing import PublicKey

@@ -13,8 +13,8 @@ import tritonclient.grpc as triton
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tritonclient.utils import InferenceServerException
 
+from appliance.audit.kinds import Boot, Inference, Outcome, Stop
 from appliance.audit.reader import AuditReader
-from appliance.audit.record import Boot, Inference, Outcome, Stop
 from appliance.audit.verify import verify
 from appliance.errors import StoreError
 from appliance.signing import PublicKey

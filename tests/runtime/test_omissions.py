@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from appliance.audit.record import Failure, Gap, Inference, Refusals, Stop
+from appliance.audit.kinds import Failure, Gap, Inference, Refusals, Stop
 from appliance.errors import AuditUnwritable
 from runtime.floods import KEYS_MAX, Floods
 from runtime.omissions import Omissions

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from appliance.audit.record import Gap
+from appliance.audit.kinds import Gap
 from appliance.errors import AuditUnwritable, Overloaded
 from runtime.recorder import Recorder, unheard
 

@@ -8,8 +8,8 @@ from tritonclient.grpc import service_pb2 as oip
 from tritonclient.grpc import service_pb2_grpc as oip_stubs
 from tritonclient.utils import InferenceServerException
 
+from appliance.audit.kinds import Failure
 from appliance.audit.reader import AuditReader
-from appliance.audit.record import Failure
 
 
 def image_input(images, *, name="image", datatype="UINT8"):

@@ -12,8 +12,8 @@ from tritonclient.grpc import service_pb2 as oip
 from tritonclient.grpc import service_pb2_grpc as oip_stubs
 from tritonclient.utils import InferenceServerException
 
+from appliance.audit.kinds import Inference
 from appliance.audit.reader import AuditReader
-from appliance.audit.record import Inference
 from appliance.errors import DecisionError, UnknownModel, UnknownVersion, Unreachable
 from runtime.client import ControlClient
 

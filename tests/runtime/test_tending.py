@@ -6,9 +6,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from appliance.audit.kinds import Gap, Removed, Sealed, Verified
 from appliance.audit.log import AuditLog
 from appliance.audit.reader import AuditReader
-from appliance.audit.record import Gap, Removed, Sealed, Verified
 from appliance.audit.segments import sealed_segments
 from appliance.audit.verify import verify
 from appliance.config import AuditConfig, StateConfig

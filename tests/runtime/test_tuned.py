@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
+from appliance.audit.kinds import Decision, Outcome
 from appliance.audit.reader import AuditReader
-from appliance.audit.record import Decision, Outcome
 from appliance.config import BatchingConfig, EngineConfig
 from appliance.deployment import (
     Activate,

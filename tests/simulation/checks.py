@@ -8,8 +8,8 @@ directory came about.
 from collections.abc import Iterable
 from pathlib import Path
 
+from appliance.audit.kinds import Gap
 from appliance.audit.reader import AuditReader
-from appliance.audit.record import Gap
 from appliance.audit.verify import verify
 from appliance.errors import ApplianceError
 from appliance.signing import PublicKey

@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
+from appliance.audit.kinds import Inference
 from appliance.audit.reader import AuditReader
-from appliance.audit.record import Inference
 from appliance.audit.verify import verify
 from appliance.errors import ApplianceError
 from appliance.signing import PublicKey

@@ -12,9 +12,9 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from appliance.audit.kinds import ClockStep, Gap
 from appliance.audit.log import AuditLog
 from appliance.audit.reader import AuditReader
-from appliance.audit.record import ClockStep, Gap
 from appliance.audit.schema import SCHEMA
 from appliance.audit.verify import verify
 from appliance.clock import SystemClock

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from pysqlite3 import dbapi2 as sqlite
 
+from appliance.audit.kinds import Gap
 from appliance.audit.log import AuditLog
 from appliance.audit.reader import AuditReader
-from appliance.audit.record import Gap
 from appliance.audit.verify import verify
 from appliance.clock import SystemClock
 from appliance.errors import ApplianceError, AuditBroken, StateError

@@ -19,8 +19,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
+from appliance.audit.kinds import Gap
 from appliance.audit.log import AuditLog
-from appliance.audit.record import Gap
 from appliance.clock import SystemClock
 from appliance.config import StateConfig
 from appliance.errors import ApplianceError

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.audit.record import Entry, Failure, Inference, Stop
+from appliance.audit.kinds import Failure, Inference, Stop
+from appliance.audit.record import Entry
 from runtime.tuning import Arrivals
 from tui.arrivals import busiest, cut, filled, halves, poisson, rate, recorded, sped
 

@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from appliance.access import read_tokens
-from appliance.audit.record import AccessChanged
+from appliance.audit.kinds import AccessChanged
 from appliance.config import StateConfig
 from appliance.notes import left, read_note
 from tui.actor import account_name

@@ -16,8 +16,8 @@ from pysqlite3 import dbapi2 as sqlite
 from typer.testing import CliRunner, Result
 
 from appliance.audit.checkpoint import read_checkpoint
+from appliance.audit.kinds import Boot, Decision, Failure, Outcome
 from appliance.audit.log import AuditLog
-from appliance.audit.record import Boot, Decision, Failure, Outcome
 from appliance.audit.tree import Frontier, leaf_hash
 from appliance.config import StateConfig
 from appliance.deployment import Deployment

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
+from appliance.audit.kinds import AnyRecord, Inference, Outcome
 from appliance.audit.log import AuditLog
-from appliance.audit.record import AnyRecord, Inference, Outcome
 from appliance.clock import SystemClock
 from appliance.config import StateConfig
 from appliance.deployment import Deployment

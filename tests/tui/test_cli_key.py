@@ -8,9 +8,9 @@ import pytest
 from typer.testing import CliRunner
 
 from appliance import sealing
+from appliance.audit.kinds import Boot
 from appliance.audit.log import AuditLog
 from appliance.audit.reader import AuditReader
-from appliance.audit.record import Boot
 from appliance.clock import SystemClock
 from appliance.config import StateConfig
 from appliance.errors import AccessError, KeyFileError, StateError

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from typer.testing import CliRunner, Result
 
+from appliance.audit.kinds import AnyRecord, Failure, Inference, Outcome
 from appliance.audit.log import AuditLog
 from appliance.audit.payload import Tensor, digest
-from appliance.audit.record import AnyRecord, Failure, Inference, Outcome
 from appliance.clock import SystemClock
 from appliance.config import StateConfig
 from appliance.deployment import Deployment

@@ -7,8 +7,8 @@ import ssl
 import pytest
 from typer.testing import CliRunner
 
+from appliance.audit.kinds import Boot
 from appliance.audit.log import AuditLog
-from appliance.audit.record import Boot
 from appliance.certificates import Authority
 from appliance.clock import SystemClock
 from appliance.config import StateConfig

@@ -8,9 +8,9 @@ from typing import Any, Self
 import numpy as np
 import pytest
 
+from appliance.audit.kinds import Failure, Inference
 from appliance.audit.log import AuditLog
 from appliance.audit.payload import Tensor, digest, inline
-from appliance.audit.record import Failure, Inference
 from appliance.clock import SystemClock
 from appliance.config import Config, StateConfig
 from appliance.errors import EngineError, EngineLoad, PayloadGone

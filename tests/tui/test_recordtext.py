@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
+from appliance.audit.kinds import Boot, Inference, Outcome
 from appliance.audit.payload import Tensor
-from appliance.audit.record import Boot, Inference, Outcome
 from appliance.deployment import Deployment
 from appliance.tensors import DataType
 from tui.recordtext import record_lines, tensor_text

@@ -11,9 +11,9 @@ import tritonclient.grpc as triton
 from msgspec.structs import replace
 from typer.testing import CliRunner, Result
 
+from appliance.audit.kinds import AnyRecord, Decision, Outcome
 from appliance.audit.log import AuditLog
 from appliance.audit.reader import AuditReader
-from appliance.audit.record import AnyRecord, Decision, Outcome
 from appliance.clock import SystemClock
 from appliance.config import StateConfig
 from appliance.deployment import Deployment, Tuning

@@ -10,7 +10,7 @@ import msgspec
 import typer
 
 from appliance.access import Role, Token, issue_token, read_tokens, revoke_tokens
-from appliance.audit.record import AccessChanged
+from appliance.audit.kinds import AccessChanged
 from appliance.clock import SystemClock, timestamp
 from appliance.config import StateConfig
 from appliance.errors import ConfigError

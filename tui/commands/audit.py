@@ -7,8 +7,9 @@ be up; never claims more than `appliance.audit.verify` proves. Leaves to others:
 from collections.abc import Sequence
 from pathlib import Path
 
+from appliance.audit.kinds import KeyChange, Verified
 from appliance.audit.reader import AuditReader
-from appliance.audit.record import Entry, KeyChange, Verified
+from appliance.audit.record import Entry
 from appliance.audit.search import Sought
 from appliance.audit.verify import Verification
 from appliance.audit.verify import verify as verify_log

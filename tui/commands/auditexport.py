@@ -13,8 +13,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from appliance.audit.checkpoint import read_checkpoint
+from appliance.audit.kinds import Exported
 from appliance.audit.reader import AuditReader
-from appliance.audit.record import Entry, Exported, encode
+from appliance.audit.record import Entry, encode
 from appliance.audit.search import Sought
 from appliance.clock import timestamp
 from appliance.config import StateConfig

@@ -11,7 +11,7 @@ from itertools import pairwise
 from rich.console import Console
 from rich.table import Table
 
-from appliance.audit.record import DriftChecked
+from appliance.audit.kinds import DriftChecked
 from appliance.config import StateConfig
 from appliance.drift.report import DriftReport, Finding, ValueShares, Verdict
 from appliance.files import sha256_file

@@ -13,9 +13,9 @@ import typer
 
 from appliance import sealing
 from appliance.audit.checkpoint import open_checkpoint, read_checkpoint
+from appliance.audit.kinds import KeyChange
 from appliance.audit.log import AuditLog
 from appliance.audit.reader import AuditReader
-from appliance.audit.record import KeyChange
 from appliance.clock import SystemClock
 from appliance.config import StateConfig
 from appliance.errors import (

@@ -8,8 +8,8 @@ the next start. Leaves to others: drawing (`tui.picturing`), erasing (`appliance
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from appliance.audit.kinds import Erased, Failure, Inference
 from appliance.audit.reader import AuditReader
-from appliance.audit.record import Erased, Failure, Inference
 from appliance.config import StateConfig
 from appliance.errors import ApplianceError, ConfigError, PayloadGone, Unreachable
 from appliance.files import make_directory, write_file

@@ -10,8 +10,8 @@ from types import ModuleType
 import pytest
 from pysqlite3 import dbapi2 as sqlite
 
+from appliance.audit.kinds import Inference
 from appliance.audit.log import AuditLog
-from appliance.audit.record import Inference
 from appliance.signing import SigningKey
 
 GOLDEN = Path(__file__).parents[2] / "golden"

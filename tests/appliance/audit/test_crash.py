@@ -21,7 +21,7 @@ WRITER = """
 import sys
 from pathlib import Path
 from appliance.audit.log import AuditLog
-from appliance.audit.record import Gap
+from appliance.audit.kinds import Gap
 from appliance.clock import SystemClock
 from appliance.signing import SigningKey
 

@@ -14,9 +14,9 @@ from pysqlite3 import dbapi2 as sqlite
 
 from appliance.audit import writing
 from appliance.audit.checkpoint import open_checkpoint
+from appliance.audit.kinds import Gap, Inference
 from appliance.audit.log import AuditLog
 from appliance.audit.reader import AuditReader
-from appliance.audit.record import Gap, Inference
 from appliance.audit.verify import verify
 from appliance.clock import boot_id
 from appliance.errors import AuditBroken, AuditUnwritable, StateError
@@ -226,7 +226,7 @@ DISK_FULL = """
 import resource, sys
 from pathlib import Path
 from appliance.audit.log import AuditLog
-from appliance.audit.record import Gap
+from appliance.audit.kinds import Gap
 from appliance.clock import SystemClock
 from appliance.errors import AuditUnwritable
 from appliance.signing import SigningKey

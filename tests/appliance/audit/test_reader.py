@@ -8,19 +8,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from appliance.audit import pages as paging
-from appliance.audit.log import AuditLog
-from appliance.audit.reader import AuditReader
-from appliance.audit.record import (
+from appliance.audit.kinds import (
     CATEGORIES,
     AnyRecord,
     Boot,
     Decision,
-    Entry,
     Failure,
     Gap,
     Inference,
     Outcome,
 )
+from appliance.audit.log import AuditLog
+from appliance.audit.reader import AuditReader
+from appliance.audit.record import Entry
 from appliance.deployment import Deployment
 from appliance.errors import AuditBroken, AuditError, StateError, UnknownRecord
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from appliance.audit.record import CATEGORIES, AnyRecord, Entry, Gap, Inference, decode, encode
+from appliance.audit.kinds import CATEGORIES, AnyRecord, Gap, Inference
+from appliance.audit.record import Entry, decode, encode
 from appliance.errors import AuditBroken
 
 BOX = "0" * 64

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from appliance.audit.kinds import Boot, Inference
 from appliance.audit.log import AuditLog
 from appliance.audit.reader import AuditReader
-from appliance.audit.record import Boot, Inference
 
 Make = Callable[..., Inference]
 Open = Callable[..., AuditLog]

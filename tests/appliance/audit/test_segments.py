@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from pysqlite3 import dbapi2 as sqlite
 
+from appliance.audit.kinds import Decision, Inference, Outcome, Removed, Sealed
 from appliance.audit.log import AuditLog
 from appliance.audit.reader import AuditReader
-from appliance.audit.record import Decision, Inference, Outcome, Removed, Sealed
 from appliance.audit.search import Sought
 from appliance.audit.segments import moving_path, sealed_directory, sealed_segments
 from appliance.audit.tree import leaf_hash

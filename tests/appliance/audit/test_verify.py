@@ -9,9 +9,9 @@ import pytest
 from appliance.audit.checkpoint import sign_checkpoint
 from appliance.audit.cosignature import cosign, witness_name
 from appliance.audit.keyring import key_change
+from appliance.audit.kinds import Inference
 from appliance.audit.log import AuditLog
 from appliance.audit.reader import AuditReader
-from appliance.audit.record import Inference
 from appliance.audit.verify import PROMISE, verify
 from appliance.errors import AuditBroken, AuditError, StateError
 from appliance.signing import SigningKey

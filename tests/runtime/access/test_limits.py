@@ -9,7 +9,7 @@ import pytest
 import tritonclient.grpc.aio as triton_aio
 from tritonclient.utils import InferenceServerException
 
-from appliance.audit.record import Failure
+from appliance.audit.kinds import Failure
 from tests.runtime.access.guarded import OPEN_CALLS, code, guarded_box, image, until
 
 

@@ -13,7 +13,7 @@ from grpc_reflection.v1alpha import reflection_pb2 as reflection
 from tritonclient.utils import InferenceServerException
 
 from appliance.access import Role, revoke_tokens
-from appliance.audit.record import Failure, Inference
+from appliance.audit.kinds import Failure, Inference
 from runtime.access import METHODS
 from runtime.client import ControlClient
 from tests.conftest import runtimes

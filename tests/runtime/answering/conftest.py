@@ -5,8 +5,8 @@ import asyncio
 import numpy as np
 import pytest
 
+from appliance.audit.kinds import Failure
 from appliance.audit.reader import AuditReader
-from appliance.audit.record import Failure
 from appliance.deployment import Activate
 from appliance.tensors import DataType
 from runtime.batching import Ticket

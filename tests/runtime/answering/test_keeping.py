@@ -2,7 +2,7 @@
 
 import pytest
 
-from appliance.audit.record import Failure, Inference
+from appliance.audit.kinds import Failure, Inference
 from appliance.errors import DeadlinePassed, Draining, Overloaded, RequestError
 from runtime.answering import Reply
 from tests.runtime.answering.conftest import Asked, broken, loaded

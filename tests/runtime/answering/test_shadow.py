@@ -5,7 +5,7 @@ import asyncio
 import msgspec
 import pytest
 
-from appliance.audit.record import Failure, Inference
+from appliance.audit.kinds import Failure, Inference
 from appliance.deployment import StartCanary, StartShadow
 from appliance.errors import Overloaded
 from runtime import shadowing

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from appliance.access import Role
-from appliance.audit.record import Failure, Inference
+from appliance.audit.kinds import Failure, Inference
 from appliance.clock import SystemClock
 from appliance.errors import AuditUnwritable, EngineError, Overloaded
 from runtime import answering, evidence, swap

@@ -10,8 +10,8 @@ import grpc
 import pytest
 from tritonclient.grpc import service_pb2 as oip
 
+from appliance.audit.kinds import Failure, Inference
 from appliance.audit.reader import AuditReader
-from appliance.audit.record import Failure, Inference
 from appliance.deployment import Activate, Retire
 from appliance.errors import AuditUnwritable
 from runtime.services.infer import STREAM_REQUESTS_MAX

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import tritonclient.grpc as triton
 
+from appliance.audit.kinds import Inference
 from appliance.audit.reader import AuditReader
-from appliance.audit.record import Inference
 from appliance.deployment import Activate, EndShadow, Retire, StartShadow
 from appliance.errors import EngineLoad, GoldenMissed
 from appliance.files import sha256_file

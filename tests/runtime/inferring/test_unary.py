@@ -8,7 +8,7 @@ from tritonclient.grpc import service_pb2 as oip
 from tritonclient.grpc import service_pb2_grpc as oip_stubs
 from tritonclient.utils import InferenceServerException
 
-from appliance.audit.record import Failure
+from appliance.audit.kinds import Failure
 from appliance.errors import UnknownRecord
 from appliance.tensors import DataType, Interface, TensorSpec
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from appliance.audit.record import Erased
+from appliance.audit.kinds import Erased
 from appliance.config import ModelPayloads, PayloadsConfig
 from appliance.errors import Overloaded, StateError
 from appliance.payloads import PayloadReader, PayloadWriter, salted_digest

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner, Result
 
+from appliance.audit.kinds import Erased, Exported, Feedback, Inference
 from appliance.audit.reader import AuditReader
-from appliance.audit.record import Erased, Exported, Feedback, Inference
 from appliance.audit.verify import verify
 from appliance.config import StateConfig
 from appliance.errors import RequestError, RequestLimit, UnknownRecord

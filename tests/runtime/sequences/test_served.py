@@ -11,8 +11,8 @@ import tritonclient.grpc as triton
 import tritonclient.grpc.aio as triton_aio
 from tritonclient.utils import InferenceServerException
 
+from appliance.audit.kinds import Inference
 from appliance.audit.reader import AuditReader
-from appliance.audit.record import Inference
 from appliance.errors import DecisionError, RequestError
 from runtime.client import AsyncInferenceClient, InferenceClient, Sequenced
 from tests.runtime.sequences.accumulator import activate, value_of

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from appliance.audit.kinds import Decision
 from appliance.audit.reader import AuditReader
-from appliance.audit.record import Decision
 from appliance.deployment import Activate, Retire, RollBack
 from appliance.errors import DecisionError
 

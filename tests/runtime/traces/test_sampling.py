@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from appliance import journal
-from appliance.audit.record import Gap
+from appliance.audit.kinds import Gap
 from appliance.config import TracesConfig
 from appliance.deployment import Activate
 from appliance.errors import ConfigError, UnknownVersion

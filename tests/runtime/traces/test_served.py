@@ -8,8 +8,8 @@ import pytest
 from tritonclient.grpc import service_pb2 as oip
 from tritonclient.grpc import service_pb2_grpc as oip_stubs
 
+from appliance.audit.kinds import Failure, Inference
 from appliance.audit.reader import AuditReader
-from appliance.audit.record import Failure, Inference
 from runtime.client import ControlClient
 
 pytest.importorskip("opentelemetry.sdk", reason="the extra 'otel' is not installed")
