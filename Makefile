@@ -10,6 +10,8 @@ PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11; do \
 BIN := .venv/bin
 LOCKED := .venv/.locked
 READY := .venv/.ready
+# What the tests of the GPU path are held to: TensorRT's bindings and pycuda (needs gcc and g++; without, they are skipped).
+BINDINGS := build/.bindings
 
 # Rooms that must be covered whole, line and branch; the floor for the rest stands in pyproject.toml.
 PURE := appliance/deployment.py,appliance/audit/tree.py,appliance/drift/distance.py,runtime/router.py
@@ -30,7 +32,7 @@ help: ## list the targets
 demo: $(READY) ## the main job on this machine: pack, build, serve, swap, audit, drift
 	@$(BIN)/python examples/demo.py
 
-test: check ## everything CI runs: `make check`, then the whole suite with coverage
+test: check $(BINDINGS) ## everything CI runs: `make check`, then the whole suite with coverage
 	$(BIN)/python -m pytest --cov
 	$(BIN)/coverage report --include=$(PURE) --fail-under=100
 
@@ -82,6 +84,16 @@ clean: ## remove the environment and caches; ./holdfast-data (models, audit log,
 # --no-build-isolation: setuptools comes from the lock, so that no unpinned package is ever fetched.
 $(READY): $(LOCKED) pyproject.toml
 	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(BINDINGS): packaging/bindings.lock packaging/bindings.py packaging/pycuda_wheel.py | $(READY)
+	@mkdir -p build
+	@if [ "$$(uname -sm)" != "Linux x86_64" ] || ! command -v g++ >/dev/null; then \
+		echo "The tests of the GPU path need Linux on x86-64, gcc and g++: those that do are skipped."; \
+	else \
+		echo "Installing TensorRT's bindings and building pycuda for the tests: once, a minute or two." && \
+		$(BIN)/python packaging/bindings.py && $(BIN)/python packaging/pycuda_wheel.py --quick; \
+	fi
 	@touch $@
 
 $(LOCKED): requirements.lock

@@ -22,7 +22,7 @@ _unsynced: set[Path] = set()
 _AT_CWD, _RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
 
 
-def write_file(path: Path, *parts: bytes, mode: int = 0o644) -> None:
+def write_file(path: Path, *parts: bytes | bytearray | memoryview, mode: int = 0o644) -> None:
     """Replace `path` by `parts` joined: temporary file beside it, sync, rename, sync the directory.
 
     Raises StateError when the file system refuses; the old content is then still whole.

@@ -106,11 +106,44 @@ class Timing(Figures, frozen=True, kw_only=True):
     p99_ms: Milliseconds
 
 
+class InspectedLayer(Figures, frozen=True, kw_only=True):
+    """A layer of an engine that convolves or multiplies matrices: what it computes in, by which tactic.
+
+    `nodes` are the ONNX nodes of that kind that it was made of. Unless `shown`, the engine does not tell its
+    arithmetic, and `precision` is what the graph's own types say.
+    """
+
+    name: str
+    operator: str
+    precision: str
+    shown: bool
+    tactic: str
+    nodes: tuple[str, ...]
+
+
+class Inspected(Figures, frozen=True, kw_only=True):
+    """What an engine for a GPU says of itself: all its layers counted, those that matter told.
+
+    `precisions` counts the latter by what they compute in, `untold` of them do not show it.
+    `activation_bytes` is the device memory that one lane needs beside the plan's own. `notes` are what was
+    done otherwise than asked.
+    """
+
+    library: str
+    layers: Count
+    precisions: dict[str, Count]
+    untold: Count
+    plan_bytes: Count
+    activation_bytes: Count
+    heavy: tuple[InspectedLayer, ...]
+    notes: tuple[str, ...] = ()
+
+
 class Trial(Figures, frozen=True, kw_only=True):
     """One engine tried at a build: the decision table's line.
 
     `metric` is the value of the first threshold. An engine that failed has no figures beyond those it
-    reached before; `verdict` says why.
+    reached before; `verdict` says why. `inspected` is what an engine for a GPU says of itself.
     """
 
     engine: str
@@ -120,6 +153,7 @@ class Trial(Figures, frozen=True, kw_only=True):
     error_p99: AbsoluteError | None = None
     metric: float | None = None
     bytes: Count | None = None
+    inspected: Inspected | None = None
     verdict: str
 
     @property

@@ -33,7 +33,7 @@ RECORD_NAME = "version.json"
 _STAGING = ".staging"
 T = TypeVar("T")
 Stamps: TypeAlias = Mapping[str, Mapping[str, str]]  # what engines are stamped with now, by kind
-EngineKind: TypeAlias = Literal["onnxruntime", "onnxruntime-portable", "openvino"]
+EngineKind: TypeAlias = Literal["onnxruntime", "onnxruntime-portable", "openvino", "tensorrt"]
 
 
 class EngineEntry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -152,7 +152,7 @@ class Store:
         if version not in known:
             raise UnknownVersion(
                 f"model '{model}' has no version {version}",
-                remedy=f"use one of {known}",
+                remedy=f"use one of {', '.join(map(str, known))}",
             )
         directory = self.root / model / str(version)
         record = _read(directory / RECORD_NAME, VersionRecord)
@@ -199,6 +199,11 @@ class Store:
     def installs(self) -> Path:
         """Where the history of installs is kept (`appliance.installs`)."""
         return self.root / ".installs"
+
+    @property
+    def timings(self) -> Path:
+        """Where builds for a GPU keep how fast its kernels were."""
+        return self.root / ".timings"
 
     def file(
         self,

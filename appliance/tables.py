@@ -17,7 +17,7 @@ from appliance.errors import ApplianceError
 
 T = TypeVar("T")
 NAME_CHARACTERS_MAX = 48  # comparing two names takes the product of their lengths
-NAMES_MAX = 128
+NAMES_MAX = 192
 
 
 def read_toml(path: Path, kind: type[T], error: type[ApplianceError]) -> T:

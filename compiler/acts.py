@@ -12,6 +12,7 @@ import msgspec
 
 from appliance.manifest import Manifest
 from compiler.found import Compiled, Sealed
+from compiler.gpu import BoxGpu, held
 from compiler.progress import Progress
 from compiler.seen import CheckUp
 from compiler.spec import Spec
@@ -58,13 +59,14 @@ class Seal(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 class Compile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Check, compile and prove the extracted bundle in `directory`, on `threads` threads.
 
-    `store` is where engines of earlier versions are found; "" looks for none.
+    `store` is where engines of earlier versions are found; "" looks for none. `gpu` is the one to build for.
     """
 
     directory: str
     manifest: Manifest
     threads: int
     store: str
+    gpu: BoxGpu | None = None
 
     @classmethod
     def result(cls) -> type[Compiled]:
@@ -75,10 +77,12 @@ class Compile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         """See `compiling.compile_staged`."""
         from compiler.compiling.compiling import compile_staged
 
-        return compile_staged(
-            Path(self.directory),
-            self.manifest,
-            threads=self.threads,
-            store=Path(self.store) if self.store else None,
-            progress=progress,
-        )
+        with held(self.gpu):
+            return compile_staged(
+                Path(self.directory),
+                self.manifest,
+                threads=self.threads,
+                store=Path(self.store) if self.store else None,
+                progress=progress,
+                gpu=self.gpu,
+            )

@@ -8,7 +8,7 @@ bundle in, compiling (`compiling`), what earlier versions say of it (`continuity
 """
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -22,6 +22,8 @@ from appliance.errors import (
     BundleContent,
     BundleStale,
     EngineError,
+    EngineLoad,
+    GpuError,
     ProofError,
     StateError,
     StoreError,
@@ -38,7 +40,8 @@ from compiler.intake import TakenIn
 from compiler.progress import Progress, Silent
 from compiler.staged import Proven, prove_staged, with_report
 from compiler.standing import deployments
-from runtime.engines.stamp import LIBRARIES, stamp_of
+from runtime.engines.gpu_stamp import gpu_stamp
+from runtime.engines.stamp import GPU, LIBRARIES, stamp_of
 
 if TYPE_CHECKING:  # they import what compiles
     from compiler.targets import Target
@@ -89,7 +92,7 @@ def build(
     clock, progress = clock or SystemClock(), progress or Silent()
     store, trust = Store(config.state.store), TrustStore.read(config.state.trust)
     trust.require_someone()
-    stamps = _stamps(targets)
+    stamps = _stamps(targets, config)
     installing = Installing(store, config, clock)
     with store.stage() as staged:
         progress.stage("verifying the bundle")
@@ -127,9 +130,15 @@ def one_build(store: Store, config: Config, progress: Progress) -> AbstractConte
     )
 
 
-def box_stamps() -> dict[str, dict[str, str]]:
-    """What engines compiled here now are stamped with, by their kind."""
-    return {kind: stamp_of(kind) for kind in LIBRARIES}
+def box_stamps(config: Config) -> dict[str, dict[str, str]]:
+    """What engines compiled here now are stamped with, by their kind.
+
+    Without those that need a GPU or a library that is not here.
+    """
+    found = {kind: stamp_of(kind) for kind in LIBRARIES}
+    with suppress(EngineLoad, GpuError):
+        found[GPU] = gpu_stamp(config.gpu.devices[0])
+    return found
 
 
 class Trying:
@@ -217,8 +226,10 @@ def _active(config: Config, model: str) -> int | None:
     return deployment.active if deployment else None
 
 
-def _stamps(targets: "Sequence[Target] | None") -> Stamps:
-    return box_stamps() if targets is None else {item.kind: item.stamp() for item in targets}
+def _stamps(targets: "Sequence[Target] | None", config: Config) -> Stamps:
+    if targets is None:
+        return box_stamps(config)
+    return {item.kind: item.stamp() for item in targets}
 
 
 def _record(taken: TakenIn, proven: Proven, built: str, warnings: tuple[str, ...]) -> VersionRecord:

@@ -19,7 +19,10 @@ from compiler.opening.walking import bodies_within
 from compiler.reference import check_runs
 from compiler.seen import PRECISIONS, CheckUp, TargetSeen, TensorSeen
 from compiler.targets import TARGETS, Target
+from compiler.targets.tensorrt.target import TensorRTTarget
 
+# What TensorRT cannot serve of a model is told on any machine.
+_EVERYWHERE: tuple[Target, ...] = (*TARGETS, TensorRTTarget())
 _DEPTH_MAX = 1 << 10  # the source's own limit was kept when it was opened
 
 
@@ -42,7 +45,7 @@ def check_up(path: Path) -> CheckUp:
         operators=_operators(source),
         notes=source.notes,
         runs=_runs(source),
-        targets=tuple(_target_seen(target, source) for target in TARGETS),
+        targets=tuple(_target_seen(target, source) for target in _EVERYWHERE),
     )
 
 

@@ -1,4 +1,4 @@
-"""The commands that look and change nothing: check, inspect, explain, report, unpack, installs.
+"""The commands that look and change nothing: check, inspect, explain, report, unpack, installs, selftest.
 
 Knows: their options. Rules: as in `cli`. Leaves to others: what they show.
 """
@@ -166,3 +166,32 @@ def installs(
 
     found = Installs(Store(settings.state.store).installs).all()
     show(installs_values(found)) if json else print(installs_text(found))
+
+
+@reporting
+def selftest(
+    *,
+    gpu: Annotated[bool, typer.Option("--gpu", help="Try TensorRT on the GPU.")] = False,
+    config: ConfigOption = None,
+    state: StateOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Build, prove, measure and swap a model of our own here; prints a report for a bug report."""
+    settings = configure(config, state)
+    from appliance.errors import ConfigError, EngineError, GpuUnusable
+    from appliance.exits import exit_code
+    from compiler.bars import progress_bars
+    from compiler.selftest import telling
+    from compiler.selftest.running import selftest as tried
+
+    if not gpu:
+        raise ConfigError("it was not said what to try", remedy="say --gpu")
+    with progress_bars() as progress:
+        found = tried(settings, progress)
+    if json:
+        show(telling.values(found))
+    else:
+        print(telling.markdown(found), end="")
+    if not found.right:
+        kind = GpuUnusable if found.trouble else EngineError
+        raise SystemExit(exit_code(kind(found.trouble, remedy=found.remedy)))

@@ -56,7 +56,7 @@ def refresh(
     Raises StateError or AuditError when it cannot be read which versions those are, BuildBusy.
     """
     clock, progress = clock or SystemClock(), progress or Silent()
-    store, stamps = Store(config.state.store), box_stamps()
+    store, stamps = Store(config.state.store), box_stamps(config)
     versions = list(_stale(store, config, stamps))
     if not versions:
         return ()

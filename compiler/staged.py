@@ -8,7 +8,7 @@ what this box says, the values told reach what was agreed, and nothing else stay
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,8 +24,11 @@ from appliance.store import MANIFEST_NAME, EngineEntry, Stamps, VersionRecord
 from appliance.tables import canonical_json
 from compiler.acts import Compile
 from compiler.child import Confined, Doer, Here, Places, kernel_cache
+from compiler.child.act import Ended
+from compiler.child.devices import gpu_devices
 from compiler.compiling.cache import engine_key
 from compiler.found import SHEET_FILE, Compiled
+from compiler.gpu import box_gpu, keep_timings
 from compiler.progress import Progress
 from compiler.report.writing import write_report
 from runtime.engines.stamp import PORTABLE
@@ -67,16 +70,19 @@ def prove_staged(
     progress.stage("checking the bundle's content")
     scratch = staged / _SCRATCH
     scratch.mkdir()
+    gpu = box_gpu(config) if targets is None else None
     act = Compile(
         directory=str(staged),
         manifest=manifest,
         threads=config.engine.threads,
         store=str(config.state.store),
+        gpu=gpu,
     )
     places = Places(
         scratch=scratch,
         readable=(config.state.store,),
         writable=(staged, *kernel_cache()),
+        devices=gpu_devices() if gpu and not gpu.trouble else (),
     )
     missing: tuple[str, ...] = ()
     with _told_without(staged):
@@ -84,10 +90,25 @@ def prove_staged(
             compiled = _with(targets, act, progress)
         else:
             doer: Doer = Here() if in_process else Confined(bounds=config.build)
-            ended = doer.do(act, places, progress)
+            ended = _done(doer, act, places, progress)
             compiled, missing = ended.result, ended.missing
-    checking = _Checking(staged, manifest, stamps, config.engine.threads)
+    keep_timings(staged, gpu)
+    checking = _Checking(staged, manifest, stamps, config)
     return checking.proven(compiled, missing)
+
+
+def _done(doer: Doer, act: Compile, places: Places, progress: Progress) -> Ended[Compiled]:
+    """Do the act; one that died with a GPU is done again without, for its libraries are the likeliest cause."""
+    try:
+        return doer.do(act, places, progress)
+    except BuildCrashed as error:
+        if act.gpu is None or act.gpu.trouble:
+            raise
+        progress.stage("building again without the GPU, whose libraries ended the build")
+        staged = Path(act.directory)
+        _tidy(staged, {item.name for item in act.manifest.files} | {_SCRATCH})
+        without = msgspec.structs.replace(act, gpu=act.gpu.left_out(error))
+        return doer.do(without, replace(places, devices=()), progress)
 
 
 def with_report(
@@ -131,9 +152,9 @@ def _told_without(staged: Path) -> Iterator[None]:
 class _Checking:
     """What the child left in `staged`, against what it tells."""
 
-    def __init__(self, staged: Path, manifest: Manifest, stamps: Stamps, threads: int) -> None:
+    def __init__(self, staged: Path, manifest: Manifest, stamps: Stamps, config: Config) -> None:
         self._staged, self._manifest = staged, manifest
-        self._stamps, self._threads = stamps, threads
+        self._stamps, self._config = stamps, config
 
     def proven(self, compiled: Compiled, missing: tuple[str, ...]) -> Proven:
         """The record's part of it; everything else is removed. Raises BuildCrashed."""
@@ -186,7 +207,14 @@ class _Checking:
         if told.kind not in self._stamps or _digest(self._staged / told.file) != told.sha256:
             raise _untrue(f"left no such '{told.file}' as it tells of")
         stamp = dict(self._stamps[told.kind])
-        key = engine_key(self._manifest, told.kind, told.precision, stamp, self._threads)
+        key = engine_key(
+            self._manifest,
+            told.kind,
+            told.precision,
+            stamp,
+            threads=self._config.engine.threads,
+            gpu=self._config.build.gpu,
+        )
         return msgspec.structs.replace(told, stamp=stamp, key=key)
 
 

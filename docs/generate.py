@@ -18,7 +18,9 @@ import typer
 
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(DOCS)]
+
+import gpu_runs  # noqa: E402
 
 from appliance import errors, exits, manifest, recipe  # noqa: E402
 from appliance.config import Config, Section  # noqa: E402
@@ -42,7 +44,7 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="write nothing, only compare")
     check = parser.parse_args().check
     stale = 0
-    for path in sorted(DOCS.glob("*.md")):
+    for path in (ROOT / "README.md", *sorted(DOCS.glob("*.md"))):
         text = path.read_text("utf-8")
         fresh = REGION.sub(lambda found: found[1] + TABLES[found[2]]() + found[3], text)
         if fresh != text and check:
@@ -337,6 +339,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "table-steps": lambda: steps(*get_args(recipe.TableStep)),
     "signal-steps": lambda: steps(*get_args(recipe.SignalStep)),
     "after-steps": lambda: steps(*get_args(recipe.AfterStep)),
+    "gpu-parts": lambda: table(("part of the GPU path", "status"), gpu_runs.parts()),
+    "gpu-goals": lambda: table(("figure", "goal", "measured", "", "where"), gpu_runs.goals()),
 }
 
 if __name__ == "__main__":

@@ -67,6 +67,11 @@ class Certificates:
         self._tell_expiry()
 
     @property
+    def denylist(self) -> Denylist:
+        """Who is denied now."""
+        return self._denylist
+
+    @property
     def required(self) -> bool:
         """Whether clients must show a certificate."""
         return bool(self._tls.certificate and self._tls.client_ca)

@@ -30,6 +30,7 @@ STATUS_CODES: dict[type[errors.ApplianceError], grpc.StatusCode] = {
     errors.VersionNotServed: grpc.StatusCode.UNAVAILABLE,
     errors.SequenceBroken: grpc.StatusCode.ABORTED,
     errors.Overloaded: grpc.StatusCode.UNAVAILABLE,
+    errors.GpuLost: grpc.StatusCode.UNAVAILABLE,
     errors.DeadlinePassed: grpc.StatusCode.DEADLINE_EXCEEDED,
     errors.Draining: grpc.StatusCode.UNAVAILABLE,
     errors.AuditUnwritable: grpc.StatusCode.UNAVAILABLE,

@@ -15,6 +15,7 @@ from appliance.store import StoredVersion
 from runtime.batching import Batcher
 from runtime.checking import Checked, check_request
 from runtime.codec import Call, Head, Sequence
+from runtime.gpu import current
 from runtime.places import Place
 from runtime.router import Route
 from runtime.sequences import Sequences
@@ -29,7 +30,8 @@ class Loaded:
     """A loaded version with its queue, and how many requests are using it.
 
     `stored` names the engine that is loaded; `stale` says why that is not the version's own, else "".
-    `tuning` is what it was loaded under, `failing` why it fails its own row, else "".
+    `tuning` is what it was loaded under, `failing` why it fails its own row, else "";
+    `on_gpu` says that its engine runs on one.
     `sequences` are those of a model with states, None of one without. `checked` remembers what requests of one header ask for.
     """
 
@@ -40,6 +42,7 @@ class Loaded:
     stale: str = ""
     tuning: Tuning | None = None
     failing: str = ""
+    on_gpu: bool = False
     sequences: Sequences | None = None
     checked: dict[bytes, Checked] = field(default_factory=dict)
     _users: int = 0
@@ -49,7 +52,7 @@ class Loaded:
     @property
     def trouble(self) -> str:
         """Why it cannot answer as it should, "" when it can."""
-        return self.batcher.trouble or self.failing
+        return self.batcher.trouble or self.failing or (current.trouble() if self.on_gpu else "")
 
     def asked(self, call: Call, header: bytes | None, heads: Mapping[str, Head]) -> Checked:
         """What a request asks: found out once for all of one `header`, None for one that shares none.

@@ -12,17 +12,18 @@ from typing import TypeAlias
 from appliance import journal
 from appliance.clock import Clock
 from appliance.config import BatchingConfig
-from appliance.deployment import Tuning, tuned
-from appliance.errors import ApplianceError, EngineLoad
+from appliance.deployment import Tuning
+from appliance.errors import ApplianceError, EngineLoad, GpuUnusable
 from appliance.manifest import recipe_sha256
 from appliance.store import Store, StoredVersion
 from runtime.background import giving_way
 from runtime.batching import Batcher
+from runtime.holding import batching_of, is_on_gpu
 from runtime.loaded import Loaded
 from runtime.memory import check_room
 from runtime.sequences import Sequences
 from runtime.servable import Servable
-from runtime.stale import with_fitting_engine
+from runtime.stale import with_fallback, with_fitting_engine
 
 # Loads a version, proven and warm, once for each lane that its model has under a tuning; the first is the
 # original.
@@ -41,7 +42,7 @@ class Loading:
         self._clock, self._room = clock, room
 
     async def load(self, model: str, version: int, tuning: Tuning | None) -> Loaded:
-        """The version with a queue of its own, under `tuning`.
+        """The version with a queue of its own, under `tuning`; where no GPU can be used, with its fallback as the engine.
 
         Raises EngineLoad, also when it got another engine meanwhile, or what store, room or proof raise.
         """
@@ -49,7 +50,11 @@ class Loading:
         stored, stale = await asyncio.to_thread(with_fitting_engine, found)
         await asyncio.to_thread(check_room, stored)
         try:
-            servables = await asyncio.to_thread(self._made, stored, tuning)
+            try:
+                servables = await asyncio.to_thread(self._made, stored, tuning)
+            except GpuUnusable as error:
+                stored, stale = await asyncio.to_thread(with_fallback, stored, str(error))
+                servables = await asyncio.to_thread(self._made, stored, tuning)
         except ApplianceError:
             raise
         except Exception as error:
@@ -66,7 +71,7 @@ class Loading:
                 f"version {version} of '{model}' got another engine while it was loaded",
                 remedy="try again",
             )
-        batching = tuned(self._batching.of(model), tuning)
+        batching = batching_of(self._batching, stored, tuning)
         batcher = Batcher(servables, batching, self._clock, name=f"{model}/{version}")
         journal.event("version.loaded", model=model, version=version)
         return Loaded(
@@ -77,6 +82,7 @@ class Loading:
             stale=stale,
             tuning=tuning,
             sequences=self._room(stored, batcher),
+            on_gpu=is_on_gpu(stored),
         )
 
     def _made(self, stored: StoredVersion, tuning: Tuning | None) -> Sequence[Servable]:

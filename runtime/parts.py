@@ -16,7 +16,7 @@ from appliance import journal
 from appliance.audit.capacity import bytes_used
 from appliance.clock import SystemClock
 from appliance.config import Config
-from appliance.deployment import Tuning, tuned
+from appliance.deployment import Tuning
 from appliance.errors import AccessError
 from appliance.store import Store, StoredVersion
 from appliance.version import release
@@ -25,7 +25,11 @@ from runtime.certificates import Certificates
 from runtime.codec import Call
 from runtime.controlplane import ControlPlane
 from runtime.dataplane import DataPlane
+from runtime.denials import open_denials
 from runtime.evidence import refusal
+from runtime.gpu import current
+from runtime.gpu.watching import GpuWatch, Source
+from runtime.holding import batching_of, engine_of
 from runtime.lanes import load_lanes
 from runtime.metrics import Metrics, MetricsServer, serve_metrics
 from runtime.recorder import Recorder
@@ -41,7 +45,14 @@ from runtime.services.protocol import SERVICE, calls
 from runtime.storage import StorageWatch
 from runtime.swap import ServedTable
 from runtime.traces import Traces, open_traces
-from runtime.transport import Health, Methods, Transport, on_loop, reflection_methods
+from runtime.transport import (
+    Health,
+    Methods,
+    Transport,
+    on_loop,
+    reflection_methods,
+    while_standing,
+)
 
 
 class Parts(NamedTuple):
@@ -59,6 +70,7 @@ class Parts(NamedTuple):
     controlplane: ControlPlane
     dataplane: DataPlane
     storage: StorageWatch
+    gpus: GpuWatch
 
 
 async def open_parts(config: Config, life: AsyncExitStack) -> Parts:
@@ -71,6 +83,7 @@ async def open_parts(config: Config, life: AsyncExitStack) -> Parts:
     traces = open_traces(config.traces, service=config.server.name)
     life.push_async_callback(asyncio.to_thread, traces.close)
     recording = await open_recording(config, clock, life)
+    life.push_async_callback(asyncio.to_thread, current.release)  # once no version is loaded
     table = ServedTable(
         store,
         partial(_loaded, config),
@@ -81,6 +94,9 @@ async def open_parts(config: Config, life: AsyncExitStack) -> Parts:
     )
     life.push_async_callback(table.close)
     recorder = recording.recorder
+    denials = open_denials(certificates, recorder, config.state.audit_log)
+    await denials.look()
+    life.callback(asyncio.create_task(denials.keep_looking()).cancel)
     door = _open_door(config, clock, recorder, metrics, certificates)
     life.callback(door.look, leaving=True)  # what it has counted of floods is recorded
     dataplane = DataPlane(
@@ -109,6 +125,7 @@ async def open_parts(config: Config, life: AsyncExitStack) -> Parts:
         ),
         dataplane=dataplane,
         storage=_watch_storage(config, recording, dataplane, life),
+        gpus=_watch_gpus(config, clock, life),
     )
 
 
@@ -155,6 +172,19 @@ def _watch_storage(
     return storage
 
 
+def _watch_gpus(config: Config, clock: SystemClock, life: AsyncExitStack) -> GpuWatch:
+    """The watch over the GPUs, which begins when one is used."""
+
+    def opened() -> Source:
+        from runtime.gpu.telemetry import open_telemetry  # noqa: PLC0415 - only a box with a GPU pays for it
+
+        return open_telemetry(config.gpu.devices)
+
+    gpus = GpuWatch(opened, lambda: bool(current.standings()), clock)
+    life.push_async_callback(asyncio.to_thread, gpus.close)
+    return gpus
+
+
 def show_metrics(parts: Parts, inference: Transport) -> MetricsServer:
     """Let the metrics read what stands at the moment, and serve them."""
     metrics, recorder, table = parts.metrics, parts.recording.recorder, parts.table
@@ -162,6 +192,7 @@ def show_metrics(parts: Parts, inference: Transport) -> MetricsServer:
     metrics.queued, metrics.standings = table.queued, table.standings
     metrics.certificates = parts.certificates.shown
     metrics.payloads = parts.recording.payloads.counts
+    metrics.gpus, metrics.gpu_owners = parts.gpus.newest, current.standings
     metrics.bytes_free = lambda: parts.storage.bytes_free
     metrics.audit_bytes = partial(bytes_used, parts.config.state.audit_log)
     metrics.calls, metrics.calls_refused = lambda: inference.in_flight, lambda: inference.refused
@@ -182,13 +213,15 @@ def control_service(parts: Parts, addresses: Addresses) -> ControlService:
         certificates=parts.certificates,
         payloads=parts.recording.payloads,
         feedback=parts.recording.feedback,
+        sign_over=parts.recording.evidence.sign_over,
     )
 
 
 def inference_methods(parts: Parts, health: Health) -> Methods:
     """What the inference service answers: inferences, all else of the protocol, health and reflection."""
     config, loop = parts.config, asyncio.get_running_loop()
-    regions = Regions(config.shared_memory)
+    names = [service.full_name for service in (SERVICE, EVIDENCE, WITNESS)]
+    regions = Regions(config.shared_memory, share=current.share)
     infer = InferCalls(parts.dataplane, regions if regions.allowed else None)
     answers = calls(
         config=config,
@@ -202,8 +235,7 @@ def inference_methods(parts: Parts, health: Health) -> Methods:
         inferring=INFERRING,
     )
     return {
-        **health.methods(),
-        **reflection_methods([service.full_name for service in (SERVICE, EVIDENCE, WITNESS)]),
+        **while_standing({**health.methods(), **reflection_methods(names)}, parts.door.refused),
         **{
             path: on_loop(parts.door.guarded(path, call.answer), call.request, loop)
             for path, call in answers.items()
@@ -216,9 +248,8 @@ def inference_methods(parts: Parts, health: Health) -> Methods:
 
 def _loaded(config: Config, stored: StoredVersion, tuning: Tuning | None) -> Sequence[Servable]:
     """Load a version, proven and warm, for each lane that its model has."""
-    model = stored.record.model
-    engine = tuned(config.engine_of(model), tuning)
-    sizes = tuned(config.batching.of(model), tuning).bucket_rows
+    engine = engine_of(config, stored, tuning)
+    sizes = batching_of(config.batching, stored, tuning).bucket_rows
     lanes = load_lanes(stored, threads=engine.threads, lanes=engine.lanes, sizes=sizes)
     warm_with_payloads(lanes, stored, config)
     return lanes

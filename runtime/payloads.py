@@ -9,7 +9,7 @@ does not fit the queue is not kept, and counted; what is erased is recorded. Lea
 import random
 import secrets
 import threading
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
@@ -96,6 +96,7 @@ class PayloadKeeper:
         self._queued_bytes = 0
         self._shed = ""
         self._unrecorded: Counter[tuple[str, str]] = Counter()
+        self._asked_for: deque[Erased] = deque()
         self._kept_up_ns = clock.monotonic_ns()
         self._failures: dict[str, tuple[int, int]] = {}  # by model: since when, and how many
         self.kept = self.missed = 0
@@ -152,6 +153,10 @@ class PayloadKeeper:
         self._hurry.set()
         return told
 
+    def record_later(self, erased: Erased) -> None:
+        """Have an erasure that somebody asked for recorded as soon as the log takes it."""
+        self._asked_for.append(erased)
+
     def close(self) -> None:
         """Write what is queued and close the writer; blocks until that is done."""
         self._shed = "closed"
@@ -193,6 +198,7 @@ class PayloadKeeper:
     def _work(self) -> None:
         while self._work_once():
             pass
+        self._record_erased()
 
     def _work_once(self) -> bool:
         """Write what waits, in its order, and look after age and budget; False when all is written."""
@@ -265,7 +271,13 @@ class PayloadKeeper:
             raise removed.error
 
     def _record_erased(self) -> None:
-        """Have it recorded what age and budget took; tried again while the log is behind."""
+        """Have it recorded what was erased unrecorded; tried again while the log is behind."""
+        for _ in range(len(self._asked_for)):  # a log that fails gives them back meanwhile
+            try:
+                self._record(self._asked_for[0])
+            except Overloaded:
+                return
+            self._asked_for.popleft()
         for (model, reason), count in list(self._unrecorded.items()):
             try:
                 self._record(Erased(request_id="", model=model, count=count, reason=reason, by=""))

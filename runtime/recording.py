@@ -13,6 +13,7 @@ from appliance.audit.kinds import Boot, Erased, Stop
 from appliance.audit.log import AuditLog
 from appliance.clock import Clock
 from appliance.config import Config
+from appliance.errors import ApplianceError
 from appliance.payloads import PayloadWriter
 from appliance.version import release
 from runtime.boxkey import open_with_key
@@ -20,7 +21,7 @@ from runtime.checkpoints import open_publisher
 from runtime.feedback import FeedbackTaker
 from runtime.omissions import Omissions
 from runtime.payloads import PayloadKeeper
-from runtime.recorder import Recorder, unheard
+from runtime.recorder import Recorder
 from runtime.services.evidence import EvidenceService, open_evidence
 from runtime.tending import Tending
 
@@ -84,7 +85,11 @@ async def _open_payloads(
     """Open the payloads; what is erased for its age or the budget is recorded, and nobody waits for that."""
 
     def record(erased: Erased) -> None:
-        recorder.append(lambda: erased, unheard)
+        def told(result: int | ApplianceError) -> None:
+            if isinstance(result, ApplianceError):
+                keeper.record_later(erased)
+
+        recorder.append(lambda: erased, told)
 
     writer = await asyncio.to_thread(PayloadWriter.open, config.state.payloads)
     keeper = PayloadKeeper(writer, config.payloads, clock, record)

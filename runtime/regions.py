@@ -1,32 +1,44 @@
-"""Shared memory of clients on this box: POSIX objects that they register and keep tensors in.
+"""Shared memory of clients on this box: objects and GPU memory that they register and keep tensors in.
 
 Knows: the registered regions and what may become one. Rules: only an object whose key has the configured
-prefix, that is a plain file of an allowed user and no link; every use is checked against its bounds and
-copied through the descriptor, never mapped: a client that shrinks its object meets an error and cannot
-end this process, and one that rewrites it cannot change what was already read. A region that is
-unregistered stays open for whoever holds a piece of it. What cannot be opened is told in one sentence
-whatever the reason, so that nobody learns what else exists. Leaves to others: tensors (`runtime.codec`) and
-which callers are asked for (`is_local`).
+prefix, that is a plain file of an allowed user and no link; memory of a GPU only where that is allowed by itself; both
+kinds share names and limits; every use is checked against its bounds. A region that is unregistered stays open for
+whoever holds a piece of it. What cannot be opened is told in one sentence whatever the reason, so that nobody learns
+what else exists. Leaves to others: the memory itself (`shared_memory`), tensors (`runtime.codec`) and which
+callers are asked for (`is_local`).
 
 The texts are those of Triton (its shared memory manager), which clients match on.
 """
 
 import ipaddress
 import os
-import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 from threading import Lock
+from typing import TypeAlias
 from urllib.parse import unquote
 
 from appliance.config import SharedMemoryConfig
 from appliance.errors import (
+    GpuError,
+    GpuLost,
+    GpuUnusable,
     NotGranted,
     RegionTaken,
     RegionUnusable,
     RequestError,
     RequestLimit,
     UnknownRegion,
+)
+from runtime.shared_memory import (
+    HANDLE_BYTES,
+    GpuMemory,
+    Memory,
+    Shared,
+    SystemMemory,
+    close_unused,
 )
 
 DIRECTORY = Path("/dev/shm")  # noqa: S108 - where shm_open(3) of Linux keeps its objects
@@ -36,26 +48,28 @@ KEY_BYTES_MAX = 255
 RESERVED = ("holdfast-runtime-", "sem.")
 _REMEDY = "see docs/protocol.md, shared memory"
 
-
-class _Object:
-    """An open shared memory object; closed when nobody holds it any more."""
-
-    def __init__(self, descriptor: int) -> None:
-        self.descriptor = descriptor
-
-    def __del__(self) -> None:
-        os.close(self.descriptor)
+# Opens memory of a client on the GPU of a number, by its handle, of so many bytes (`runtime.gpu.current`).
+Share: TypeAlias = Callable[[int, bytes, int], Shared]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Region:
-    """`byte_size` bytes from `offset` on of the object `key`, registered as `name`."""
+    """`byte_size` bytes from `offset` on of `memory`, registered as `name`.
+
+    `key` is the object's, "" for memory of a GPU; `device` the GPU's number as the client gave it, None for an object.
+    """
 
     name: str
     key: str
     offset: int
     byte_size: int
-    opened: _Object
+    memory: Memory
+    device: int | None = None
+
+    @property
+    def kind(self) -> str:
+        """As Triton calls it."""
+        return "system" if self.device is None else "CUDA"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,35 +81,18 @@ class Piece:
     byte_size: int
 
     def read(self) -> memoryview:
-        """A copy of the piece as it is now; RegionUnusable when its object has shrunk meanwhile."""
-        at, left = self.region.offset + self.offset, self.byte_size
-        parts: list[bytes] = []
-        while left:
-            part = self._read_some(left, at)
-            if not part:
-                raise _invalid(self.region)
-            parts.append(part)
-            at, left = at + len(part), left - len(part)
-        return memoryview(parts[0] if len(parts) == 1 else b"".join(parts))
-
-    def write(self, data: bytes | memoryview) -> None:
-        """Write `data`, at most `byte_size` bytes, to the piece's beginning; RegionUnusable as `read`."""
-        view = memoryview(data).cast("B")
-        assert view.nbytes <= self.byte_size, "the codec checks what fits"
-        at = self.region.offset + self.offset
+        """A copy of the piece as it is now; RegionUnusable when its object has shrunk meanwhile, or GpuError."""
         try:
-            # A write behind the end would make the object grow on our account.
-            if os.fstat(self.region.opened.descriptor).st_size < at + view.nbytes:
-                raise _invalid(self.region)
-            while view.nbytes:
-                written = os.pwrite(self.region.opened.descriptor, view, at)
-                at, view = at + written, view[written:]
+            return self.region.memory.read(self.region.offset + self.offset, self.byte_size)
         except OSError as error:
             raise _invalid(self.region) from error
 
-    def _read_some(self, size: int, at: int) -> bytes:
+    def write(self, data: bytes | memoryview) -> None:
+        """Write `data`, at most `byte_size` bytes, to the piece's beginning; raises as `read`."""
+        view = memoryview(data).cast("B")
+        assert view.nbytes <= self.byte_size, "the codec checks what fits"
         try:
-            return os.pread(self.region.opened.descriptor, size, at)
+            self.region.memory.write(self.region.offset + self.offset, view)
         except OSError as error:
             raise _invalid(self.region) from error
 
@@ -103,9 +100,14 @@ class Piece:
 class Regions:
     """Every registered region. Every method may be called from any thread."""
 
-    def __init__(self, config: SharedMemoryConfig, *, directory: Path = DIRECTORY) -> None:
+    def __init__(
+        self, config: SharedMemoryConfig, *, directory: Path = DIRECTORY, share: Share | None = None
+    ) -> None:
+        """Without `share` there is no GPU."""
         self._config = config
         self._directory = directory
+        self._share = share if config.cuda_allowed else None
+        self._unused: SimpleQueue[Shared] = SimpleQueue()
         self._owners = {os.geteuid(), *config.owners}
         self._regions: dict[str, Region] = {}
         self._lock = Lock()
@@ -113,7 +115,12 @@ class Regions:
     @property
     def allowed(self) -> bool:
         """Whether clients may register shared memory at all."""
-        return self._config.allowed
+        return self._config.allowed or self.cuda_allowed
+
+    @property
+    def cuda_allowed(self) -> bool:
+        """Whether clients may register memory of a GPU."""
+        return self._share is not None
 
     def register(self, name: str, key: str, offset: int, byte_size: int) -> None:
         """Let requests name `byte_size` bytes from `offset` on of the object `key` as `name`.
@@ -121,52 +128,78 @@ class Regions:
         Raises NotGranted, RequestError on a name, key or size that cannot be, RegionTaken, RequestLimit
         over `regions_max` or `bytes_max`, RegionUnusable when the object may not or cannot be opened.
         """
-        self._check_allowed()
-        if not name or len(name) > NAME_CHARACTERS_MAX:
-            raise RequestError(
-                f"a shared memory region needs a name of 1 to {NAME_CHARACTERS_MAX} characters",
-                remedy=_REMEDY,
-            )
+        if not self._config.allowed:
+            raise _disabled()
+        _check_name(name)
         file = self._file_name(name, key)
         with self._lock:
             self._check_room(name, byte_size)
-        opened = self._open(file, key)
-        size = os.fstat(opened.descriptor).st_size
-        if offset < 0 or byte_size < 1 or offset + byte_size > size:
+        try:
+            memory = SystemMemory(self._directory / file, self._owners)
+        except OSError as error:
+            raise _unopened(key) from error
+        if offset < 0 or byte_size < 1 or offset + byte_size > memory.size:
+            raise _invalid_arguments(name)
+        self._add(Region(name=name, key=key, offset=offset, byte_size=byte_size, memory=memory))
+
+    def register_cuda(self, name: str, handle: bytes, device: int, byte_size: int) -> None:
+        """Let requests name the first `byte_size` bytes of memory on GPU `device`, by its cudaIpcMemHandle_t.
+
+        Raises as `register`, and GpuUnusable or GpuLost.
+        """
+        share = self._share
+        if share is None:
             raise RequestError(
-                f"failed to register shared memory region '{name}': invalid args",
-                remedy="register at least one byte, and no more than the object has",
+                f"failed to register CUDA shared memory region: '{name}', GPUs not supported",
+                remedy="use system shared memory, or set [shared_memory] cuda_allowed = true",
             )
-        region = Region(name=name, key=key, offset=offset, byte_size=byte_size, opened=opened)
+        _check_name(name)
         with self._lock:
-            self._check_room(name, byte_size)  # again: others registered while this one was opened
-            self._regions[name] = region
+            self._check_room(name, byte_size)
+        if len(handle) != HANDLE_BYTES or byte_size < 1 or device < 0:
+            raise _invalid_arguments(name)
+        try:
+            shared = share(device, handle, byte_size)
+        except (GpuLost, GpuUnusable):
+            raise
+        except GpuError as error:
+            raise _invalid_arguments(name) from error
+        memory = GpuMemory(shared, byte_size, self._unused)
+        self._add(
+            Region(name=name, key="", offset=0, byte_size=byte_size, memory=memory, device=device)
+        )
 
-    def unregister(self, name: str) -> None:
-        """Forget the region `name`, or all when it is ""; what is not registered is no error."""
-        with self._lock:
-            if name:
-                self._regions.pop(name, None)
-            else:
-                self._regions.clear()
+    def unregister(self, name: str, kind: str = "system") -> None:
+        """Forget the region `name` of a kind, or all of it when it is ""; what is not registered is no error."""
+        self._forget(name, kind)
+        if kind == "CUDA":  # the system's are forgotten on the event loop, which waits for no GPU
+            close_unused(self._unused)
 
-    def status(self, name: str) -> list[Region]:
-        """The region `name`, or all in order of name when it is ""; UnknownRegion."""
+    def status(self, name: str, kind: str = "system") -> list[Region]:
+        """The region `name` of a kind, or all of it in order of name when it is ""; UnknownRegion."""
         with self._lock:
             if not name:
-                return [self._regions[each] for each in sorted(self._regions)]
-            if name in self._regions:
-                return [self._regions[name]]
-        raise UnknownRegion(
-            f"Unable to find system shared memory region: '{name}'", remedy="register it first"
-        )
+                named = sorted(self._regions.items())
+                return [region for _, region in named if region.kind == kind]
+            found = self._regions.get(name)
+        if found is None:
+            told = f"Unable to find {kind.lower()} shared memory region: '{name}'"
+        elif found.kind != kind:
+            told = (
+                f"The region named '{name}' is registered as {found.kind} shared memory, "
+                f"not {kind} shared memory"
+            )
+        else:
+            return [found]
+        raise UnknownRegion(told, remedy="register it first")
 
     def find(self, region: str, offset: int, byte_size: int) -> Piece:
         """Those bytes of a region, held open for as long as the piece is.
 
         Raises NotGranted, UnknownRegion, or RequestError when the region does not have them.
         """
-        self._check_allowed()
+        if not self.allowed:
+            raise _disabled()
         with self._lock:
             found = self._regions.get(region)
         if found is None:
@@ -191,11 +224,20 @@ class Regions:
         """Write `data`, at most `byte_size` bytes, there; raises as `find` and `Piece.write`."""
         self.find(region, offset, byte_size).write(data)
 
-    def _check_allowed(self) -> None:
-        if not self._config.allowed:
-            raise NotGranted(
-                "Client shared memory is disabled", remedy="set [shared_memory] allowed = true"
-            )
+    def _forget(self, name: str, kind: str) -> None:
+        with self._lock:
+            self._regions = {
+                key: region
+                for key, region in self._regions.items()
+                if region.kind != kind or name not in ("", key)
+            }
+
+    def _add(self, region: Region) -> None:
+        close_unused(self._unused)
+        with self._lock:
+            # Again: others registered while this one was opened.
+            self._check_room(region.name, region.byte_size)
+            self._regions[region.name] = region
 
     def _check_room(self, name: str, byte_size: int) -> None:
         if name in self._regions:
@@ -229,18 +271,6 @@ class Regions:
             raise RequestError(told, remedy=f"begin the key with '{self._config.key_prefix}'")
         return file
 
-    def _open(self, file: str, key: str) -> _Object:
-        flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        try:
-            opened = _Object(os.open(self._directory / file, flags))
-        except OSError as error:
-            raise _unopened(key) from error
-        found = os.fstat(opened.descriptor)
-        plain = stat.S_ISREG(found.st_mode) and found.st_nlink == 1
-        if not plain or found.st_uid not in self._owners:
-            raise _unopened(key)
-        return opened
-
 
 def is_local(peer: str) -> bool:
     """Whether a gRPC peer such as "ipv4:127.0.0.1:40212" or "unix:" is on this box.
@@ -257,6 +287,27 @@ def is_local(peer: str) -> bool:
         return False
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return (mapped or address).is_loopback
+
+
+def _check_name(name: str) -> None:
+    if not name or len(name) > NAME_CHARACTERS_MAX:
+        raise RequestError(
+            f"a shared memory region needs a name of 1 to {NAME_CHARACTERS_MAX} characters",
+            remedy=_REMEDY,
+        )
+
+
+def _disabled() -> NotGranted:
+    return NotGranted(
+        "Client shared memory is disabled", remedy="set [shared_memory] allowed = true"
+    )
+
+
+def _invalid_arguments(name: str) -> RequestError:
+    return RequestError(
+        f"failed to register shared memory region '{name}': invalid args",
+        remedy="register at least one byte, and no more than the object has",
+    )
 
 
 def _unopened(key: str) -> RegionUnusable:

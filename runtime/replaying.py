@@ -2,26 +2,32 @@
 
 Knows: how a kept payload becomes a request of a version, and what it answers. Rules: the version's own code
 answers, as it would serve; a request that the version would refuse is refused here with the same error; nothing
-is recorded and nothing served. Leaves to others: which payloads (`appliance.payloads`), comparing (`tui`).
+is recorded and nothing served; a step of a sequence gets the states that the step before it left. Leaves to others:
+which payloads (`appliance.payloads`), comparing (`tui`).
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple, Self
 
 from appliance import journal
+from appliance.audit.kinds import Failure, Inference
 from appliance.audit.payload import Tensor
+from appliance.audit.reader import AuditReader
 from appliance.config import Config, use_kernel_cache
-from appliance.errors import ApplianceError
+from appliance.errors import ApplianceError, UnknownRecord
 from appliance.payloads import Payload, PayloadReader
 from appliance.store import Store, StoredVersion
 from appliance.tensors import Array
 from runtime.checking import check_request
 from runtime.client.tensors import array_from_raw
 from runtime.codec import Call, Head, Requested, raw_tensors
+from runtime.gpu import current
 from runtime.servable import Inputs, Servable, load_proven
 from runtime.stale import with_fitting_engine
 
+SEQUENCES_MAX = 10_000  # whose states are in memory
 WARM_SECONDS_MAX = 2.0  # of each lane: a swap is not to wait for a slow model's history
 
 
@@ -49,6 +55,7 @@ class Replaying:
         Raises UnknownModel, UnknownVersion, StoreError, EngineLoad, EngineError, RecipeError or GoldenMissed.
         """
         use_kernel_cache(config.state.kernel_cache)
+        current.use(config.gpu)
         stored, _ = with_fitting_engine(Store(config.state.store).open(model, version))
         threads = config.engine_of(model).threads
         return cls(stored, load_proven(stored, threads=threads))
@@ -66,6 +73,43 @@ class Replaying:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class Steps:
+    """The states that steps of sequences left, until the next step of the same caller's sequence."""
+
+    def __init__(self) -> None:
+        self._left: dict[tuple[str, str], tuple[int, Inputs]] = {}
+
+    def answer(
+        self, record: Inference | Failure | None, answer: Callable[[Inputs], Replayed]
+    ) -> Replayed | None:
+        """What `answer` gives to the request of `record` with its states; None when the step before is not here."""
+        if not isinstance(record, Inference) or not record.step:
+            return answer(_NOTHING)
+        name = (record.principal, record.sequence)
+        step, states = self._left.pop(name, (0, _NOTHING))
+        if record.step > 1 and step != record.step - 1:
+            return None
+        replayed = answer(states if record.step > 1 else _NOTHING)
+        if not isinstance(replayed.outcome, ApplianceError):
+            self._left[name] = (record.step, replayed.states)
+            if len(self._left) > SEQUENCES_MAX:
+                del self._left[next(iter(self._left))]
+        return replayed
+
+
+def record_of(log: AuditReader, payload: Payload) -> Inference | Failure | None:
+    """The record that names `payload`, None when the log has none. Raises AuditError."""
+    try:
+        entries = log.show(payload.request_id)
+    except UnknownRecord:
+        return None
+    for entry in entries:
+        record = entry.record
+        if isinstance(record, Inference | Failure) and record.payload_sha256 == payload.sha256:
+            return record
+    return None
 
 
 def answered(
@@ -102,6 +146,7 @@ def warm_with_payloads(
     try:
         with PayloadReader(config.state.payloads) as reader:
             payloads = reader.newest(model, count) if count else []
+        records = _records(payloads, stored, config)
     except ApplianceError as error:
         journal.failure("version.replayed", error, model=model, version=stored.number)
         return
@@ -109,9 +154,11 @@ def warm_with_payloads(
         return
     labels, failed = stored.manifest.recipe.labels, 0
     for number, servable in enumerate(servables):
-        until = time.monotonic() + WARM_SECONDS_MAX
-        for payload in payloads:
-            replayed = answered(servable, payload, labels)
+        until, steps = time.monotonic() + WARM_SECONDS_MAX, Steps()
+        for payload, record in zip(payloads, records, strict=True):
+            answer = partial(answered, servable, payload, labels)
+            # Of a sequence whose beginning was not kept, the step at hand begins one: its shapes are warm then.
+            replayed = steps.answer(record, answer) or answer()
             failed += number == 0 and isinstance(replayed.outcome, ApplianceError)
             if time.monotonic() >= until:
                 break
@@ -122,6 +169,16 @@ def warm_with_payloads(
         payloads=len(payloads),
         failed=failed,
     )
+
+
+def _records(
+    payloads: Sequence[Payload], stored: StoredVersion, config: Config
+) -> Sequence[Inference | Failure | None]:
+    """The records of `payloads` where the version has states, which the steps of a sequence pass on."""
+    if not payloads or not stored.manifest.states:
+        return [None] * len(payloads)
+    with AuditReader(config.state.audit_log) as log:
+        return [record_of(log, payload) for payload in payloads]
 
 
 def _call(payload: Payload) -> Call:

@@ -50,7 +50,9 @@ def choose(
     if version not in known:
         raise UnknownVersion(
             f"Request for unknown model: '{deployment.model}' version {version} is not found",
-            remedy=f"use one of {sorted(loaded)}",
+            remedy=f"use one of {', '.join(map(str, sorted(loaded)))}"
+            if loaded
+            else "an operator activates a version first",
         )
     if version not in loaded:
         raise _unready(
@@ -99,7 +101,7 @@ def _number(requested: str) -> int:
     except UnknownVersion as error:
         raise RequestError(
             f"failed to get model version from specified version string '{requested}'",
-            remedy=f"give a positive whole number such as 2, or one of {list(LABELS)}",
+            remedy=f"give a positive whole number such as 2, or one of {', '.join(LABELS)}",
         ) from error
 
 

@@ -14,7 +14,7 @@ from typing import TypeAlias
 import msgspec
 
 from appliance.clock import Clock, SystemClock
-from appliance.errors import ApplianceError, EngineError, RecipeError
+from appliance.errors import ApplianceError, EngineError, GpuLost, RecipeError
 from appliance.golden import Golden, check_golden
 from appliance.manifest import GOLDEN_FILE, PROFILE_FILE, Manifest, Precision
 from appliance.profiles import Profile
@@ -23,13 +23,17 @@ from appliance.store import EngineEntry, StoredVersion
 from appliance.tables import from_json
 from appliance.tensors import Array, shapes_to_try
 from runtime.buffers import parts_of
-from runtime.computing import Computing, copied
+from runtime.computing import Computing, Work, copied
 from runtime.engines import Engine, load_engine
+from runtime.fusing import Fuse, fusing
 from runtime.kernels.chain import Chain
 from runtime.kernels.vector import DriftVector
 from runtime.trials import of_lengths, over_again, repeated
 
 Inputs: TypeAlias = Mapping[str, Array]
+ON_GPU = "tensorrt"  # the kind of engine
+WARM_RUNS_ON_GPU = 3  # the second is captured as a graph, the third replays it (`runtime.gpu.lane`)
+
 Check: TypeAlias = Callable[[Inputs, Golden], float]
 
 
@@ -60,14 +64,20 @@ class Servable:
         vector: DriftVector,
         states: tuple[State, ...] = (),
         clock: Clock | None = None,
+        fuse: Fuse | None = None,
     ) -> None:
-        """`chain` and `vector` are of the engine without its `states`."""
+        """`chain` and `vector` are of the engine without its `states`; `fuse` is None where the CPU runs them."""
         self._engine = engine
         self._chain = chain
         self._vector = vector
         self._clock = clock or SystemClock()
         self._states = states
-        self._computing = Computing(engine, chain, states, self._clock)
+        self._fuse = fuse
+        self._work: Work = (
+            Computing(engine, chain, vector, states, self._clock)
+            if fuse is None
+            else fuse(engine, self._clock)
+        )
         self.interface = chain.served
 
     def lane(self) -> "Servable":
@@ -82,6 +92,7 @@ class Servable:
             vector=self._vector,
             states=self._states,
             clock=self._clock,
+            fuse=self._fuse,
         )
 
     def run(self, requests: Sequence[Inputs], rows: int = 0) -> list[Answer | ApplianceError]:
@@ -93,29 +104,33 @@ class Servable:
         """
         try:
             return [*self._run_batch(requests, rows)]
+        except GpuLost as error:
+            # Whatever broke the GPU may do so again: each gets its error, once.
+            return [error] * len(requests)
         except Exception as error:  # noqa: BLE001 - a fault of one request must not reach the others
             if len(requests) == 1:
                 return [_engine_error(error)]
         return [answer for request in requests for answer in self.run([request])]
 
     def batch_key(self, inputs: Inputs) -> tuple[tuple[int, ...], ...]:
-        """Requests with equal keys fit one engine call: the prepared shapes without rows."""
-        shapes = self._chain.prepared_shape(inputs)
-        return tuple(shape[1:] for _, shape in sorted(shapes.items()))
+        """Requests with equal keys fit one engine call."""
+        return self._work.key(inputs)
 
     def warm(self, golden: Golden, sizes: Sequence[int] = (), *, proven: bool = False) -> None:
         """Compile kernels, run the ends of axes' ranges and batch sizes by doubling, the largest last.
 
         Of `sizes`, in rows, those that a batch may have are run too. One that is `proven` has run one row
-        and the largest batch: those are left out.
+        and the largest batch: those are left out, but on a GPU, where a proof brings more back than an answer does
+        and a program becomes a graph only when it has run a few times.
         """
+        runs, on_gpu = (WARM_RUNS_ON_GPU, True) if self._engine.kind == ON_GPU else (1, False)
         self._chain.warm()
         for shapes in shapes_to_try(self.interface):
-            self._computing.compute([of_lengths(self.interface, shapes, golden)])
+            self._run_often(of_lengths(self.interface, shapes, golden), runs)
         most = max(self.interface.batch_max, 1)
         wanted = {*buckets(most), *(size for size in sizes if size < most)}
-        for rows in sorted(wanted - {1, most} if proven else wanted):
-            self._computing.compute([repeated(golden.inputs, rows, self.interface.batch_max)])
+        for rows in sorted(wanted - {1, most} if proven and not on_gpu else wanted):
+            self._run_often(repeated(golden.inputs, rows, self.interface.batch_max), runs)
 
     def prove(self, golden: Golden, manifest: Manifest, precision: Precision) -> float:
         """Return the largest error on the golden vectors; GoldenMissed beyond `precision`'s tolerance.
@@ -142,20 +157,24 @@ class Servable:
         Raises the error that the request would get.
         """
         try:
-            computed = self._computing.compute([inputs])
-            return computed.outputs, self._chain.after(computed.outputs, computed.batch.placed)
+            computed = self._work.compute([inputs], whole=True)
         except ApplianceError:
             raise
         except Exception as error:  # as in `run`
             raise _engine_error(error) from error
+        return computed.outputs, computed.served
 
     def completed(self, inputs: Inputs, outputs: Inputs) -> Inputs:
         """The served outputs of a request of `inputs` whose engine outputs are `outputs`."""
-        return self._chain.after(outputs, self._computing.placed(inputs))
+        return self._chain.after(outputs, self._work.placed(inputs))
 
     def close(self) -> None:
         """Free the engine."""
         self._engine.close()
+
+    def _run_often(self, request: Inputs, runs: int) -> None:
+        for _ in range(runs):
+            self._work.compute([request])
 
     def _golden_error(self, golden: Golden, check: Check, *, rows_max: int) -> float:
         worst = 0.0
@@ -165,7 +184,7 @@ class Servable:
                 inputs={name: array[part] for name, array in golden.inputs.items()},
                 outputs={name: array[part] for name, array in golden.outputs.items()},
             )
-            computed = self._computing.compute([self._as_sent(wanted.inputs)])
+            computed = self._work.compute([self._as_sent(wanted.inputs)], whole=True)
             worst = max(worst, check(self._as_rows(computed.outputs), wanted))
         return worst
 
@@ -177,13 +196,11 @@ class Servable:
 
     def _run_batch(self, requests: Sequence[Inputs], rows: int) -> list[Answer]:
         began = self._clock.monotonic_ns()
-        computed = self._computing.compute(requests, rows)
-        batch, outputs, states = computed.batch, computed.outputs, computed.states
-        served = self._chain.after(outputs, batch.placed)
-        vectors = self._vector.compute(batch.prepared, outputs)
+        computed = self._work.compute(requests, rows)
+        served, vectors, states = computed.served, computed.vectors, computed.states
         before, after = computed.began_ns - began, self._clock.monotonic_ns() - computed.ended_ns
         if len(requests) == 1:
-            own = slice(batch.rows) if self.interface.batch_max else ...
+            own = slice(computed.rows) if self.interface.batch_max else ...
             return [
                 Answer(
                     outputs=served,
@@ -251,10 +268,11 @@ def assemble(
                 remedy="pack the model again with this release",
             )
         vector = DriftVector(profile.layout)
+        fuse = fusing(engine, manifest, profile.layout, chain)
     except BaseException:
         engine.close()
         raise
-    return Servable(engine=engine, chain=chain, vector=vector, states=manifest.states)
+    return Servable(engine=engine, chain=chain, vector=vector, states=manifest.states, fuse=fuse)
 
 
 def golden_of(directory: Path) -> Golden:

@@ -19,6 +19,7 @@ from appliance.config import Config, use_kernel_cache
 from appliance.files import make_directory
 from runtime.access import Door
 from runtime.controlplane import ControlPlane
+from runtime.gpu import current
 from runtime.health import SelfCheck
 from runtime.notify import notify, watchdog_seconds
 from runtime.parts import control_service, inference_methods, open_parts, show_metrics
@@ -44,6 +45,7 @@ def run(config: Config) -> None:
     journal.start_journal()
     make_directory(config.state.root, mode=STATE_MODE)
     use_kernel_cache(config.state.kernel_cache)
+    current.use(config.gpu)
     asyncio.run(serve(config))
 
 

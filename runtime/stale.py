@@ -29,10 +29,16 @@ def with_fitting_engine(stored: StoredVersion) -> Fitting:
 
     Raises EngineLoad when neither fits.
     """
+    why = misfit(stored.record.engine)
+    return with_fallback(stored, why) if why else Fitting(stored, "")
+
+
+def with_fallback(stored: StoredVersion, why: str) -> Fitting:
+    """The version with its fallback as the engine, since its own cannot serve here: `why`.
+
+    Raises EngineLoad when it has none that fits.
+    """
     own, spare = stored.record.engine, stored.record.fallback
-    why = misfit(own)
-    if not why:
-        return Fitting(stored, "")
     if spare is None or misfit(spare):
         also = f", nor does the one to fall back on: {misfit(spare)}" if spare else ""
         raise EngineLoad(

@@ -109,7 +109,13 @@ def runtimes(directory: Path) -> Iterator[Callable[..., Runtime]]:
     """A function that starts runtimes; whatever still runs is killed at the end."""
     started: list[Runtime] = []
 
-    def start(state: Path, settings: str = "", *, wait: bool = True) -> Runtime:
+    def start(
+        state: Path,
+        settings: str = "",
+        *,
+        wait: bool = True,
+        code: str = "from runtime.entry import main; main()",
+    ) -> Runtime:
         number = len(started)
         config, journal = directory / f"{number}.toml", directory / f"{number}.log"
         if "[server]" not in settings:
@@ -117,7 +123,6 @@ def runtimes(directory: Path) -> Iterator[Callable[..., Runtime]]:
         if "[metrics]" not in settings:
             settings += '\n[metrics]\naddress = "127.0.0.1:0"\n'
         config.write_text(f'[state]\ndirectory = "{state}"\n{settings}')
-        code = "from runtime.entry import main; main()"
         with journal.open("wb") as log:
             process = subprocess.Popen(
                 [sys.executable, "-c", code, "--config", config], stderr=log, cwd=ROOT
@@ -138,7 +143,7 @@ def runtimes(directory: Path) -> Iterator[Callable[..., Runtime]]:
 
 @pytest.fixture
 def start_runtime(tmp_path: Path) -> Iterator[Callable[..., Runtime]]:
-    """Start a runtime on a state directory; `settings` is more TOML; `wait` for it to be ready."""
+    """Start a runtime on a state directory; `settings` is more TOML; `wait` for it to be ready; `code` is run."""
     with runtimes(tmp_path) as start:
         yield start
 

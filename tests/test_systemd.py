@@ -52,6 +52,37 @@ def test_systemd_accepts_every_unit(tmp_path: Path) -> None:
     assert (done.returncode, ours) == (0, [])
 
 
+GPU_UNITS = ("holdfast-build.service", "holdfast-refresh.service", "holdfast-runtime.service")
+
+
+@needs_systemd
+@pytest.mark.parametrize("unit", GPU_UNITS)
+def test_the_drop_in_for_a_gpu_opens_its_devices_and_no_more(unit: str, tmp_path: Path) -> None:
+    """systemd-analyze reads a copy of the unit that is written as systemd puts unit and drop-in together."""
+    together = tmp_path / unit
+    program = tmp_path / "true"
+    program.symlink_to("/bin/true")
+    text = (UNITS / unit).read_text() + (UNITS / "gpu.conf").read_text()
+    together.write_text(re.sub(rf"(?:{BINARIES}|/usr/bin)/[\w-]+", str(program), text))
+    verified = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", str(together)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    ours = [line for line in verified.stderr.splitlines() if unit in line]
+    assert (verified.returncode, ours) == (0, [])
+    measured = subprocess.run(
+        [*SECURITY.split(), f"--threshold={EXPOSURE_MAX}", together],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert measured.returncode == 0, measured.stdout
+    assert setting("gpu.conf", "DevicePolicy") == []
+    assert all(" rw" in allowed for allowed in setting("gpu.conf", "DeviceAllow"))
+
+
 @needs_systemd
 @services
 def test_exposure_stays_low(unit: str) -> None:

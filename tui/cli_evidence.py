@@ -7,7 +7,7 @@ up. Leaves to others: reading and printing (`tui.commands`).
 # ruff: noqa: PLC0415 - imports inside commands keep `holdfast --help` quick
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, get_args
 
 import typer
 
@@ -165,7 +165,13 @@ def audit_status(
 def audit_export(
     *,
     ctx: typer.Context,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Where to: .jsonl or .csv.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Where to: .jsonl, .csv or .parquet.")
+    ],
+    form: Annotated[
+        Literal["jsonl", "csv", "parquet"] | None,
+        typer.Option("--format", help="What to write, whatever the file's name ends in."),
+    ] = None,
     model: ModelOption = None,
     category: CategoryOption = None,
     principal: PrincipalOption = None,
@@ -177,13 +183,14 @@ def audit_export(
     state: StateOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Write records as JSON Lines or CSV, with the checkpoint that covers them."""
+    """Write records as JSON Lines, CSV or Parquet, with the checkpoint that covers them."""
     from appliance.audit.search import Sought
     from tui.commands import auditexport as commands
 
-    form = file.suffix.removeprefix(".").lower()
-    if form not in {"jsonl", "csv"}:
-        raise typer.BadParameter(f"'{file}' ends in neither .jsonl nor .csv")
+    forms = {f".{each}": each for each in get_args(commands.Form)}
+    chosen_form = form or forms.get(file.suffix.lower())
+    if chosen_form is None:
+        raise typer.BadParameter(f"'{file}' ends in none of {', '.join(forms)}: give --format")
     sought = Sought(
         category=category,
         model=model,
@@ -193,7 +200,7 @@ def audit_export(
         until_ns=until,
     )
     chosen = box_config(ctx, config, state).state
-    commands.export(chosen, file, form=form, sought=sought, force=force, as_json=json)
+    commands.export(chosen, file, form=chosen_form, sought=sought, force=force, as_json=json)
 
 
 @audit.command("show")

@@ -7,24 +7,23 @@ outputs agree (`tui.agreement`), printing.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 
 from appliance.audit.kinds import Failure, Inference
 from appliance.audit.payload import Tensor, digest
 from appliance.audit.reader import AuditReader
 from appliance.clock import timestamp
 from appliance.config import Config
-from appliance.errors import ApplianceError, PayloadGone, UnknownRecord
+from appliance.errors import ApplianceError, PayloadGone
 from appliance.payloads import ALWAYS_NS, Payload, PayloadReader
-from appliance.tensors import Array
-from runtime.replaying import Replaying
+from runtime.replaying import Replaying, Steps, record_of
 from tui.agreement import OutputAgreement, Outputs
 
 Progress = Callable[[int, int], None]
 EXAMPLES_MAX = 10
-SEQUENCES_MAX = 10_000  # whose states are in memory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,14 +98,13 @@ class _Run:
         self._times: list[int] = []
         self.requests = self._identical = self._unread = 0
         self._mended = self._still_failed = self._lost = self._cut_off = 0
-        # The step that each sequence is at, and the states that it left.
-        self._sequences: dict[tuple[str, str], tuple[int, Mapping[str, Array]]] = {}
+        self._steps = Steps()
 
     def take(self, payload: Payload) -> None:
         """Answer one payload and compare."""
         self.requests += 1
         self._times = [*self._times[:1], payload.wall_ns]
-        record = self._record(payload)
+        record = record_of(self._log, payload)
         answer = self._answer(payload, record)
         if record is None:
             self._lost += 1
@@ -125,18 +123,8 @@ class _Run:
         self, payload: Payload, record: Inference | Failure | None
     ) -> tuple[Tensor, ...] | ApplianceError | None:
         """What the version answers; None to a step of a sequence whose step before was not answered here."""
-        if not isinstance(record, Inference) or not record.step:
-            return self._replaying.answer(payload).outcome
-        name = (record.principal, record.sequence)
-        step, states = self._sequences.pop(name, (0, {}))
-        if record.step > 1 and step != record.step - 1:
-            return None
-        replayed = self._replaying.answer(payload, states if record.step > 1 else {})
-        if not isinstance(replayed.outcome, ApplianceError):
-            self._sequences[name] = (record.step, replayed.states)
-            if len(self._sequences) > SEQUENCES_MAX:
-                del self._sequences[next(iter(self._sequences))]
-        return replayed.outcome
+        replayed = self._steps.answer(record, partial(self._replaying.answer, payload))
+        return None if replayed is None else replayed.outcome
 
     def report(self) -> ReplayReport:
         """All of it."""
@@ -187,17 +175,6 @@ class _Run:
         if isinstance(answer, ApplianceError) or _digest(answer) != record.output_sha256:
             return ()
         return answer
-
-    def _record(self, payload: Payload) -> Inference | Failure | None:
-        try:
-            entries = self._log.show(payload.request_id)
-        except UnknownRecord:
-            return None
-        for entry in entries:
-            record = entry.record
-            if isinstance(record, Inference | Failure) and record.payload_sha256 == payload.sha256:
-                return record
-        return None
 
     def _differs(self, payload: Payload) -> None:
         if len(self._differing) < EXAMPLES_MAX:

@@ -34,6 +34,8 @@ def record_lines(record: AnyRecord) -> list[tuple[str, str]]:
             lines.append((_name(field.name), wording.latency(value / 1e6)))
         elif isinstance(value, Deployment):
             lines.append((_name(field.name), _deployment_text(value)))
+        elif isinstance(value, tuple):
+            lines.append((_name(field.name), "; ".join(map(_item_text, value)) or wording.NOTHING))
         else:
             lines.append((_name(field.name), str(value) or wording.NOTHING))
     return lines
@@ -68,6 +70,12 @@ def _values(tensor: Tensor) -> list[str]:
 def _vector_text(vector: bytes, rows: int) -> str:
     values = len(vector) // 4
     return f"{rows} x {values // rows} values" if rows else f"{values} values"
+
+
+def _item_text(value: object) -> str:
+    return (
+        f"{value.model}: {_deployment_text(value)}" if isinstance(value, Deployment) else str(value)
+    )
 
 
 def _deployment_text(deployment: Deployment) -> str:

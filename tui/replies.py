@@ -9,7 +9,16 @@ from collections.abc import Iterable
 from appliance.commands import printable
 from appliance.deployment import Tuning
 from runtime.protocol import control_pb2 as wire
-from tui.snapshot import Box, CertificateLine, ModelLine, Threshold, Traffic, Trial, VersionLine
+from tui.snapshot import (
+    Box,
+    CertificateLine,
+    GpuLine,
+    ModelLine,
+    Threshold,
+    Traffic,
+    Trial,
+    VersionLine,
+)
 
 
 def box_from_wire(status: wire.StatusReply) -> Box:
@@ -34,6 +43,25 @@ def box_from_wire(status: wire.StatusReply) -> Box:
             for item in status.certificates
         ),
         certificates_failure=printable(status.certificates_failure),
+        gpus=tuple(map(_gpu_from_wire, status.gpus)),
+    )
+
+
+def _gpu_from_wire(gpu: wire.Gpu) -> GpuLine:
+    return GpuLine(
+        device=gpu.device,
+        name=printable(gpu.name),
+        state=gpu.state,
+        trouble=printable(gpu.trouble),
+        restarts=gpu.restarts,
+        engines=gpu.engines,
+        memory_free_bytes=gpu.memory_free_bytes,
+        memory_bytes=gpu.memory_bytes,
+        busy=gpu.busy if gpu.HasField("busy") else None,
+        celsius=gpu.celsius if gpu.HasField("celsius") else None,
+        watts=gpu.watts if gpu.HasField("watts") else None,
+        throttled=tuple(gpu.throttled),
+        ecc_uncorrected=gpu.ecc_uncorrected if gpu.HasField("ecc_uncorrected") else None,
     )
 
 
@@ -79,6 +107,7 @@ def version_from_wire(version: wire.Version) -> VersionLine:
         error_max=version.error_max,
         warnings=tuple(printable(warning) for warning in version.warnings),
         trials=_trials(version.trials),
+        edition=version.edition or None,
     )
 
 

@@ -11,6 +11,7 @@ from enum import StrEnum
 from appliance.commands import printable
 from appliance.deployment import Deployment, Tuning
 from appliance.errors import ApplianceError
+from tui import wording
 
 
 class Link(StrEnum):
@@ -85,7 +86,8 @@ class Trial:
 class VersionLine:
     """One version of a model. `built` is RFC 3339 UTC; `damage` is empty when it can be read.
 
-    `error_max` is the engine's largest absolute error against the reference.
+    `error_max` is the engine's largest absolute error against the reference; `edition` is how its maker
+    counts what was packed of the model, None where that was not said.
     """
 
     number: int
@@ -101,6 +103,7 @@ class VersionLine:
     error_max: float = 0.0
     warnings: tuple[str, ...] = ()
     trials: tuple[Trial, ...] = ()
+    edition: int | None = None
 
     @property
     def engine_text(self) -> str:
@@ -177,6 +180,42 @@ class CertificateLine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GpuLine:
+    """A GPU that engines are loaded on; None for what it does not tell.
+
+    `state` is its owner's; `busy` the share of the last moment in which a kernel ran; `throttled` what slows it down.
+    """
+
+    device: str
+    name: str
+    state: str
+    trouble: str = ""
+    restarts: int = 0
+    engines: int = 0
+    memory_free_bytes: int = 0
+    memory_bytes: int = 0
+    busy: float | None = None
+    celsius: int | None = None
+    watts: float | None = None
+    throttled: tuple[str, ...] = ()
+    ecc_uncorrected: int | None = None
+
+    @property
+    def called(self) -> str:
+        """Its name in the settings, short enough for a line."""
+        return self.device if len(self.device) <= 12 else f"{self.device[:12]}…"
+
+    @property
+    def failing(self) -> str:
+        """What is wrong with it, as the rest of a sentence, "" when nothing is."""
+        if self.state != "ready" or self.trouble:
+            return f"is {self.state}: {self.trouble}".rstrip(": ")
+        if self.ecc_uncorrected:
+            return f"has {wording.plural(self.ecc_uncorrected, 'uncorrected memory error')}"
+        return f"is slowed down: {', '.join(self.throttled)}" if self.throttled else ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Box:
     """The runtime as a whole. Times are Unix nanoseconds; `audit_failure` is empty when all is well."""
 
@@ -191,6 +230,7 @@ class Box:
     audit_failure: str
     certificates: tuple[CertificateLine, ...] = ()
     certificates_failure: str = ""
+    gpus: tuple[GpuLine, ...] = ()
 
     @property
     def expiring(self) -> tuple[CertificateLine, ...]:

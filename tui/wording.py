@@ -197,6 +197,19 @@ def plural(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
+def gpu(
+    *, busy: float | None, free: int, total: int, celsius: int | None, watts: float | None
+) -> str:
+    """How a GPU fares: its share of time at work, its memory in bytes, its temperature and what it takes."""
+    told = [
+        "" if busy is None else f"{busy:.0%} busy",
+        f"{(total - free) / 2**30:.1f} of {total / 2**30:.1f} GiB used" if total else "",
+        "" if celsius is None else f"{celsius} °C",
+        "" if watts is None else f"{watts:.0f} W",
+    ]
+    return ", ".join(word for word in told if word) or NOTHING
+
+
 def _three(value: float) -> str:
     """`value` with one decimal below ten, whole from there."""
     return f"{value:.1f}" if value < 9.95 else f"{value:.0f}"

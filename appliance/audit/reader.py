@@ -35,6 +35,8 @@ class AuditReader:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._shelf = Shelf(path)
+        # The changes of keys before this record: no file of those changes any more, and there may be thousands.
+        self._changes, self._changes_end = list[Entry](), 0
 
     def size(self) -> int:
         """How many records the log has had; the oldest of them may be removed (`first`)."""
@@ -156,18 +158,20 @@ class AuditReader:
 
     def key_changes(self) -> list[Entry]:
         """Every change of a key, oldest first; they outlive the files that they were in."""
+        newest: list[Entry] = []
         with self._reading() as shelf:
-            return [
-                entry
-                for file in shelf.files(removed=True)
-                for entry in _rare_entries(file, ("key_change",))
-            ]
+            for file in shelf.files(first=self._changes_end, removed=True):
+                newest = _rare_entries(file, ("key_change",))
+                if file.end != pages.AFTER_ALL:
+                    self._changes += newest
+                    self._changes_end, newest = file.end, []
+        return self._changes + newest
 
     def checkpoints(self, count: int = 1) -> list[str]:
         """The last `count` checkpoints as signed notes, oldest first, unverified."""
         found: dict[int, str] = {}
         with self._reading() as shelf:
-            for file in reversed(shelf.files(removed=True)):
+            for file in shelf.newest_first(removed=True):
                 rows = pages.last_checkpoints(file.database, count)
                 found |= {size: note for size, _, note in rows if size not in found}
                 if len(found) >= count:
@@ -177,7 +181,7 @@ class AuditReader:
     def checkpoint_from(self, size: int) -> str | None:
         """The first checkpoint over at least `size` records as a signed note, unverified; None if none yet."""
         with self._reading() as shelf:
-            for file in shelf.files(removed=True):
+            for file in shelf.files(first=size - 1, removed=True):
                 row = file.database.connection.execute(
                     "SELECT note FROM checkpoint WHERE size >= ? ORDER BY size LIMIT 1", (size,)
                 ).fetchone()
@@ -213,16 +217,16 @@ class AuditReader:
         Raises AuditBroken when it was not kept.
         """
         first = self.first()
+        if not first:
+            return Frontier()
         with self._reading() as shelf:
-            for file in shelf.files(removed=True):
+            for file in shelf.files(first=first - 1, removed=True):
                 row = file.database.connection.execute(
                     "SELECT frontier FROM checkpoint WHERE size = ?", (first,)
                 ).fetchone()
                 if row is not None:
                     return Frontier.from_bytes(first, row[0])
-        if first:
-            raise broken(first, "the hashes of what was removed before it are missing")
-        return Frontier()
+        raise broken(first, "the hashes of what was removed before it are missing")
 
     def close(self) -> None:
         """Close the files."""

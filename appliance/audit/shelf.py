@@ -1,27 +1,36 @@
 """The files of a log, opened for reading beside a running writer.
 
 Knows: how to see all files as of one moment although the growing one may be sealed meanwhile. Rules: reads
-only; a file is opened when something in it is asked for, and one that was sealed or removed is let go at the next
-look: it stays open only for whoever is still reading it, because a removed file that is open frees no space. Leaves to
-others: what is read.
+only; a file is opened when it is reached, and of the sealed ones OPEN_MAX stay open, so that a log of thousands of
+files needs a few handles; one that was sealed or removed is let go at the next look: it stays open only for whoever is
+still reading it, because a removed file that is open frees no space. Of a file that is removed before it is reached
+there is what is left of it. Leaves to others: what is read.
 
 SQLite finds a write-ahead log by the name of its file. A reader that opened the file before it was sealed and
 the write-ahead log after would join two files, so the file's inode is compared before and after both are open.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from appliance.audit.pages import AFTER_ALL, count_records, first_sequence
 from appliance.audit.schema import SCHEMA, broken
-from appliance.audit.segments import Segment, moving_path, sealed_directory, sealed_segments
+from appliance.audit.segments import (
+    Segment,
+    moving_path,
+    roots_path,
+    sealed_directory,
+    sealed_segments,
+)
 from appliance.database import SQLITE_ERRORS, Database
 from appliance.errors import StateError
 
 TRIES = 100
+# Sealed files that stay open for the next question: a year of a box that seals one a month.
+OPEN_MAX = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +48,7 @@ class Shelf:
 
     def __init__(self, live: Path) -> None:
         self._live_path = live
-        self._open: dict[Path, Database] = {}
+        self._open: dict[Path, Database] = {}  # the one asked for last at the end
         self._seen = (0, 0)
         self._looks = 0
         self._sealed: list[Segment] = []
@@ -57,32 +66,32 @@ class Shelf:
             self._look()
         return self._looks
 
-    def files(self, *, first: int = 0, end: int = AFTER_ALL, removed: bool = False) -> list[Opened]:
-        """The files that may hold a record with first <= sequence < end, oldest first.
+    def files(
+        self, *, first: int = 0, end: int = AFTER_ALL, removed: bool = False
+    ) -> Iterator[Opened]:
+        """The files that may hold a record with first <= sequence < end, oldest first, each opened when reached.
 
         With `removed` also what is left of removed ones.
         """
-        found = [
-            self._opened(segment)
-            for segment in self._sealed
-            if segment.end > first and segment.first < end and (removed or not segment.removed)
-        ]
-        if self._live is not None and self._live.first < end:
-            found.append(self._live)
-        return found
+        live = self._live
+        yield from self._reached(
+            [each for each in self._sealed if each.end > first and each.first < end],
+            removed=removed,
+        )
+        if live is not None and live.first < end:
+            yield live
 
     def first(self) -> int:
         """The sequence of the oldest record that is not removed."""
         there = (segment.first for segment in self._sealed if not segment.removed)
         return next(there, self.size() if self._live is None else self._live.first)
 
-    def newest_first(self) -> Iterator[Opened]:
-        """All files that have records, newest first, each opened when it is reached."""
+    def newest_first(self, *, removed: bool = False) -> Iterator[Opened]:
+        """All files that have records, newest first, each opened when reached; with `removed` as for `files`."""
+        sealed = self._sealed
         if self._live is not None:
             yield self._live
-        for segment in reversed(self._sealed):
-            if not segment.removed:
-                yield self._opened(segment)
+        yield from self._reached(reversed(sealed), removed=removed)
 
     def size(self) -> int:
         """How many records the log has."""
@@ -96,11 +105,28 @@ class Shelf:
         for database in (*live, *self._open.values()):
             database.close()
 
+    def _reached(self, segments: Iterable[Segment], *, removed: bool) -> Iterator[Opened]:
+        for segment in segments:
+            if removed or not segment.removed:
+                found = self._opened(segment)
+                if removed or not found.removed:
+                    yield found
+
     def _opened(self, segment: Segment) -> Opened:
-        database = self._open.get(segment.path)
+        """The file of `segment`, or what is left of it since it was looked for. Raises StateError."""
+        database = self._open.pop(segment.path, None)
         if database is None:
-            database = Database.read(segment.path, SCHEMA, at_rest=True)
-            self._open[segment.path] = database
+            try:
+                database = Database.read(segment.path, SCHEMA, at_rest=True)
+            except StateError:
+                kept = roots_path(segment.path)
+                if segment.removed or segment.path.exists() or not kept.exists():
+                    raise
+                return self._opened(replace(segment, path=kept, removed=True))
+        self._open[segment.path] = database
+        if len(self._open) > OPEN_MAX:
+            # Not closed here either: see `_look`.
+            del self._open[next(iter(self._open))]
         return Opened(
             database=database, first=segment.first, end=segment.end, removed=segment.removed
         )

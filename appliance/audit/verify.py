@@ -68,21 +68,21 @@ class Verification:
         """What this does and does not prove, in plain words."""
         lines = [
             (
-                f"{self.records - self.removed} records are in order and whole; "
-                f"{self.checkpoints} checkpoints fit them."
+                f"{self.records - self.removed:,} records are in order and whole; "
+                f"{self.checkpoints:,} checkpoints fit them."
             ),
             (
-                f"Nobody without the box key has changed or removed any of the first {self.checkpointed}"
+                f"Nobody without the box key has changed or removed any of the first {self.checkpointed:,}"
                 f"{', but those that retention did' if self.removed else ''}."
             ),
         ]
         if self.removed:
             lines.append(
-                f"The first {self.removed} were removed by retention: their hashes fit what follows, "
+                f"The first {self.removed:,} were removed by retention: their hashes fit what follows, "
                 "what they said cannot be shown any more."
             )
         if self.records > self.checkpointed:
-            lines.append(f"No checkpoint covers the last {self.records - self.checkpointed} yet.")
+            lines.append(f"No checkpoint covers the last {self.records - self.checkpointed:,} yet.")
         if self.outside is None:
             lines.append(
                 "A log alone cannot show that whoever holds the box key rewrote it, or cut it back to "
@@ -90,13 +90,13 @@ class Verification:
             )
         else:
             lines.append(
-                f"The first {self.outside} are those that the checkpoint from off the box signed: "
+                f"The first {self.outside:,} are those that the checkpoint from off the box signed: "
                 "not even the holder of the box key has changed one since it left, or removed one"
                 f"{' but by retention, which is recorded' if self.removed else ''}."
             )
             if self.records > self.outside:
                 lines.append(
-                    f"Of the last {self.records - self.outside} it can show nothing: they came after it."
+                    f"Of the last {self.records - self.outside:,} it can show nothing: they came after it."
                 )
         for name, seconds in self.cosigned:
             lines.append(f"The witness {name} saw that checkpoint at {timestamp(seconds * _NS)}.")
@@ -134,12 +134,8 @@ def verify(
     ring = KeyRing(public, changes=_changes(path))
     outside = [] if against is None else [_outside(against, ring)]
     cosigned = _cosigned(against or "", witnesses)
-    with closing(Shelf(path)) as shelf:
-        walk = _Walk(shelf, ring)
-        try:
-            walk.run(outside, progress)
-        except SQLITE_ERRORS as error:
-            raise broken(walk.frontier.size, f"the file is damaged here: {error}") from error
+    while (walk := _walked(path, ring, outside, progress)) is None:
+        pass
     return Verification(
         records=walk.frontier.size,
         removed=walk.removed,
@@ -149,6 +145,25 @@ def verify(
         outside=outside[0].size if outside else None,
         cosigned=cosigned,
     )
+
+
+def _walked(
+    path: Path, ring: KeyRing, outside: list["_Claim"], progress: Progress | None
+) -> "_Walk | None":
+    """A walk over the whole log; None when retention removed a file before it was reached: then begin anew."""
+    with closing(Shelf(path)) as shelf:
+        walk = _Walk(shelf, ring)
+        try:
+            walk.run(outside, progress)
+        except _RemovedMeanwhile:
+            return None
+        except SQLITE_ERRORS as error:
+            raise broken(walk.frontier.size, f"the file is damaged here: {error}") from error
+    return walk
+
+
+class _RemovedMeanwhile(Exception):
+    """A file that this walk still had to read was removed, as the configuration asks."""
 
 
 def _changes(path: Path) -> list[KeyChange]:
@@ -205,8 +220,7 @@ class _Walk:
     """One pass over records and checkpoints side by side; the tree is remade from the records alone."""
 
     def __init__(self, shelf: Shelf, ring: KeyRing) -> None:
-        self._files = shelf.files()
-        self._whole = shelf.files(removed=True)
+        self._shelf = shelf
         self._ring = ring
         self._newest = ""
         self.frontier = Frontier()
@@ -220,7 +234,13 @@ class _Walk:
         claims = heapq.merge(self._stored(signed), outside, key=lambda claim: claim.size)
         claim = self._settle(next(claims, None), claims)
         sequence = self.frontier.size
-        for file in self._files:
+        for file in self._shelf.files():
+            if file.first != sequence:
+                self._shelf.refresh()
+                # Retention takes the oldest files first: with an older one still there this was somebody else.
+                if self._shelf.first() > sequence:
+                    raise _RemovedMeanwhile
+                raise broken(sequence, "the sealed file that holds it was taken away")
             tiles = TileCheck(file.database, sequence)
             for page in pages(file.database, before=end):
                 for row in page:
@@ -253,25 +273,26 @@ class _Walk:
 
         Fixed before the walk, so that a writer that goes on meanwhile cannot make them disagree.
         """
-        newest = last_checkpoints(self._files[-1].database, 1) if self._files else []
-        if not newest:
+        file = next(self._shelf.newest_first(), None)
+        newest = [] if file is None else last_checkpoints(file.database, 1)
+        if file is None or not newest:
             raise AuditBroken("the log has no checkpoint", remedy=EVIDENCE_REMEDY)
-        file = self._files[-1]
         self._newest = newest[0][2]
         return newest[0][0], count_records(file.database.connection)
 
     def _pass_over_removed(self) -> None:
         """Begin at the checkpoint that the oldest file left begins with, which what is left of others must fit."""
-        first = self._files[0].first
+        oldest = next(self._shelf.files())
+        first = oldest.first
         if not first:
             return
-        row = next(checkpoint_rows(self._files[0].database, up_to=first), None)
+        row = next(checkpoint_rows(oldest.database, up_to=first), None)
         if row is None or row[0] != first:
             raise broken(first, "the checkpoint that its file begins with is missing")
         _, self.frontier = checkpoint_of(row, self._ring.open)
         self.removed = first
         kept = Frontier()
-        for file in self._whole:
+        for file in self._shelf.files(end=first, removed=True):
             if file.removed:
                 for _, _, root in subtree_rows(file.database, 1, 0, first):
                     kept.append(root)
@@ -283,7 +304,7 @@ class _Walk:
 
     def _stored(self, up_to: int) -> Iterator[_Claim]:
         before = None
-        for file in self._files:
+        for file in self._shelf.files():
             for row in checkpoint_rows(file.database, up_to=up_to):
                 # A file begins with the checkpoint that the one before it ends with.
                 if row[0] != before:

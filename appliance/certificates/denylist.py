@@ -26,6 +26,12 @@ class Denylist:
         """How many entries it has."""
         return len(self.serials) + len(self.uris)
 
+    @property
+    def lines(self) -> list[str]:
+        """Its entries as lines of the file, in order."""
+        serials = [f"serial {serial}" for serial in self.serials]
+        return sorted([*serials, *(f"uri {uri}" for uri in self.uris)])
+
     def reason(self, certificate: Certificate, *names: str) -> str:
         """Why `certificate`, or its owner by one of `names`, is denied; "" when it is not."""
         if certificate.serial in self.serials:

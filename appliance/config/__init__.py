@@ -20,10 +20,12 @@ from appliance.config.checkpoints import (
     WitnessPeer,
 )
 from appliance.config.evidence import AuditConfig, StorageConfig
+from appliance.config.gpu import GpuConfig
 from appliance.config.models import (
     BatchingConfig,
     BuildConfig,
     EngineConfig,
+    GpuBuildConfig,
     ModelBatching,
     QueueConfig,
     own_settings,
@@ -52,6 +54,8 @@ __all__ = [
     "CheckpointsConfig",
     "Config",
     "EngineConfig",
+    "GpuBuildConfig",
+    "GpuConfig",
     "MetricsConfig",
     "ModelBatching",
     "ModelPayloads",
@@ -90,6 +94,7 @@ class Config(Section, frozen=True, kw_only=True):
     batching: BatchingConfig = BatchingConfig()
     sequences: SequencesConfig = SequencesConfig()
     engine: EngineConfig = EngineConfig()
+    gpu: GpuConfig = GpuConfig()
     build: BuildConfig = BuildConfig()
     bundles: BundlesConfig = BundlesConfig()
     audit: AuditConfig = AuditConfig()

@@ -71,12 +71,32 @@ class EngineConfig(Section, frozen=True, kw_only=True):
     lanes: Positive = 1
 
 
+class GpuBuildConfig(Section, frozen=True, kw_only=True):
+    """How engines for a GPU are built, where the box has one that TensorRT can use.
+
+    A workspace of 0 bytes means all memory of the GPU that is free. `tf32` lets fp32 be rounded to 10 bits in products.
+    A plan for "same_capability" or "ampere_plus" also runs on other such GPUs, a `version_compatible` one with
+    later TensorRT of the same major version and its lean runtime; both are slower. With `refit` a bundle of the
+    same graph with other weights gets an earlier plan with new weights instead of a build.
+    """
+
+    enabled: bool = True
+    workspace_bytes_max: Annotated[int, msgspec.Meta(ge=0, le=1 << 50)] = 0
+    optimisation_level: Annotated[int, msgspec.Meta(ge=0, le=5)] = 3
+    tf32: bool = False
+    compatibility: Literal["none", "same_capability", "ampere_plus"] = "none"
+    version_compatible: bool = False
+    refit: bool = False
+    timings_bytes_max: Annotated[int, msgspec.Meta(ge=0, le=1 << 40)] = 256 << 20
+
+
 class BuildConfig(Section, frozen=True, kw_only=True):
     """What a pack or build may use of this machine; one build runs at a time and others wait."""
 
     memory_bytes_max: Annotated[int, msgspec.Meta(ge=1 << 30, le=1 << 50)] = 16 << 30
     seconds_max: Seconds = 3600.0
     wait_seconds_max: Seconds = 3600.0
+    gpu: GpuBuildConfig = GpuBuildConfig()
 
 
 def own_settings(section: Section, own: ModelBatching | None) -> dict[str, Any]:

@@ -49,13 +49,14 @@ class ServerConfig(Section, frozen=True, kw_only=True):
 
 
 class SharedMemoryConfig(Section, frozen=True, kw_only=True):
-    """Tensors of clients on this box in POSIX shared memory; off unless allowed.
+    """Tensors of clients on this box in POSIX shared memory, or in a GPU's memory; each off unless allowed.
 
     Only objects whose key begins with `key_prefix` may be registered, of the runtime's own user or one of
-    `owners` (uid).
+    `owners` (uid). Memory of a GPU is by a handle that its process gave away (CUDA IPC).
     """
 
     allowed: bool = False
+    cuda_allowed: bool = False
     key_prefix: str = "/holdfast-client-"
     owners: tuple[Natural, ...] = ()
     regions_max: Positive = 64

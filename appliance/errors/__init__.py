@@ -27,7 +27,11 @@ codes (`runtime.interceptors`) and exit codes (`appliance.exits`).
     │   └── SourceUnsupported  source.unsupported
     ├── EngineError            engine.failed         an engine could not run
     │   ├── EngineBuild        engine.build
-    │   └── EngineLoad         engine.load
+    │   ├── EngineLoad         engine.load
+    │   └── GpuError           gpu.failed            the GPU's driver, or a library on it
+    │       ├── GpuUnusable    gpu.unusable          no GPU that can be used
+    │       ├── GpuMemory      gpu.memory            the GPU has no room
+    │       └── GpuLost        gpu.lost              the GPU's context is broken for good
     ├── BuildError             build.failed          an act on a model was cut short, or not begun
     │   ├── BuildCrashed       build.crashed         the process that did it died
     │   ├── BuildLimit         build.limit           it took more memory or time than [build] allows
@@ -144,6 +148,10 @@ from appliance.errors.workshop import (
     EngineError,
     EngineLoad,
     GoldenMissed,
+    GpuError,
+    GpuLost,
+    GpuMemory,
+    GpuUnusable,
     LimitMissed,
     ProofError,
     RecipeError,
@@ -187,6 +195,10 @@ __all__ = [
     "EngineLoad",
     "Forbidden",
     "GoldenMissed",
+    "GpuError",
+    "GpuLost",
+    "GpuMemory",
+    "GpuUnusable",
     "KeyFileError",
     "LimitMissed",
     "LimitReached",

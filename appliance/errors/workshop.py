@@ -117,6 +117,30 @@ class EngineLoad(EngineError):
     code = "engine.load"
 
 
+class GpuError(EngineError):
+    """The GPU's driver or a library on it refused or failed."""
+
+    code = "gpu.failed"
+
+
+class GpuUnusable(GpuError):
+    """There is no GPU that can be used, or not with what is installed."""
+
+    code = "gpu.unusable"
+
+
+class GpuMemory(GpuError):
+    """The GPU has no room for what was asked."""
+
+    code = "gpu.memory"
+
+
+class GpuLost(GpuError):
+    """The GPU's context is broken for good; its owner is started again."""
+
+    code = "gpu.lost"
+
+
 class BuildError(ApplianceError):
     """An act on a model was cut short or not begun."""
 

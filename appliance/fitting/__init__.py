@@ -45,8 +45,8 @@ def served_interface(recipe: Recipe, engine: Interface) -> Interface:
     unused = set(fed) - {spec.name for spec in engine.inputs}
     if unused:
         raise RecipeError(
-            f"the recipe feeds {sorted(unused)}, which the model does not take",
-            remedy=f"feed one of {[spec.name for spec in engine.inputs]}",
+            f"the recipe feeds {', '.join(sorted(unused))}, which the model does not take",
+            remedy=f"feed one of {', '.join(spec.name for spec in engine.inputs)}",
         )
     outputs = list(engine.outputs)
     for step in recipe.after:
@@ -74,7 +74,7 @@ def _served_inputs(recipe: Recipe, spec: TensorSpec) -> tuple[TensorSpec, ...]:
         made = last.spec
         if last.texts and made.datatype is not DataType.BYTES:
             raise RecipeError(
-                f"the columns {list(last.texts)} for '{spec.name}' are still texts",
+                f"the columns {', '.join(last.texts)} for '{spec.name}' are still texts",
                 remedy="encode them by one_hot or ordinal, or leave them out by select",
             )
         if made.datatype != spec.datatype or not spec.fits(made.shape):
@@ -111,4 +111,4 @@ def _check_values(item: InputRecipe) -> None:
 
 def _check_unique(names: list[str], what: str) -> None:
     if len(set(names)) != len(names):
-        raise RecipeError(f"two {what}s share a name: {names}", remedy="rename one")
+        raise RecipeError(f"two {what}s share a name: {', '.join(names)}", remedy="rename one")

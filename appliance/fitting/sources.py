@@ -20,13 +20,15 @@ def source_of(
     if found is None:
         raise RecipeError(
             f"step '{tag}' reads '{name}', which is no output before it",
-            remedy=f"use one of {[spec.name for spec in outputs]}",
+            remedy=f"use one of {', '.join(spec.name for spec in outputs)}",
         )
     if found.datatype not in datatypes:
         fitting = [spec.name for spec in outputs if spec.datatype in datatypes]
         raise RecipeError(
             f"step '{tag}' reads '{name}', which is {found.datatype}, not {' or '.join(datatypes)}",
-            remedy=f"use one of {fitting}" if fitting else "cast the output in the model",
+            remedy=f"use one of {', '.join(fitting)}"
+            if fitting
+            else "cast the output in the model",
         )
     return found
 

@@ -64,13 +64,13 @@ def _wrong_columns(item: InputRecipe) -> tuple[str, str] | None:
             "a table's raw shape is [number of columns]",
         )
     if len(set(names)) != len(names):
-        return f"names a column twice: {list(names)}", "rename one"
+        return f"names a column twice: {', '.join(names)}", "rename one"
     unknown = next((name for name in item.texts if name not in names), None)
     if unknown is not None:
         near = nearest(unknown, names)
         return (
             f"has no column '{unknown}', which `texts` names",
-            f"did you mean '{near}'?" if near else f"name some of {list(names)}",
+            f"did you mean '{near}'?" if near else f"name some of {', '.join(names)}",
         )
     if item.texts and item.accepts is Accepts.RAW and item.raw.datatype is not DataType.BYTES:
         return (
@@ -145,7 +145,7 @@ def _encoded(step: OneHot | Ordinal, before: Prepared) -> Prepared:
     at = before.columns.index(step.column)
     columns = before.columns[:at] + names + before.columns[at + 1 :]
     if len(set(columns)) != len(columns):
-        raise misfit(step, before, f"the columns {list(names)} would share a name with others")
+        raise misfit(step, before, f"the columns {', '.join(names)} would share a name with others")
     return replaced(
         before,
         datatype=DataType.FP32,

@@ -32,13 +32,14 @@ class Places:
     """What an act may read, files or directories, and the directories it may write.
 
     `scratch` is a directory for what libraries put aside; it is the first that may be written. Of a
-    directory in `listable` the names are seen.
+    directory in `listable` the names are seen. `devices` are those of a GPU, when the act uses one.
     """
 
     scratch: Path
     listable: tuple[Path, ...] = ()
     readable: tuple[Path, ...] = ()
     writable: tuple[Path, ...] = ()
+    devices: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

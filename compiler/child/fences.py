@@ -4,7 +4,14 @@ Knows: the fences and their order. Rules: each is raised or told as missing, nev
 hard, so that what runs inside cannot lift them. Leaves to others: the filter of calls (`syscalls`), the
 files (`paths`), wall time and what becomes of a child that died (`parent`).
 
-Sources: prctl(2), setrlimit(2), capset(2).
+A child with a GPU has wider ones, for the driver fails at its start otherwise: it reserves address space
+for all memory of the machine and of its GPUs, so that is not limited; it names its threads by writing to their
+`comm` in /proc, opens its devices for writing and listens on a socket that nobody can connect to (`syscalls`).
+Private memory, processor time and files stay limited as before; shared mappings then are bounded by the unit's
+memory limit alone.
+
+Sources: prctl(2), setrlimit(2), capset(2), proc(5); what the driver does, by traces of cuInit in public reports
+(NVIDIA/OpenShell#710, #1696).
 """
 
 import ctypes
@@ -28,6 +35,7 @@ _ADDRESS_SPACE_BESIDE = 32 << 30
 # What Python and the libraries read of the system: their own files, the processor, time zones.
 _SYSTEM = ("/usr", "/lib", "/lib64", "/bin", "/etc", "/proc", "/sys", "/dev")
 _DEVICES = ("/dev/null", "/dev/zero")
+_THREADS = Path("/proc/self/task")
 _CPU_SECONDS_MORE = 5  # between the signal that names the limit and the one that cannot be caught
 
 
@@ -44,19 +52,27 @@ def raise_fences(order: Order) -> tuple[str, ...]:
     _limit(order)
     _drop_capabilities(libc)
     readable = (*_own_files(), *map(Path, order.readable))
-    writable = (*map(Path, order.writable), *map(Path, _DEVICES))
+    writable = [*map(Path, order.writable), *map(Path, _DEVICES)]
+    if order.devices:
+        # Held open: were its inode forgotten and made anew, the rule would name one that is no more.
+        os.open(_THREADS, os.O_PATH)
+        writable.append(_THREADS)
+    listable, devices = map(Path, order.listable), map(Path, order.devices)
     # Last, for nothing of the above could be done behind it.
-    listable = map(Path, order.listable)
-    missing = (close_paths(readable, writable, listable), forbid_calls())
+    missing = (
+        close_paths(readable, writable, listable, devices),
+        forbid_calls(gpu=bool(order.devices)),
+    )
     return tuple(why for why in missing if why is not None)
 
 
 def _limit(order: Order) -> None:
     """Memory, processor time, largest file, no core dump: soft and hard alike."""
+    address_space = order.memory_bytes + _ADDRESS_SPACE_BESIDE
     for what, bound in (
         # Private writable memory is what a model can ask for (setrlimit(2), RLIMIT_DATA).
         (resource.RLIMIT_DATA, order.memory_bytes),
-        (resource.RLIMIT_AS, order.memory_bytes + _ADDRESS_SPACE_BESIDE),
+        *([] if order.devices else [(resource.RLIMIT_AS, address_space)]),
         (resource.RLIMIT_FSIZE, order.memory_bytes),
         (resource.RLIMIT_CPU, order.cpu_seconds),
         (resource.RLIMIT_CORE, 0),

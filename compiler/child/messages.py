@@ -23,7 +23,8 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 class Order(Message, frozen=True, kw_only=True):
     """What the parent asks: the act, by module and name, its bounds and its places.
 
-    `descriptor` is the pipe that the child tells on, `parent` the process it must not outlive.
+    `descriptor` is the pipe that the child tells on, `parent` the process it must not outlive. With
+    `devices`, those of a GPU, the fences let its driver work.
     """
 
     module: str
@@ -36,6 +37,7 @@ class Order(Message, frozen=True, kw_only=True):
     readable: tuple[str, ...]
     listable: tuple[str, ...]
     writable: tuple[str, ...]
+    devices: tuple[str, ...] = ()
 
 
 class Fenced(Message, frozen=True, kw_only=True, tag="fenced"):

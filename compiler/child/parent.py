@@ -41,7 +41,7 @@ from compiler.progress import Progress
 R = TypeVar("R")
 
 _ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "TZ", "VIRTUAL_ENV", "LD_LIBRARY_PATH")
-_PREFIXES = ("PYTHON", "NUMBA_", "OMP_", "OPENBLAS_", "MALLOC_")
+_PREFIXES = ("PYTHON", "NUMBA_", "OMP_", "OPENBLAS_", "MALLOC_", "CUDA_", "NVIDIA_")
 _ERROR_LINES_MAX = 20
 _WORDS_BYTES_MAX = 8192
 _ENDING_SECONDS_MAX = 5.0  # for an interpreter that has told its result to clean up after itself
@@ -78,6 +78,7 @@ class Confined:
             readable=_names(places.readable),
             listable=_names(places.listable),
             writable=_names((places.scratch, *places.writable)),
+            devices=_names(places.devices),
         )
 
 

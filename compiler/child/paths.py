@@ -18,6 +18,7 @@ _CREATE, _ADD, _RESTRICT = 444, 445, 446
 _VERSION, _PATH_BENEATH = 1, 1
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIRECTORY = 1 << 0, 1 << 1, 1 << 2, 1 << 3
 _TRUNCATE, _DEVICE = 1 << 14, 1 << 15
+_USE_DEVICE = _WRITE_FILE | _READ_FILE | _READ_DIRECTORY | _DEVICE
 _READ = _EXECUTE | _READ_FILE | _READ_DIRECTORY
 # Everything but sockets, pipes and devices, which nobody needs to make.
 _MAKE_PLAIN = 1 << 4 | 1 << 5 | 1 << 7 | 1 << 8 | 1 << 12 | 1 << 13
@@ -29,11 +30,15 @@ _ABSTRACT_SOCKETS, _SIGNALS = 1, 2  # scopes, from version 6
 
 
 def close_paths(
-    readable: Iterable[Path], writable: Iterable[Path], listable: Iterable[Path] = ()
+    readable: Iterable[Path],
+    writable: Iterable[Path],
+    listable: Iterable[Path] = (),
+    devices: Iterable[Path] = (),
 ) -> str | None:
     """Close every path but these to this thread and all it starts; None, or why that cannot be.
 
-    Of `listable` directories, and those in them, the names are seen. Paths that do not exist are left out.
+    Of `listable` directories, and those in them, the names are seen; `devices`, and those in such
+    directories, may be read, written and asked (ioctl). Paths that do not exist are left out.
     PR_SET_NO_NEW_PRIVS must be set. It cannot be undone.
     """
     libc = ctypes.CDLL(None, use_errno=True)
@@ -48,7 +53,12 @@ def close_paths(
     if ruleset < 0:
         return _missing(os.strerror(ctypes.get_errno()))
     try:
-        given = ((readable, _READ), (writable, _WRITE), (listable, _READ_DIRECTORY))
+        given = (
+            (readable, _READ),
+            (writable, _WRITE),
+            (listable, _READ_DIRECTORY),
+            (devices, _USE_DEVICE),
+        )
         for paths, access in given:
             for path in paths:
                 _allow(libc, ruleset, path, access & known)

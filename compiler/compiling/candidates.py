@@ -30,6 +30,7 @@ from compiler.proving.memory import added_bytes, resident_bytes
 from compiler.proving.proof import complete, prove
 from compiler.proving.running import served_outputs
 from compiler.targets import Target
+from compiler.targets.tensorrt.inspected import inspected_in
 from runtime.engines.stamp import PORTABLE
 from runtime.servable import Servable, assemble, golden_of
 
@@ -205,7 +206,10 @@ class _Trying:
         entry = target.compile(
             graph, self.directory, self.manifest.engine, threads, attempt.precision
         )
-        self.outcomes.sizes[attempt] = (self.directory / entry.file).stat().st_size
+        path = self.directory / entry.file
+        self.outcomes.sizes[attempt] = path.stat().st_size
+        if entry.kind == "tensorrt":
+            self.outcomes.inspected[attempt] = inspected_in(path)
         before = resident_bytes()
         with ExitStack() as failing:
             servable = assemble(self.directory, self.manifest, entry, threads=threads)

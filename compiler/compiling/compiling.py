@@ -17,8 +17,10 @@ from compiler.compiling.candidates import Candidates
 from compiler.compiling.content import check_content
 from compiler.explain.pictures import engine_view
 from compiler.found import SHEET_FILE, Compiled
+from compiler.gpu import BoxGpu
 from compiler.progress import Progress
 from compiler.targets import FALLBACK, TARGETS, Target
+from compiler.targets.tensorrt.target import TensorRTTarget
 from runtime.servable import golden_of
 
 
@@ -29,16 +31,22 @@ def compile_staged(
     threads: int,
     progress: Progress,
     store: Path | None = None,
-    targets: Sequence[Target] = (*TARGETS, FALLBACK),
+    targets: Sequence[Target] | None = None,
     clock: Clock | None = None,
+    gpu: BoxGpu | None = None,
 ) -> Compiled:
     """Check, compile and prove the extracted bundle in `directory`; only what is kept is left there.
 
-    Raises BundleContent, EngineBuild, ProofError and its kinds, or StateError.
+    Without `targets` for all that this release knows, and TensorRT on `gpu` if there is one. Raises BundleContent, EngineBuild, ProofError and its kinds, or StateError.
     """
     source = check_content(directory, manifest)
+    settings = gpu.settings if gpu else None
+    cache = None
     if store is not None:
-        cache = EngineCache(store=Store(store), manifest=manifest, threads=threads)
+        cache = EngineCache(store=Store(store), manifest=manifest, threads=threads, gpu=settings)
+    if targets is None:
+        targets = (*TARGETS, *_for_gpu(gpu, manifest, progress, cache), FALLBACK)
+    if cache is not None:
         targets = [CachedTarget(target=target, cache=cache) for target in targets]
     candidates = Candidates(
         targets=targets, threads=threads, clock=clock or SystemClock(), progress=progress
@@ -54,3 +62,12 @@ def compile_staged(
         trials=kept.trials,
         sheet=sheet is not None,
     )
+
+
+def _for_gpu(
+    gpu: BoxGpu | None, manifest: Manifest, progress: Progress, cache: EngineCache | None
+) -> tuple[Target, ...]:
+    if gpu is None:
+        return ()
+    earlier = cache.stripped if cache else None
+    return (TensorRTTarget(gpu=gpu, manifest=manifest, progress=progress, earlier=earlier),)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from appliance.errors import ApplianceError, ProofError
 from appliance.manifest import Precision
-from appliance.proof import KEPT, Proof, Timing, Trial
+from appliance.proof import KEPT, Inspected, Proof, Timing, Trial
 from compiler.proving.comparison import Compared
 
 FALLBACK = "passed, kept to fall back on"
@@ -37,6 +37,7 @@ class Outcomes:
     timings: Mapping[Attempt, tuple[Timing, ...]] = field(default_factory=dict)
     proofs: dict[Attempt, Proof] = field(default_factory=dict)
     compared: dict[Attempt, Compared] = field(default_factory=dict)
+    inspected: dict[Attempt, Inspected] = field(default_factory=dict)
 
     def trials(self, kept: Attempt, fallback: Attempt | None) -> tuple[Trial, ...]:
         """A line an attempt, in the order in which they were tried."""
@@ -69,5 +70,6 @@ class Outcomes:
             error_p99=None if errors is None else errors.error_p99,
             metric=proof.reached[0].value if proof and proof.reached else None,
             bytes=self.sizes.get(attempt),
+            inspected=self.inspected.get(attempt),
             verdict=verdict,
         )

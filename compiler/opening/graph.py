@@ -128,7 +128,7 @@ def _check_axes(inputs: list[Edge], axes: Mapping[str, AxisRange], *, batched: b
             )
         if name not in named:
             near = difflib.get_close_matches(name, sorted(named - rows), n=1)
-            known = sorted(named - rows) or "no open axis"
+            known = ", ".join(sorted(named - rows)) or "no open axis"
             raise SpecError(
                 f"{axis_table(name)}: no input has an open axis of this name; there is {known}",
                 remedy=f"did you mean '{near[0]}'?" if near else "remove it or correct the name",

@@ -100,19 +100,31 @@ def _result_type(node: onnx.NodeProto, types: dict[str, int]) -> int:
     return known[0] if known else types.get(next(iter(node.input), ""), 0)
 
 
-def _asked(model: onnx.ModelProto) -> tuple[Counter[Precision], int]:
-    """How many heavy operators the graph has by their arithmetic, and how many others may hide."""
+def arithmetic_of(source: Source) -> dict[str, Precision]:
+    """What each heavy operator of the graph itself computes in by its types, by node name.
+
+    A node without a name is called after its first output, as TensorRT's parser calls it.
+    """
+    return {
+        node.name or f"node_of_{node.output[0]}": kind for node, kind in _typed_heavy(source.model)
+    }
+
+
+def _typed_heavy(model: onnx.ModelProto) -> Iterator[tuple[onnx.NodeProto, Precision]]:
     types = tensor_types(model)
     producers = {name: node.op_type for node in model.graph.node for name in node.output}
-    asked: Counter[Precision] = Counter()
-    hidden = 0
     for node in model.graph.node:
         if is_standard(node, HEAVY):
             quantised = producers.get(node.input[0]) == "DequantizeLinear"
             kind = types.get(node.input[0], 0)
             if quantised or kind in _ARITHMETIC:
-                asked[Precision.INT8 if quantised else _ARITHMETIC[kind]] += 1
-        hidden += 2 * is_standard(node, _HIDING) + _in_bodies(node)
+                yield node, Precision.INT8 if quantised else _ARITHMETIC[kind]
+
+
+def _asked(model: onnx.ModelProto) -> tuple[Counter[Precision], int]:
+    """How many heavy operators the graph has by their arithmetic, and how many others may hide."""
+    asked = Counter(kind for _, kind in _typed_heavy(model))
+    hidden = sum(2 * is_standard(node, _HIDING) + _in_bodies(node) for node in model.graph.node)
     return asked, hidden
 
 

@@ -29,7 +29,7 @@ def check_acceptance(acceptance: tuple[Acceptance, ...], engine: Interface, trut
         if spec is None or spec.datatype is DataType.BYTES:
             raise SpecError(
                 f"{item.metric} needs an engine output '{item.output}' of numbers",
-                remedy=f"use one of {[output.name for output in engine.outputs]}",
+                remedy=f"use one of {', '.join(output.name for output in engine.outputs)}",
             )
         if item.segment is not None and item.segment not in truth.segments:
             raise SpecError(

@@ -23,6 +23,7 @@ from compiler.report.text import (
     GATED,
     REPORTED,
     bytes_text,
+    inspected_text,
     rebuilt_text,
     sizes_text,
     tolerance_text,
@@ -71,6 +72,7 @@ def _environment() -> jinja2.Environment:
     made.filters |= {
         "agreed": threshold_text,
         "at_rows": _at_rows,
+        "inside": inspected_text,
         "figure": lambda value: "" if value is None else value_text(value),
         "number": lambda value: "" if value is None else number(value, 3),
         "rows": lambda rows: "1 row" if rows == 1 else f"{rows} rows",

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from appliance.manifest import Manifest
-from appliance.proof import Disturbed, OutputErrors, Proof, Reached, Trial
+from appliance.proof import Disturbed, Inspected, OutputErrors, Proof, Reached, Trial
 from appliance.store import EngineEntry, Rebuilt, VersionRecord
 from compiler.proving.acceptance import rows_text, threshold_text, value_text
 
@@ -19,6 +19,7 @@ __all__ = [
     "disturbed_text",
     "engine_text",
     "errors_text",
+    "inspected_text",
     "reached_text",
     "rebuilt_text",
     "report_lines",
@@ -86,6 +87,8 @@ def report_lines(manifest: Manifest, record: VersionRecord) -> Iterator[tuple[st
         yield "memory", f"{bytes_text(proof.memory_bytes)} added by loading and warming"
     for trial in record.trials:
         yield "tried", trial_text(trial)
+        if trial.inspected is not None:
+            yield "inside", inspected_text(trial, trial.inspected)
 
 
 def rebuilt_text(item: Rebuilt) -> str:
@@ -169,6 +172,20 @@ def trial_text(item: Trial) -> str:
     if item.bytes is not None:
         parts.append(bytes_text(item.bytes))
     return f"{trial_name(item)}: {', '.join([*parts, item.verdict])}"
+
+
+def inspected_text(trial: Trial, item: Inspected) -> str:
+    """What an engine for a GPU says of itself."""
+    arithmetic = ", ".join(f"{count} in {name}" for name, count in sorted(item.precisions.items()))
+    untold = f", {item.untold} of them by the graph's types alone" if item.untold else ""
+    parts = [
+        f"{item.library}, {item.layers} layers",
+        f"convolutions and matrix products: {arithmetic or 'none'}{untold}",
+        f"plan {bytes_text(item.plan_bytes)}",
+        f"activations {bytes_text(item.activation_bytes)} a lane",
+        *item.notes,
+    ]
+    return f"{trial_name(trial)}: {'; '.join(parts)}"
 
 
 def bytes_text(count: int) -> str:

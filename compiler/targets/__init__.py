@@ -1,7 +1,7 @@
 """What a model can be compiled for on this box.
 
-Knows: the table of targets, and the one to fall back on. Rules: every target in the table is tried at a
-build. Leaves to others: proving (`compiler.proving.proof`) and choosing (`compiler.compiling.choice`).
+Knows: the table of targets that every box has, and the one to fall back on. Rules: every target in the table
+is tried at a build; TensorRT (`tensorrt`) is tried besides where a build was told of a GPU. Leaves to others: proving (`compiler.proving.proof`) and choosing (`compiler.compiling.choice`).
 """
 
 from compiler.targets.onnxruntime_cpu import OnnxRuntimeTarget

@@ -190,7 +190,7 @@ class Door:
         """
         for pem, principal in list(self._known.items()):
             if self._denied(pem, principal.name):
-                principal.standing = False
+                principal.fall()
                 self._known.pop(pem, None)
 
     def by_token(self, token: Token) -> Principal | None:

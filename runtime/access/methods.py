@@ -78,6 +78,7 @@ CONTROL_METHODS: dict[str, Rule] = {
     "/holdfast.control.v1.Control/Decide": Rule(_STEER),
     "/holdfast.control.v1.Control/Erase": Rule(_STEER),
     "/holdfast.control.v1.Control/Feedback": Rule(_STEER),
+    "/holdfast.control.v1.Control/Sign": Rule(_LOOK),
 }
 
 

@@ -10,6 +10,9 @@ SPIFFE ids: https://github.com/spiffe/spiffe/blob/main/standards/SPIFFE-ID.md; h
 
 import re
 from collections.abc import Mapping, Sequence
+from threading import Lock
+from typing import Protocol
+from weakref import WeakSet
 
 from appliance.access import Role
 from appliance.errors import Forbidden, Unidentified
@@ -24,6 +27,13 @@ NAME_CHARACTERS_MAX = 256
 PEM, URI, COMMON_NAME = "x509_pem_cert", "peer_uri", "x509_common_name"
 
 
+class Follower(Protocol):
+    """Who is told when a principal is revoked."""
+
+    def fell(self) -> None:
+        """It may ask nothing more; on any thread, perhaps twice; must not block."""
+
+
 class Principal:
     """One who may call; `name` is what records keep.
 
@@ -32,7 +42,7 @@ class Principal:
     streams that are open.
     """
 
-    __slots__ = ("allowance", "models", "name", "role", "standing")
+    __slots__ = ("_followers", "_following", "allowance", "models", "name", "role", "standing")
 
     def __init__(
         self,
@@ -44,6 +54,24 @@ class Principal:
         self.name, self.role, self.models = name, role, models
         self.allowance = allowance
         self.standing = True
+        self._followers, self._following = WeakSet[Follower](), Lock()
+
+    def fall(self) -> None:
+        """Its token or certificate is revoked: end its standing, once, and tell those who follow it."""
+        if not self.standing:
+            return
+        self.standing = False
+        with self._following:
+            followers = list(self._followers)
+        for follower in followers:
+            follower.fell()
+
+    def follow(self, follower: Follower) -> None:
+        """Tell `follower` when it falls, at once if it has; `follower` is kept by others, not from here."""
+        with self._following:
+            self._followers.add(follower)
+        if not self.standing:
+            follower.fell()
 
     def begin(self, model: str, size: int, now_ns: int | None) -> None:
         """Take the room for a request of `size` bytes to `model`, which `allowance.give` gives back.
@@ -57,17 +85,21 @@ class Principal:
                 self.allowance.ask(now_ns)
             self.allowance.take(size)
 
+    def revoked(self) -> Unidentified:
+        """What it is told once it has fallen."""
+        return Unidentified(
+            f"'{self.name}' was revoked", remedy="ask for a new token or certificate"
+        )
+
     def check(self, model: str) -> None:
         """Raise Unidentified or Forbidden unless it may (still) ask `model`."""
         if not self.standing:
-            raise Unidentified(
-                f"'{self.name}' was revoked", remedy="ask for a new token or certificate"
-            )
+            raise self.revoked()
         if self.models is not None and model not in self.models:
             # Whether there is such a model is not told.
             raise Forbidden(
                 f"'{self.name}' may not ask model '{model[:100]}'",
-                remedy=f"ask one of {sorted(self.models)}, or have the model granted",
+                remedy=f"ask one of {', '.join(sorted(self.models)) or 'none yet'}, or have the model granted",
             )
 
 

@@ -71,7 +71,7 @@ class Tokens:
             self._tried = stamp
         for token, principal in self._known.values():
             if not token.holds(now):
-                principal.standing = False
+                principal.fall()
 
     def _fill(self, listed: tuple[Token, ...]) -> None:
         """Put `listed` in place of what is known; the principal of an entry that stays is kept."""
@@ -83,7 +83,7 @@ class Tokens:
                 known[token.sha256] = (token, principal)
         for sha256, (_, principal) in before.items():
             if sha256 not in known:
-                principal.standing = False
+                principal.fall()
         self._known, self.any = known, bool(known)
 
 

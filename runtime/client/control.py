@@ -119,6 +119,14 @@ class ControlClient:
         reply: evidence.FeedbackReply = self._call(self._stub.Feedback, request)
         return reply
 
+    def sign(self, sequence: int) -> int:
+        """Have a checkpoint signed that covers record `sequence`, and return how many records it covers.
+
+        Raises UnknownRecord, NotCovered when the log cannot be signed.
+        """
+        reply: wire.SignReply = self._call(self._stub.Sign, wire.SignRequest(sequence=sequence))
+        return reply.size
+
     def _call(self, method: Any, request: Any, seconds: float = CALL_SECONDS_MAX) -> Any:
         try:
             return method(request, timeout=seconds)

@@ -7,6 +7,7 @@ looking at its bytes. Leaves to others: digests (`appliance.store` checks them f
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from appliance.errors import EngineLoad
 from appliance.manifest import Precision
@@ -18,10 +19,18 @@ from runtime.engines.onnxruntime_cpu import OnnxRuntimeEngine, PortableEngine
 from runtime.engines.openvino_cpu import OpenVinoEngine
 from runtime.engines.stamp import stamp_of
 
+
+def _tensorrt(*arguments: Any) -> Engine:
+    from runtime.engines.tensorrt import TensorRTEngine  # noqa: PLC0415 - only a box with a GPU pays for it
+
+    return TensorRTEngine.load(*arguments)
+
+
 ENGINES: dict[str, Callable[[Path, Interface, int, Precision, int], Engine]] = {
     OnnxRuntimeEngine.kind: OnnxRuntimeEngine.load,
     PortableEngine.kind: PortableEngine.load,
     OpenVinoEngine.kind: OpenVinoEngine.load,
+    "tensorrt": _tensorrt,
 }
 
 __all__ = ["ENGINES", "Engine", "load_engine", "stamp_of"]
@@ -48,7 +57,7 @@ def load_engine(
     if load is None:
         raise EngineLoad(
             f"this release has no engine of kind '{kind}'",
-            remedy=f"build the bundle again for one of {sorted(ENGINES)}",
+            remedy=f"build the bundle again for one of {', '.join(sorted(ENGINES))}",
         )
     engine = load(path, interface, threads or max(cores(0) // lanes, 1), precision, lanes)
     return Bounded(engine, bounds) if bounds else engine

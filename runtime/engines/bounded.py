@@ -20,7 +20,7 @@ class Bounded:
         unknown = sorted(bounds.keys() - {spec.name for spec in engine.interface.inputs})
         if unknown:
             raise EngineLoad(
-                f"the engine has bounds of {unknown}, which are no inputs of the version",
+                f"the engine has bounds of {', '.join(unknown)}, which are no inputs of the version",
                 remedy="build the bundle again: this engine belongs to another model",
             )
         self._engine = engine

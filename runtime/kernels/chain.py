@@ -98,13 +98,15 @@ class Chain:
         """Prepare one request: `inputs` by served name, written to `into` by engine input name.
 
         inputs: (rows, *raw shape), may be read-only. into: (rows, *prepared shape), C-contiguous, of the
-        engine's datatypes: commonly a slice of a batch's buffers. placed: by engine input name, for the
+        engine's datatypes: commonly a slice of a batch's buffers; an input that is not in it is left out. placed: by engine input name, for the
         images in `placed_inputs`, FP64 (rows, 6), always with rows: x scale, x shift, y scale, y shift,
         so that a point x of the prepared image lies at x * scale + shift in the sent one, both in pixels
         from the left or upper edge; then width and height of the sent image. Raises RequestError for an
         image without pixels.
         """
         for name, (specs, preparation) in self._sources.items():
+            if name not in into:
+                continue
             sent, made = self._with_rows(specs, inputs), into[name]
             made = made if self._batched else made[None]
             # Kernels check no bounds, so a wrong shape must not reach them.

@@ -1,11 +1,11 @@
 """One pass over pictures: its kernels and its constants.
 
-Knows: how a plan becomes one kernel call. Rules: only the kernels that a plan needs are compiled; a
-picture that keeps its size is placed, not resized. Leaves to others: what a pass does (`image_plan`),
-resizing (`image_resize`), the arithmetic (`image_steps`).
+Knows: how a plan becomes one kernel call, and the constants of its kernels, on the CPU and on a GPU. Rules:
+only the kernels that a plan needs are compiled; a picture that keeps its size is placed, not resized.
+Leaves to others: what a pass does (`image_plan`), resizing (`image_resize`), the arithmetic (`image_steps`).
 """
 
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -39,20 +39,39 @@ def pass_of(plan: Plan) -> Pass:
     return GreyPass(plan.grey, plan.takes) if plan.grey is not None else PicturePass(plan)
 
 
+class Folded(NamedTuple):
+    """The constants of a plan's kernels: INT64 and FP32, (made,) each; `border` may be one value for all.
+
+    picks, scale, shift, levels: as `image_steps` says; `border` is quantised where levels are.
+    """
+
+    picks: Array
+    scale: Array
+    shift: Array
+    border: Array
+    levels: Levels | None
+
+
+def folded(plan: Plan) -> Folded:
+    """Round what `plan` folded to FP32. Raises RecipeError when it leaves FP32."""
+    picks = np.array(plan.picks or range(plan.channels), np.int64)
+    scale, shift = (
+        np.ascontiguousarray(np.broadcast_to(_rounded(constants), picks.shape))
+        for constants in (plan.scale, plan.shift)
+    )
+    levels = None if plan.quantise is None else _levels(plan.quantise)
+    border = _rounded(plan.border)
+    border = border if levels is None else _quantised(border, levels)
+    return Folded(picks, scale, shift, border, levels)
+
+
 class PicturePass:
     """Resize or place, normalise, quantise and lay out."""
 
     def __init__(self, plan: Plan) -> None:
         self._chw = plan.chw
-        self._picks = np.array(plan.picks or range(plan.channels), np.int64)
-        self._scale, self._shift = (
-            np.ascontiguousarray(np.broadcast_to(_rounded(constants), self._picks.shape))
-            for constants in (plan.scale, plan.shift)
-        )
-        self._levels = None if plan.quantise is None else _levels(plan.quantise)
+        self._picks, self._scale, self._shift, self._border, self._levels = folded(plan)
         self._rounds = 1 if plan.resizes_bytes else None
-        border = _rounded(plan.border)
-        self._border = border if self._levels is None else _quantised(border, self._levels)
         types = (
             reads(plan.takes.numpy, 3),
             writes(plan.gives.numpy, 2),
@@ -123,18 +142,28 @@ class PicturePass:
         canvas[:, :, top : top + tall, left + wide :] = border
 
 
+def byte_weights(step: Colour) -> tuple[tuple[int, int, int], int]:
+    """The weights of the channels in their order for grey of UINT8, and how many bits are their fraction."""
+    (red, green, blue), bits = GREY_BYTES[step.like]
+    return ((blue, green, red) if step.order == "BGR" else (red, green, blue)), bits
+
+
+def float_weights(step: Colour) -> tuple[np.float32, np.float32, np.float32]:
+    """The weights of the channels in their order for grey of FP32."""
+    red, green, blue = (F(weight) for weight in GREY_FLOATS)
+    return (blue, green, red) if step.order == "BGR" else (red, green, blue)
+
+
 class GreyPass:
     """Colour to grey."""
 
     def __init__(self, step: Colour, datatype: DataType) -> None:
         raw, out = reads(datatype.numpy, 1), writes(datatype.numpy, 1)
-        turn = -1 if step.order == "BGR" else 1
         if datatype is DataType.UINT8:
-            weights, bits = GREY_BYTES[step.like]
-            self._constants: tuple[Any, ...] = (weights[::turn], bits)
+            self._constants: tuple[Any, ...] = byte_weights(step)
             self._kernel = compiled(grey_bytes, raw, out, INTEGER, integers(3), INTEGER)
         else:
-            self._constants = (tuple(F(weight) for weight in GREY_FLOATS[::turn]),)
+            self._constants = (float_weights(step),)
             self._kernel = compiled(grey_floats, raw, out, INTEGER, singles(3))
 
     def run(self, raw: Array, into: Array, placed: Placement) -> None:  # noqa: ARG002

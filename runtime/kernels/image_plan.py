@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from appliance.errors import RecipeError
 from appliance.fitting import Prepared, trace
 from appliance.recipe import (
     BeforeStep,
@@ -62,7 +63,9 @@ class Plan:
 
     def takes_more(self, step: BeforeStep) -> bool:
         """True when `step` can be part of this pass, after the steps that are."""
-        if self.grey is not None or (self.quantise is not None and not isinstance(step, Layout)):
+        if self.grey is not None:
+            return False
+        if self.quantise is not None and not isinstance(step, Layout | Cast):
             return False
         match step:
             case Resize():
@@ -138,7 +141,10 @@ class Plan:
 
 
 def plans_of(raw: TensorSpec, steps: tuple[BeforeStep, ...]) -> list[Plan]:
-    """The passes of `steps` over images `raw`, behind a decode where there is one."""
+    """The passes of `steps` over images `raw`, behind a decode where there is one.
+
+    Raises RecipeError when steps behind a layout need a pass of their own.
+    """
     stages = trace(InputRecipe(feeds=raw.name, raw=raw, steps=steps))
     if steps and isinstance(steps[0], Decode):
         plans = [_of_file(steps[0])]
@@ -165,7 +171,12 @@ def _of_file(step: Decode) -> Plan:
 
 
 def _fresh(before: Prepared) -> Plan:
-    """A pass that reads `before`: UINT8 as it is, all else as FP32."""
+    """A pass that reads `before`: UINT8 as it is, all else as FP32. Raises RecipeError for planes."""
+    if before.order != "HWC":
+        raise RecipeError(
+            f"a second quantise comes behind the layout to {before.order}",
+            remedy="put the layout step last",
+        )
     datatype = before.spec.datatype
     takes = DataType.UINT8 if datatype is DataType.UINT8 else DataType.FP32
     return Plan(takes=takes, gives=takes, channels=before.spec.shape[2])

@@ -109,7 +109,7 @@ class Blending:
         low = self._work.take(f"low {axis}", INDEX, count)
         high = self._work.take(f"high {axis}", INDEX, count)
         weight = self._work.take(f"weight {axis}", F, count)
-        self._taps(_axis_of(placed, axis, stride), low, high, weight)
+        self._taps(axis_of(placed, axis, stride), low, high, weight)
         return low, high, weight
 
 
@@ -117,7 +117,7 @@ class Weighing:
     """Any number of taps a side, in FP32; bytes with four taps a side and four channels at most in pairs."""
 
     def __init__(self, method: int, types: tuple[NumbaType, ...], *, pair: int | None) -> None:
-        self._taps, fixed = _Taps(method), TAPS_FIXED.get(method)
+        self._taps, fixed = Taps(method), TAPS_FIXED.get(method)
         self._fixed = tuple(range(fixed)) if fixed else None
         self._pair = tuple(range(pair)) if pair else None
         taps = (reads(INDEX, 2), reads(F, 2))
@@ -147,7 +147,7 @@ class Weighing:
             if self._pair_taps is not None:
                 low = work.take("low", INDEX, len(x_index), 1)
                 pairs = work.take("pairs", F, len(x_index), 2 * WIDE)
-                self._pair_taps(_axis_of(placed, 1, channels), x_index, x_weight, low, pairs)
+                self._pair_taps(axis_of(placed, 1, channels), x_index, x_weight, low, pairs)
                 x_index, x_weight = low, pairs
             line = work.take("line", F, line_floats(placed.box[3]))
             work.kept = (line, row, y_index, y_weight, x_index, x_weight, span)
@@ -159,7 +159,7 @@ class Convolving:
     """Any number of taps a side, in Pillow's fixed point."""
 
     def __init__(self, method: int, types: tuple[NumbaType, ...]) -> None:
-        self._taps = _Taps(method)
+        self._taps = Taps(method)
         taps = [reads(INDEX, 2), reads(WORD, 2)] * 2
         buffers = (writes(BYTE, 1), writes(WORD, 1))
         self._kernel = compiled(
@@ -187,7 +187,7 @@ class Convolving:
         self._kernel(*shared, *work.kept)
 
 
-class _Taps:
+class Taps:
     """The taps of one method."""
 
     def __init__(self, method: int) -> None:
@@ -207,9 +207,10 @@ class _Taps:
         weight = work.take(f"weight {axis}", F, count, most)
         fixed = work.take(f"fixed {axis}", WORD, count, most)
         exact = work.take("exact", np.float64, most)
-        self._kernel(self._method, _axis_of(placed, axis, stride), index, weight, fixed, exact)
+        self._kernel(self._method, axis_of(placed, axis, stride), index, weight, fixed, exact)
         return index, weight, fixed
 
 
-def _axis_of(placed: Placement, axis: int, stride: int) -> Axis:
+def axis_of(placed: Placement, axis: int, stride: int) -> Axis:
+    """What `image_taps` takes: axis 0 is the vertical one; `stride` is between two pixels on it."""
     return (placed.corner[axis], placed.part[axis], placed.size[axis], placed.first[axis], stride)

@@ -163,12 +163,17 @@ class ImagePasses:
 
 def _tell(where: list[Placement], image: Array, placed: Array | None, rows: slice) -> None:
     """Write where pictures lie to `placed`, as `chain.Chain.before` says."""
-    if placed is None:
-        return
+    if placed is not None:
+        placed[rows] = way_back(where, image.shape[0], image.shape[1])
+
+
+def way_back(
+    where: Sequence[Placement], height: int, width: int
+) -> tuple[float, float, float, float, int, int]:
+    """The values of `placed`, as `chain.Chain.before` says, of a picture that each pass placed so."""
     x_scale, x_shift, y_scale, y_shift = 1.0, 0.0, 1.0, 0.0
     for each in where:
         x, across, y, down = each.back()
         x_shift, y_shift = across * x_scale + x_shift, down * y_scale + y_shift
         x_scale, y_scale = x * x_scale, y * y_scale
-    height, width = image.shape[:2]
-    placed[rows] = (x_scale, x_shift, y_scale, y_shift, width, height)
+    return (x_scale, x_shift, y_scale, y_shift, width, height)

@@ -12,9 +12,13 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from runtime.gpu.standing import Standing as Owner
+    from runtime.gpu.telemetry import Reading
 
 RECENT_REQUESTS = 1000
 UNTOLD = "internal"  # the code of what is no error of ours
@@ -274,7 +278,7 @@ class Metrics:
 
     `queued` and `audit_queue` tell what waits, `standings` where every version stands, `calls` how many
     calls are open and `calls_refused` how many were refused because too many were, `certificates` which ones
-    are in use, `payloads` what is kept of inputs, `bytes_free` is of the state directory's disk, `audit_bytes` what
+    are in use, `payloads` what is kept of inputs, `gpus` and `gpu_owners` how the GPUs in use fare, `bytes_free` is of the state directory's disk, `audit_bytes` what
     the log takes there.
     """
 
@@ -287,6 +291,8 @@ class Metrics:
     calls_refused: Callable[[], int] = int
     certificates: Callable[[], Iterable[Expiring]] = tuple
     payloads: Callable[[], Payloads] = Payloads
+    gpus: Callable[[], Iterable["Reading"]] = tuple
+    gpu_owners: Callable[[], Iterable["Owner"]] = tuple
     bytes_free: Callable[[], int] = int
     audit_bytes: Callable[[], int] = int
 

@@ -203,6 +203,66 @@ class _Box(Collector):
         yield GaugeMetricFamily("holdfast_threads", "Python threads", threading.active_count())
 
 
+class _Gpus(Collector):
+    """The GPUs in use; nothing where there is none."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterator[Metric]:
+        busy = GaugeMetricFamily(
+            "holdfast_gpu_busy_ratio",
+            "Share of the last moment in which a kernel ran",
+            labels=["gpu"],
+        )
+        used = GaugeMetricFamily(
+            "holdfast_gpu_memory_used_bytes", "Memory of a GPU in use, by whomever", labels=["gpu"]
+        )
+        memory = GaugeMetricFamily("holdfast_gpu_memory_bytes", "Memory of a GPU", labels=["gpu"])
+        warmth = GaugeMetricFamily(
+            "holdfast_gpu_temperature_celsius", "How warm a GPU is", labels=["gpu"]
+        )
+        power = GaugeMetricFamily("holdfast_gpu_power_watts", "What a GPU takes", labels=["gpu"])
+        throttled = GaugeMetricFamily(
+            "holdfast_gpu_throttled",
+            "1 for each reason that slows a GPU down",
+            labels=["gpu", "reason"],
+        )
+        ecc = CounterMetricFamily(
+            "holdfast_gpu_ecc_errors",
+            "Errors of a GPU's memory since its driver was loaded",
+            labels=["gpu", "result"],
+        )
+        for gpu in self._metrics.gpus():
+            values = (gpu.busy, gpu.memory_used_bytes, gpu.memory_bytes, gpu.celsius, gpu.watts)
+            for family, value in zip((busy, used, memory, warmth, power), values, strict=True):
+                if value is not None:
+                    family.add_metric([gpu.uuid], value)
+            for reason in gpu.throttled or ():
+                throttled.add_metric([gpu.uuid, reason], 1)
+            errors = (("corrected", gpu.ecc_corrected), ("uncorrected", gpu.ecc_uncorrected))
+            for result, count in errors:
+                if count is not None:
+                    ecc.add_metric([gpu.uuid, result], count)
+        yield from (busy, used, memory, warmth, power, throttled, ecc, *self._owners())
+
+    def _owners(self) -> Iterator[Metric]:
+        ready = GaugeMetricFamily(
+            "holdfast_gpu_ready", "1 when a GPU's owner can run engines", labels=["device"]
+        )
+        restarts = CounterMetricFamily(
+            "holdfast_gpu_restarts", "Times that a GPU's owner was started again", labels=["device"]
+        )
+        engines = GaugeMetricFamily(
+            "holdfast_gpu_engines", "Engines loaded on a GPU", labels=["device"]
+        )
+        for owner in self._metrics.gpu_owners():
+            ready.add_metric([owner.device], owner.state == "ready")
+            restarts.add_metric([owner.device], owner.restarts)
+            engines.add_metric([owner.device], len(owner.engines))
+        yield from (ready, restarts, engines)
+
+
 def _add_codes(family: CounterMetricFamily, names: Sequence[str], codes: Mapping[str, int]) -> None:
     for code, count in codes.items():
         family.add_metric([*names, code], count)
@@ -250,7 +310,7 @@ def serve_metrics(metrics: Metrics, address: str) -> MetricsServer:
         return MetricsServer(address="")
     host, port = split_address(address)
     registry = CollectorRegistry()
-    for kind in (_Requests, _Versions, _Box):
+    for kind in (_Requests, _Versions, _Gpus, _Box):
         registry.register(kind(metrics))
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)

@@ -25,45 +25,51 @@ _sym_db = _symbol_database.Default()
 from runtime.protocol import evidence_pb2 as runtime_dot_protocol_dot_evidence__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eruntime/protocol/control.proto\x12\x13holdfast.control.v1\x1a\x1fruntime/protocol/evidence.proto\"2\n\x0c\x45raseRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x1e\n\nEraseReply\x12\x10\n\x08payloads\x18\x01 \x01(\r\"\x1c\n\x0bListRequest\x12\r\n\x05model\x18\x01 \x01(\t\"7\n\tListReply\x12*\n\x06models\x18\x01 \x03(\x0b\x32\x1a.holdfast.control.v1.Model\"\xce\x01\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x61\x63tive\x18\x02 \x01(\x03\x12\x10\n\x08previous\x18\x03 \x01(\x03\x12.\n\x08versions\x18\x04 \x03(\x0b\x32\x1c.holdfast.control.v1.Version\x12\x0e\n\x06\x63\x61nary\x18\x05 \x01(\x03\x12\x18\n\x10\x63\x61nary_per_mille\x18\x06 \x01(\r\x12\x0e\n\x06shadow\x18\x07 \x01(\x03\x12+\n\x06tuning\x18\x08 \x01(\x0b\x32\x1b.holdfast.control.v1.Tuning\"e\n\x06Tuning\x12\x10\n\x08rows_max\x18\x01 \x01(\r\x12\x14\n\x0c\x64\x65lay_us_max\x18\x02 \x01(\r\x12\r\n\x05lanes\x18\x03 \x01(\r\x12\x0f\n\x07threads\x18\x04 \x01(\r\x12\x13\n\x0b\x62ucket_rows\x18\x05 \x03(\r\"\xac\x02\n\x07Version\x12\x0e\n\x06number\x18\x01 \x01(\x03\x12\x0c\n\x04role\x18\x02 \x01(\t\x12\x0e\n\x06loaded\x18\x03 \x01(\x08\x12\x0e\n\x06\x65ngine\x18\x04 \x01(\t\x12\x15\n\rbundle_sha256\x18\x05 \x01(\t\x12\r\n\x05\x62uilt\x18\x06 \x01(\t\x12\x15\n\rrelease_notes\x18\x07 \x01(\t\x12\x32\n\nthresholds\x18\x08 \x03(\x0b\x32\x1e.holdfast.control.v1.Threshold\x12\x0e\n\x06\x64\x61mage\x18\t \x01(\t\x12\x11\n\tprecision\x18\n \x01(\t\x12\x11\n\terror_max\x18\x0b \x01(\x01\x12\x10\n\x08warnings\x18\x0c \x03(\t\x12*\n\x06trials\x18\r \x03(\x0b\x32\x1a.holdfast.control.v1.Trial\"\xb6\x01\n\tThreshold\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12\x0e\n\x06output\x18\x02 \x01(\t\x12\x14\n\x07minimum\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x0f\n\x07reached\x18\x04 \x01(\x01\x12\x14\n\x07maximum\x18\x05 \x01(\x01H\x01\x88\x01\x01\x12\x0f\n\x07segment\x18\x06 \x01(\t\x12\x15\n\rsegment_value\x18\x07 \x01(\t\x12\x0c\n\x04rows\x18\x08 \x01(\x03\x42\n\n\x08_minimumB\n\n\x08_maximum\"N\n\x05Trial\x12\x0e\n\x06\x65ngine\x18\x01 \x01(\t\x12\x11\n\tprecision\x18\x02 \x01(\t\x12\x11\n\tmedian_ms\x18\x03 \x01(\x01\x12\x0f\n\x07verdict\x18\x04 \x01(\t\"\x9b\x01\n\rDecideRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0b\n\x03\x61\x63t\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x03\x12\r\n\x05\x61\x63tor\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x11\n\tper_mille\x18\x06 \x01(\r\x12+\n\x06tuning\x18\x07 \x01(\x0b\x32\x1b.holdfast.control.v1.Tuning\"M\n\x0b\x44\x65\x63ideReply\x12\x13\n\x0b\x64\x65\x63ision_id\x18\x01 \x01(\t\x12)\n\x05model\x18\x02 \x01(\x0b\x32\x1a.holdfast.control.v1.Model\"\x0f\n\rStatusRequest\"#\n\x0cWatchRequest\x12\x13\n\x0binterval_ms\x18\x01 \x01(\r\"\xcf\x02\n\x0bStatusReply\x12\x0f\n\x07release\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x17\n\x0fmetrics_address\x18\x03 \x01(\t\x12\x0f\n\x07wall_ns\x18\x04 \x01(\x03\x12\x17\n\x0fstarted_wall_ns\x18\x05 \x01(\x03\x12\x10\n\x08\x64raining\x18\x06 \x01(\x08\x12\x15\n\raudit_records\x18\x07 \x01(\x03\x12\x13\n\x0b\x61udit_queue\x18\x08 \x01(\x03\x12\x15\n\raudit_failure\x18\t \x01(\t\x12\x30\n\x06models\x18\n \x03(\x0b\x32 .holdfast.control.v1.ModelStatus\x12\x36\n\x0c\x63\x65rtificates\x18\x0b \x03(\x0b\x32 .holdfast.control.v1.Certificate\x12\x1c\n\x14\x63\x65rtificates_failure\x18\x0c \x01(\t\"N\n\x0b\x43\x65rtificate\x12\x0c\n\x04what\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x14\n\x0cnot_after_ns\x18\x03 \x01(\x03\x12\r\n\x05state\x18\x04 \x01(\t\"\xe8\x01\n\x0bModelStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x61\x63tive\x18\x02 \x01(\x03\x12\x10\n\x08previous\x18\x03 \x01(\x03\x12\x10\n\x08\x61nswered\x18\x04 \x01(\x04\x12\x0e\n\x06\x66\x61iled\x18\x05 \x01(\x04\x12\x0c\n\x04rows\x18\x06 \x01(\x04\x12\x0f\n\x07\x62\x61tches\x18\x07 \x01(\x04\x12\x0e\n\x06queued\x18\x08 \x01(\r\x12\x0e\n\x06p50_ms\x18\t \x01(\x01\x12\x0e\n\x06p99_ms\x18\n \x01(\x01\x12\x0e\n\x06\x63\x61nary\x18\x0b \x01(\x03\x12\x18\n\x10\x63\x61nary_per_mille\x18\x0c \x01(\r\x12\x0e\n\x06shadow\x18\r \x01(\x03\x32\xd0\x03\n\x07\x43ontrol\x12H\n\x04List\x12 .holdfast.control.v1.ListRequest\x1a\x1e.holdfast.control.v1.ListReply\x12N\n\x06\x44\x65\x63ide\x12\".holdfast.control.v1.DecideRequest\x1a .holdfast.control.v1.DecideReply\x12N\n\x06Status\x12\".holdfast.control.v1.StatusRequest\x1a .holdfast.control.v1.StatusReply\x12N\n\x05Watch\x12!.holdfast.control.v1.WatchRequest\x1a .holdfast.control.v1.StatusReply0\x01\x12K\n\x05\x45rase\x12!.holdfast.control.v1.EraseRequest\x1a\x1f.holdfast.control.v1.EraseReply\x12>\n\x08\x46\x65\x65\x64\x62\x61\x63k\x12\x19.holdfast.FeedbackRequest\x1a\x17.holdfast.FeedbackReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1eruntime/protocol/control.proto\x12\x13holdfast.control.v1\x1a\x1fruntime/protocol/evidence.proto\"\x1f\n\x0bSignRequest\x12\x10\n\x08sequence\x18\x01 \x01(\x04\"\x19\n\tSignReply\x12\x0c\n\x04size\x18\x01 \x01(\x04\"2\n\x0c\x45raseRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\x1e\n\nEraseReply\x12\x10\n\x08payloads\x18\x01 \x01(\r\"\x1c\n\x0bListRequest\x12\r\n\x05model\x18\x01 \x01(\t\"7\n\tListReply\x12*\n\x06models\x18\x01 \x03(\x0b\x32\x1a.holdfast.control.v1.Model\"\xce\x01\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x61\x63tive\x18\x02 \x01(\x03\x12\x10\n\x08previous\x18\x03 \x01(\x03\x12.\n\x08versions\x18\x04 \x03(\x0b\x32\x1c.holdfast.control.v1.Version\x12\x0e\n\x06\x63\x61nary\x18\x05 \x01(\x03\x12\x18\n\x10\x63\x61nary_per_mille\x18\x06 \x01(\r\x12\x0e\n\x06shadow\x18\x07 \x01(\x03\x12+\n\x06tuning\x18\x08 \x01(\x0b\x32\x1b.holdfast.control.v1.Tuning\"e\n\x06Tuning\x12\x10\n\x08rows_max\x18\x01 \x01(\r\x12\x14\n\x0c\x64\x65lay_us_max\x18\x02 \x01(\r\x12\r\n\x05lanes\x18\x03 \x01(\r\x12\x0f\n\x07threads\x18\x04 \x01(\r\x12\x13\n\x0b\x62ucket_rows\x18\x05 \x03(\r\"\xbd\x02\n\x07Version\x12\x0e\n\x06number\x18\x01 \x01(\x03\x12\x0c\n\x04role\x18\x02 \x01(\t\x12\x0e\n\x06loaded\x18\x03 \x01(\x08\x12\x0e\n\x06\x65ngine\x18\x04 \x01(\t\x12\x15\n\rbundle_sha256\x18\x05 \x01(\t\x12\r\n\x05\x62uilt\x18\x06 \x01(\t\x12\x15\n\rrelease_notes\x18\x07 \x01(\t\x12\x32\n\nthresholds\x18\x08 \x03(\x0b\x32\x1e.holdfast.control.v1.Threshold\x12\x0e\n\x06\x64\x61mage\x18\t \x01(\t\x12\x11\n\tprecision\x18\n \x01(\t\x12\x11\n\terror_max\x18\x0b \x01(\x01\x12\x10\n\x08warnings\x18\x0c \x03(\t\x12*\n\x06trials\x18\r \x03(\x0b\x32\x1a.holdfast.control.v1.Trial\x12\x0f\n\x07\x65\x64ition\x18\x0e \x01(\x03\"\xb6\x01\n\tThreshold\x12\x0e\n\x06metric\x18\x01 \x01(\t\x12\x0e\n\x06output\x18\x02 \x01(\t\x12\x14\n\x07minimum\x18\x03 \x01(\x01H\x00\x88\x01\x01\x12\x0f\n\x07reached\x18\x04 \x01(\x01\x12\x14\n\x07maximum\x18\x05 \x01(\x01H\x01\x88\x01\x01\x12\x0f\n\x07segment\x18\x06 \x01(\t\x12\x15\n\rsegment_value\x18\x07 \x01(\t\x12\x0c\n\x04rows\x18\x08 \x01(\x03\x42\n\n\x08_minimumB\n\n\x08_maximum\"N\n\x05Trial\x12\x0e\n\x06\x65ngine\x18\x01 \x01(\t\x12\x11\n\tprecision\x18\x02 \x01(\t\x12\x11\n\tmedian_ms\x18\x03 \x01(\x01\x12\x0f\n\x07verdict\x18\x04 \x01(\t\"\x9b\x01\n\rDecideRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0b\n\x03\x61\x63t\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x03\x12\r\n\x05\x61\x63tor\x18\x04 \x01(\t\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x11\n\tper_mille\x18\x06 \x01(\r\x12+\n\x06tuning\x18\x07 \x01(\x0b\x32\x1b.holdfast.control.v1.Tuning\"M\n\x0b\x44\x65\x63ideReply\x12\x13\n\x0b\x64\x65\x63ision_id\x18\x01 \x01(\t\x12)\n\x05model\x18\x02 \x01(\x0b\x32\x1a.holdfast.control.v1.Model\"\x0f\n\rStatusRequest\"#\n\x0cWatchRequest\x12\x13\n\x0binterval_ms\x18\x01 \x01(\r\"\xf7\x02\n\x0bStatusReply\x12\x0f\n\x07release\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x17\n\x0fmetrics_address\x18\x03 \x01(\t\x12\x0f\n\x07wall_ns\x18\x04 \x01(\x03\x12\x17\n\x0fstarted_wall_ns\x18\x05 \x01(\x03\x12\x10\n\x08\x64raining\x18\x06 \x01(\x08\x12\x15\n\raudit_records\x18\x07 \x01(\x03\x12\x13\n\x0b\x61udit_queue\x18\x08 \x01(\x03\x12\x15\n\raudit_failure\x18\t \x01(\t\x12\x30\n\x06models\x18\n \x03(\x0b\x32 .holdfast.control.v1.ModelStatus\x12\x36\n\x0c\x63\x65rtificates\x18\x0b \x03(\x0b\x32 .holdfast.control.v1.Certificate\x12\x1c\n\x14\x63\x65rtificates_failure\x18\x0c \x01(\t\x12&\n\x04gpus\x18\r \x03(\x0b\x32\x18.holdfast.control.v1.Gpu\"\xb8\x02\n\x03Gpu\x12\x0e\n\x06\x64\x65vice\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05state\x18\x03 \x01(\t\x12\x0f\n\x07trouble\x18\x04 \x01(\t\x12\x10\n\x08restarts\x18\x05 \x01(\x04\x12\x0f\n\x07\x65ngines\x18\x06 \x01(\r\x12\x19\n\x11memory_free_bytes\x18\x07 \x01(\x04\x12\x14\n\x0cmemory_bytes\x18\x08 \x01(\x04\x12\x11\n\x04\x62usy\x18\t \x01(\x01H\x00\x88\x01\x01\x12\x14\n\x07\x63\x65lsius\x18\n \x01(\x05H\x01\x88\x01\x01\x12\x12\n\x05watts\x18\x0b \x01(\x01H\x02\x88\x01\x01\x12\x11\n\tthrottled\x18\x0c \x03(\t\x12\x1c\n\x0f\x65\x63\x63_uncorrected\x18\r \x01(\x04H\x03\x88\x01\x01\x42\x07\n\x05_busyB\n\n\x08_celsiusB\x08\n\x06_wattsB\x12\n\x10_ecc_uncorrected\"N\n\x0b\x43\x65rtificate\x12\x0c\n\x04what\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x14\n\x0cnot_after_ns\x18\x03 \x01(\x03\x12\r\n\x05state\x18\x04 \x01(\t\"\xe8\x01\n\x0bModelStatus\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x61\x63tive\x18\x02 \x01(\x03\x12\x10\n\x08previous\x18\x03 \x01(\x03\x12\x10\n\x08\x61nswered\x18\x04 \x01(\x04\x12\x0e\n\x06\x66\x61iled\x18\x05 \x01(\x04\x12\x0c\n\x04rows\x18\x06 \x01(\x04\x12\x0f\n\x07\x62\x61tches\x18\x07 \x01(\x04\x12\x0e\n\x06queued\x18\x08 \x01(\r\x12\x0e\n\x06p50_ms\x18\t \x01(\x01\x12\x0e\n\x06p99_ms\x18\n \x01(\x01\x12\x0e\n\x06\x63\x61nary\x18\x0b \x01(\x03\x12\x18\n\x10\x63\x61nary_per_mille\x18\x0c \x01(\r\x12\x0e\n\x06shadow\x18\r \x01(\x03\x32\x9a\x04\n\x07\x43ontrol\x12H\n\x04List\x12 .holdfast.control.v1.ListRequest\x1a\x1e.holdfast.control.v1.ListReply\x12N\n\x06\x44\x65\x63ide\x12\".holdfast.control.v1.DecideRequest\x1a .holdfast.control.v1.DecideReply\x12N\n\x06Status\x12\".holdfast.control.v1.StatusRequest\x1a .holdfast.control.v1.StatusReply\x12N\n\x05Watch\x12!.holdfast.control.v1.WatchRequest\x1a .holdfast.control.v1.StatusReply0\x01\x12K\n\x05\x45rase\x12!.holdfast.control.v1.EraseRequest\x1a\x1f.holdfast.control.v1.EraseReply\x12>\n\x08\x46\x65\x65\x64\x62\x61\x63k\x12\x19.holdfast.FeedbackRequest\x1a\x17.holdfast.FeedbackReply\x12H\n\x04Sign\x12 .holdfast.control.v1.SignRequest\x1a\x1e.holdfast.control.v1.SignReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'runtime.protocol.control_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ERASEREQUEST']._serialized_start=88
-  _globals['_ERASEREQUEST']._serialized_end=138
-  _globals['_ERASEREPLY']._serialized_start=140
-  _globals['_ERASEREPLY']._serialized_end=170
-  _globals['_LISTREQUEST']._serialized_start=172
-  _globals['_LISTREQUEST']._serialized_end=200
-  _globals['_LISTREPLY']._serialized_start=202
-  _globals['_LISTREPLY']._serialized_end=257
-  _globals['_MODEL']._serialized_start=260
-  _globals['_MODEL']._serialized_end=466
-  _globals['_TUNING']._serialized_start=468
-  _globals['_TUNING']._serialized_end=569
-  _globals['_VERSION']._serialized_start=572
-  _globals['_VERSION']._serialized_end=872
-  _globals['_THRESHOLD']._serialized_start=875
-  _globals['_THRESHOLD']._serialized_end=1057
-  _globals['_TRIAL']._serialized_start=1059
-  _globals['_TRIAL']._serialized_end=1137
-  _globals['_DECIDEREQUEST']._serialized_start=1140
-  _globals['_DECIDEREQUEST']._serialized_end=1295
-  _globals['_DECIDEREPLY']._serialized_start=1297
-  _globals['_DECIDEREPLY']._serialized_end=1374
-  _globals['_STATUSREQUEST']._serialized_start=1376
-  _globals['_STATUSREQUEST']._serialized_end=1391
-  _globals['_WATCHREQUEST']._serialized_start=1393
-  _globals['_WATCHREQUEST']._serialized_end=1428
-  _globals['_STATUSREPLY']._serialized_start=1431
-  _globals['_STATUSREPLY']._serialized_end=1766
-  _globals['_CERTIFICATE']._serialized_start=1768
-  _globals['_CERTIFICATE']._serialized_end=1846
-  _globals['_MODELSTATUS']._serialized_start=1849
-  _globals['_MODELSTATUS']._serialized_end=2081
-  _globals['_CONTROL']._serialized_start=2084
-  _globals['_CONTROL']._serialized_end=2548
+  _globals['_SIGNREQUEST']._serialized_start=88
+  _globals['_SIGNREQUEST']._serialized_end=119
+  _globals['_SIGNREPLY']._serialized_start=121
+  _globals['_SIGNREPLY']._serialized_end=146
+  _globals['_ERASEREQUEST']._serialized_start=148
+  _globals['_ERASEREQUEST']._serialized_end=198
+  _globals['_ERASEREPLY']._serialized_start=200
+  _globals['_ERASEREPLY']._serialized_end=230
+  _globals['_LISTREQUEST']._serialized_start=232
+  _globals['_LISTREQUEST']._serialized_end=260
+  _globals['_LISTREPLY']._serialized_start=262
+  _globals['_LISTREPLY']._serialized_end=317
+  _globals['_MODEL']._serialized_start=320
+  _globals['_MODEL']._serialized_end=526
+  _globals['_TUNING']._serialized_start=528
+  _globals['_TUNING']._serialized_end=629
+  _globals['_VERSION']._serialized_start=632
+  _globals['_VERSION']._serialized_end=949
+  _globals['_THRESHOLD']._serialized_start=952
+  _globals['_THRESHOLD']._serialized_end=1134
+  _globals['_TRIAL']._serialized_start=1136
+  _globals['_TRIAL']._serialized_end=1214
+  _globals['_DECIDEREQUEST']._serialized_start=1217
+  _globals['_DECIDEREQUEST']._serialized_end=1372
+  _globals['_DECIDEREPLY']._serialized_start=1374
+  _globals['_DECIDEREPLY']._serialized_end=1451
+  _globals['_STATUSREQUEST']._serialized_start=1453
+  _globals['_STATUSREQUEST']._serialized_end=1468
+  _globals['_WATCHREQUEST']._serialized_start=1470
+  _globals['_WATCHREQUEST']._serialized_end=1505
+  _globals['_STATUSREPLY']._serialized_start=1508
+  _globals['_STATUSREPLY']._serialized_end=1883
+  _globals['_GPU']._serialized_start=1886
+  _globals['_GPU']._serialized_end=2198
+  _globals['_CERTIFICATE']._serialized_start=2200
+  _globals['_CERTIFICATE']._serialized_end=2278
+  _globals['_MODELSTATUS']._serialized_start=2281
+  _globals['_MODELSTATUS']._serialized_end=2513
+  _globals['_CONTROL']._serialized_start=2516
+  _globals['_CONTROL']._serialized_end=3054
 # @@protoc_insertion_point(module_scope)

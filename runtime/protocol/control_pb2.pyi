@@ -7,6 +7,18 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class SignRequest(_message.Message):
+    __slots__ = ("sequence",)
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    sequence: int
+    def __init__(self, sequence: _Optional[int] = ...) -> None: ...
+
+class SignReply(_message.Message):
+    __slots__ = ("size",)
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    size: int
+    def __init__(self, size: _Optional[int] = ...) -> None: ...
+
 class EraseRequest(_message.Message):
     __slots__ = ("request_id", "reason")
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
@@ -68,7 +80,7 @@ class Tuning(_message.Message):
     def __init__(self, rows_max: _Optional[int] = ..., delay_us_max: _Optional[int] = ..., lanes: _Optional[int] = ..., threads: _Optional[int] = ..., bucket_rows: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Version(_message.Message):
-    __slots__ = ("number", "role", "loaded", "engine", "bundle_sha256", "built", "release_notes", "thresholds", "damage", "precision", "error_max", "warnings", "trials")
+    __slots__ = ("number", "role", "loaded", "engine", "bundle_sha256", "built", "release_notes", "thresholds", "damage", "precision", "error_max", "warnings", "trials", "edition")
     NUMBER_FIELD_NUMBER: _ClassVar[int]
     ROLE_FIELD_NUMBER: _ClassVar[int]
     LOADED_FIELD_NUMBER: _ClassVar[int]
@@ -82,6 +94,7 @@ class Version(_message.Message):
     ERROR_MAX_FIELD_NUMBER: _ClassVar[int]
     WARNINGS_FIELD_NUMBER: _ClassVar[int]
     TRIALS_FIELD_NUMBER: _ClassVar[int]
+    EDITION_FIELD_NUMBER: _ClassVar[int]
     number: int
     role: str
     loaded: bool
@@ -95,7 +108,8 @@ class Version(_message.Message):
     error_max: float
     warnings: _containers.RepeatedScalarFieldContainer[str]
     trials: _containers.RepeatedCompositeFieldContainer[Trial]
-    def __init__(self, number: _Optional[int] = ..., role: _Optional[str] = ..., loaded: _Optional[bool] = ..., engine: _Optional[str] = ..., bundle_sha256: _Optional[str] = ..., built: _Optional[str] = ..., release_notes: _Optional[str] = ..., thresholds: _Optional[_Iterable[_Union[Threshold, _Mapping]]] = ..., damage: _Optional[str] = ..., precision: _Optional[str] = ..., error_max: _Optional[float] = ..., warnings: _Optional[_Iterable[str]] = ..., trials: _Optional[_Iterable[_Union[Trial, _Mapping]]] = ...) -> None: ...
+    edition: int
+    def __init__(self, number: _Optional[int] = ..., role: _Optional[str] = ..., loaded: _Optional[bool] = ..., engine: _Optional[str] = ..., bundle_sha256: _Optional[str] = ..., built: _Optional[str] = ..., release_notes: _Optional[str] = ..., thresholds: _Optional[_Iterable[_Union[Threshold, _Mapping]]] = ..., damage: _Optional[str] = ..., precision: _Optional[str] = ..., error_max: _Optional[float] = ..., warnings: _Optional[_Iterable[str]] = ..., trials: _Optional[_Iterable[_Union[Trial, _Mapping]]] = ..., edition: _Optional[int] = ...) -> None: ...
 
 class Threshold(_message.Message):
     __slots__ = ("metric", "output", "minimum", "reached", "maximum", "segment", "segment_value", "rows")
@@ -166,7 +180,7 @@ class WatchRequest(_message.Message):
     def __init__(self, interval_ms: _Optional[int] = ...) -> None: ...
 
 class StatusReply(_message.Message):
-    __slots__ = ("release", "address", "metrics_address", "wall_ns", "started_wall_ns", "draining", "audit_records", "audit_queue", "audit_failure", "models", "certificates", "certificates_failure")
+    __slots__ = ("release", "address", "metrics_address", "wall_ns", "started_wall_ns", "draining", "audit_records", "audit_queue", "audit_failure", "models", "certificates", "certificates_failure", "gpus")
     RELEASE_FIELD_NUMBER: _ClassVar[int]
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
     METRICS_ADDRESS_FIELD_NUMBER: _ClassVar[int]
@@ -179,6 +193,7 @@ class StatusReply(_message.Message):
     MODELS_FIELD_NUMBER: _ClassVar[int]
     CERTIFICATES_FIELD_NUMBER: _ClassVar[int]
     CERTIFICATES_FAILURE_FIELD_NUMBER: _ClassVar[int]
+    GPUS_FIELD_NUMBER: _ClassVar[int]
     release: str
     address: str
     metrics_address: str
@@ -191,7 +206,38 @@ class StatusReply(_message.Message):
     models: _containers.RepeatedCompositeFieldContainer[ModelStatus]
     certificates: _containers.RepeatedCompositeFieldContainer[Certificate]
     certificates_failure: str
-    def __init__(self, release: _Optional[str] = ..., address: _Optional[str] = ..., metrics_address: _Optional[str] = ..., wall_ns: _Optional[int] = ..., started_wall_ns: _Optional[int] = ..., draining: _Optional[bool] = ..., audit_records: _Optional[int] = ..., audit_queue: _Optional[int] = ..., audit_failure: _Optional[str] = ..., models: _Optional[_Iterable[_Union[ModelStatus, _Mapping]]] = ..., certificates: _Optional[_Iterable[_Union[Certificate, _Mapping]]] = ..., certificates_failure: _Optional[str] = ...) -> None: ...
+    gpus: _containers.RepeatedCompositeFieldContainer[Gpu]
+    def __init__(self, release: _Optional[str] = ..., address: _Optional[str] = ..., metrics_address: _Optional[str] = ..., wall_ns: _Optional[int] = ..., started_wall_ns: _Optional[int] = ..., draining: _Optional[bool] = ..., audit_records: _Optional[int] = ..., audit_queue: _Optional[int] = ..., audit_failure: _Optional[str] = ..., models: _Optional[_Iterable[_Union[ModelStatus, _Mapping]]] = ..., certificates: _Optional[_Iterable[_Union[Certificate, _Mapping]]] = ..., certificates_failure: _Optional[str] = ..., gpus: _Optional[_Iterable[_Union[Gpu, _Mapping]]] = ...) -> None: ...
+
+class Gpu(_message.Message):
+    __slots__ = ("device", "name", "state", "trouble", "restarts", "engines", "memory_free_bytes", "memory_bytes", "busy", "celsius", "watts", "throttled", "ecc_uncorrected")
+    DEVICE_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    TROUBLE_FIELD_NUMBER: _ClassVar[int]
+    RESTARTS_FIELD_NUMBER: _ClassVar[int]
+    ENGINES_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_FREE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_BYTES_FIELD_NUMBER: _ClassVar[int]
+    BUSY_FIELD_NUMBER: _ClassVar[int]
+    CELSIUS_FIELD_NUMBER: _ClassVar[int]
+    WATTS_FIELD_NUMBER: _ClassVar[int]
+    THROTTLED_FIELD_NUMBER: _ClassVar[int]
+    ECC_UNCORRECTED_FIELD_NUMBER: _ClassVar[int]
+    device: str
+    name: str
+    state: str
+    trouble: str
+    restarts: int
+    engines: int
+    memory_free_bytes: int
+    memory_bytes: int
+    busy: float
+    celsius: int
+    watts: float
+    throttled: _containers.RepeatedScalarFieldContainer[str]
+    ecc_uncorrected: int
+    def __init__(self, device: _Optional[str] = ..., name: _Optional[str] = ..., state: _Optional[str] = ..., trouble: _Optional[str] = ..., restarts: _Optional[int] = ..., engines: _Optional[int] = ..., memory_free_bytes: _Optional[int] = ..., memory_bytes: _Optional[int] = ..., busy: _Optional[float] = ..., celsius: _Optional[int] = ..., watts: _Optional[float] = ..., throttled: _Optional[_Iterable[str]] = ..., ecc_uncorrected: _Optional[int] = ...) -> None: ...
 
 class Certificate(_message.Message):
     __slots__ = ("what", "name", "not_after_ns", "state")

@@ -65,6 +65,11 @@ class ControlStub:
                 request_serializer=runtime_dot_protocol_dot_evidence__pb2.FeedbackRequest.SerializeToString,
                 response_deserializer=runtime_dot_protocol_dot_evidence__pb2.FeedbackReply.FromString,
                 _registered_method=True)
+        self.Sign = channel.unary_unary(
+                '/holdfast.control.v1.Control/Sign',
+                request_serializer=runtime_dot_protocol_dot_control__pb2.SignRequest.SerializeToString,
+                response_deserializer=runtime_dot_protocol_dot_control__pb2.SignReply.FromString,
+                _registered_method=True)
 
 
 class ControlServicer:
@@ -112,6 +117,13 @@ class ControlServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Sign(self, request, context):
+        """Have a checkpoint signed that covers a record; answers once there is one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ControlServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -144,6 +156,11 @@ def add_ControlServicer_to_server(servicer, server):
                     servicer.Feedback,
                     request_deserializer=runtime_dot_protocol_dot_evidence__pb2.FeedbackRequest.FromString,
                     response_serializer=runtime_dot_protocol_dot_evidence__pb2.FeedbackReply.SerializeToString,
+            ),
+            'Sign': grpc.unary_unary_rpc_method_handler(
+                    servicer.Sign,
+                    request_deserializer=runtime_dot_protocol_dot_control__pb2.SignRequest.FromString,
+                    response_serializer=runtime_dot_protocol_dot_control__pb2.SignReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -308,6 +325,33 @@ class Control:
             '/holdfast.control.v1.Control/Feedback',
             runtime_dot_protocol_dot_evidence__pb2.FeedbackRequest.SerializeToString,
             runtime_dot_protocol_dot_evidence__pb2.FeedbackReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Sign(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/holdfast.control.v1.Control/Sign',
+            runtime_dot_protocol_dot_control__pb2.SignRequest.SerializeToString,
+            runtime_dot_protocol_dot_control__pb2.SignReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -5,7 +5,7 @@ others: deciding (`runtime.controlplane`), the rules of roles (`appliance.deploy
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +45,7 @@ from runtime.protocol import control_pb2_grpc as stubs
 from runtime.protocol import evidence_pb2 as evidence
 from runtime.recorder import Recorder
 from runtime.services.feedback import take
+from runtime.services.gpus import gpus_told
 from runtime.swap import ServedTable
 
 INTERVAL_MS_MIN, INTERVAL_MS_MAX = 100, 60_000
@@ -75,7 +76,9 @@ class ControlService(stubs.ControlServicer):
         certificates: Certificates,
         payloads: PayloadKeeper,
         feedback: FeedbackTaker,
+        sign_over: Callable[[int], Awaitable[int]],
     ) -> None:
+        """`sign_over` has a checkpoint signed that covers a record, and says how many it covers."""
         self._addresses = addresses
         self._clock = clock
         self._store = store
@@ -87,6 +90,7 @@ class ControlService(stubs.ControlServicer):
         self._certificates = certificates
         self._payloads = payloads
         self._feedback = feedback
+        self._sign_over = sign_over
         self._started_wall_ns = clock.wall_ns()
 
     async def List(self, request: wire.ListRequest, context: Any) -> wire.ListReply:
@@ -115,7 +119,7 @@ class ControlService(stubs.ControlServicer):
 
     async def Status(self, request: wire.StatusRequest, context: Any) -> wire.StatusReply:
         """One look at the runtime."""
-        return self._status()
+        return await self._status()
 
     async def Watch(
         self, request: wire.WatchRequest, context: Any
@@ -123,9 +127,9 @@ class ControlService(stubs.ControlServicer):
         """A status each interval; ends when the runtime drains."""
         interval_ms = min(max(request.interval_ms, INTERVAL_MS_MIN), INTERVAL_MS_MAX)
         while not self._dataplane.draining:
-            yield self._status()
+            yield await self._status()
             await asyncio.sleep(interval_ms / 1000)
-        yield self._status()
+        yield await self._status()
 
     async def Erase(self, request: wire.EraseRequest, context: Any) -> wire.EraseReply:
         """Erase what is kept of a request's inputs."""
@@ -147,7 +151,15 @@ class ControlService(stubs.ControlServicer):
             self._feedback, request, principal=caller_name(), peer=context.peer(), owner=None
         )
 
-    def _status(self) -> wire.StatusReply:
+    async def Sign(self, request: wire.SignRequest, context: Any) -> wire.SignReply:
+        """Have a checkpoint signed that covers a record."""
+        return wire.SignReply(size=await self._sign_over(request.sequence))
+
+    async def _status(self) -> wire.StatusReply:
+        # Their owners are asked, which takes as long as a GPU is busy.
+        gpus = await asyncio.to_thread(
+            lambda: gpus_told(self._metrics.gpu_owners(), self._metrics.gpus())
+        )
         queued = self._table.queued()
         return wire.StatusReply(
             release=release(),
@@ -163,6 +175,7 @@ class ControlService(stubs.ControlServicer):
                 wire.Certificate(**item._asdict()) for item in self._certificates.shown()
             ],
             certificates_failure=self._certificates.trouble,
+            gpus=gpus,
             models=[self._model_status(item, queued) for item in self._table.deployments()],
         )
 
@@ -238,7 +251,9 @@ def act_from(request: wire.DecideRequest) -> Act:
         "end_tuning": EndTuning,
     }
     if request.act not in acts:
-        raise DecisionError(f"there is no act '{request.act}'", remedy=f"use one of {list(acts)}")
+        raise DecisionError(
+            f"there is no act '{request.act}'", remedy=f"use one of {', '.join(acts)}"
+        )
     return acts[request.act]()
 
 
@@ -270,6 +285,7 @@ def _describe(version: wire.Version, stored: StoredVersion) -> None:
     version.bundle_sha256 = record.bundle_sha256
     version.built = record.built
     version.release_notes = stored.manifest.release_notes
+    version.edition = stored.manifest.edition or 0
     version.precision = record.engine.precision
     version.error_max = record.proof.error_max
     version.warnings.extend(record.warnings)

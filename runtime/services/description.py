@@ -12,12 +12,13 @@ from tritonclient.grpc import model_config_pb2 as oip_config
 from tritonclient.grpc import service_pb2 as oip
 
 from appliance.config import BatchingConfig, Config, QueueConfig, SequencesConfig
-from appliance.deployment import Tuning, tuned
+from appliance.deployment import Tuning
 from appliance.manifest import Manifest
 from appliance.states import state_specs
 from appliance.store import StoredVersion
 from appliance.tensors import DataType, TensorSpec
 from appliance.version import release
+from runtime.holding import batching_of, engine_of, is_on_gpu
 from runtime.services.found import found
 from runtime.swap import ServedTable
 
@@ -67,6 +68,7 @@ def granted_extensions(config: Config) -> Iterable[str]:
     granted = {
         "model_repository(unload_dependents)": config.server.repository_control,
         "system_shared_memory": config.shared_memory.allowed,
+        "cuda_shared_memory": config.shared_memory.cuda_allowed,
         "trace": config.server.settings_control,
         "logging": config.server.settings_control,
     }
@@ -92,11 +94,12 @@ def configuration(
         output=[_configured(oip_config.ModelOutput, spec) for spec in interface.outputs],
     )
     told.version_policy.specific.versions.extend(loaded)
-    lanes = tuned(config.engine_of(model), tuning).lanes
-    told.instance_group.add(name=model, kind=oip_config.ModelInstanceGroup.KIND_CPU, count=lanes)
+    lanes, groups = engine_of(config, stored, tuning).lanes, oip_config.ModelInstanceGroup
+    kind = groups.KIND_GPU if is_on_gpu(stored) else groups.KIND_CPU
+    told.instance_group.add(name=model, kind=kind, count=lanes)
     # Every request has one reply, which is its last; told in full, since clients ask for it.
     told.model_transaction_policy.decoupled = False
-    batching = tuned(config.batching.of(model), tuning)
+    batching = batching_of(config.batching, stored, tuning)
     if stored.manifest.states:
         _add_sequences(told.sequence_batching, stored.manifest, config.sequences, batching)
     elif interface.batch_max:

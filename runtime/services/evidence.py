@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from appliance.access import Role
+from appliance.audit.checkpoint import read_checkpoint
 from appliance.audit.reader import AuditReader
 from appliance.audit.receipt import answer_among, receipt_of
 from appliance.audit.record import Entry
@@ -75,11 +76,18 @@ class EvidenceService:
     async def Receipt(self, request: wire.ReceiptRequest, context: Any) -> wire.ReceiptReply:
         """The receipt of one record."""
         entry = await asyncio.to_thread(self._found, request, _owner(context))
+        await self.sign_over(entry.sequence)
+        return wire.ReceiptReply(receipt=await asyncio.to_thread(self._receipt, entry.sequence))
+
+    async def sign_over(self, sequence: int) -> int:
+        """Wait for a checkpoint that covers record `sequence`, and have it signed; how many records it covers.
+
+        Raises UnknownRecord when there is no such record yet, NotCovered when nothing was signed in time.
+        """
         deadline_ns = self._clock.monotonic_ns() + int(COVERED_SECONDS_MAX * _NS)
         while True:
             try:
-                receipt = await asyncio.to_thread(self._receipt, entry.sequence)
-                return wire.ReceiptReply(receipt=receipt)
+                return await asyncio.to_thread(self._covered, sequence)
             except NotCovered:
                 if self._clock.monotonic_ns() >= deadline_ns:
                     raise
@@ -133,6 +141,23 @@ class EvidenceService:
             return receipt_of(
                 self._opened(), sequence, cosigned=read_cosigned(self._state.cosigned)
             )
+
+    def _covered(self, sequence: int) -> int:
+        """The size of the first checkpoint that covers record `sequence`. Raises UnknownRecord, NotCovered."""
+        with self._reading:
+            log = self._opened()
+            if sequence >= log.size():
+                raise UnknownRecord(
+                    f"the audit log has no record {sequence} yet",
+                    remedy="see with `holdfast audit status` which records it holds",
+                )
+            note = log.checkpoint_from(sequence + 1)
+        if note is None:
+            raise NotCovered(
+                f"no checkpoint covers record {sequence} yet, and none was signed in time",
+                remedy="see in the journal whether the audit log can be written (`audit.unwritable`)",
+            )
+        return read_checkpoint(note).size
 
     def _newest(self) -> str:
         with self._reading:

@@ -23,6 +23,7 @@ from runtime.transport.exchange import (
 from runtime.transport.fast import FastTransport
 from runtime.transport.looped import LoopContext, on_loop
 from runtime.transport.public import PublicTransport
+from runtime.transport.revoking import while_standing
 from runtime.transport.standard import Health, reflection_methods
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "listen",
     "on_loop",
     "reflection_methods",
+    "while_standing",
 ]
 
 

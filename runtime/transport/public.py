@@ -17,7 +17,7 @@ import grpc
 from appliance.config import ServerConfig
 from runtime.access import Principal
 from runtime.certificates import Certificates
-from runtime.interceptors import Refusal, not_served, over_limit, refusal, unfit
+from runtime.interceptors import Refusal, not_one_message, not_served, over_limit, refusal, unfit
 from runtime.transport.exchange import (
     Admit,
     Metadata,
@@ -81,7 +81,8 @@ class PublicTransport(grpc.GenericRpcHandler):  # type: ignore[type-arg]
         if isinstance(method, Streaming):
             served = self._counted(_stream, details.method, method)
             return grpc.stream_stream_rpc_method_handler(served)
-        return grpc.unary_unary_rpc_method_handler(self._counted(_answer, details.method, method))
+        # By this shape grpcio leaves the reading to us: nobody's message is read before it is known whose it is.
+        return grpc.stream_unary_rpc_method_handler(self._counted(_answer, details.method, method))
 
     def _add_port(self, address: str, credentials: grpc.ServerCredentials | None) -> int:
         if credentials is None:
@@ -91,15 +92,14 @@ class PublicTransport(grpc.GenericRpcHandler):  # type: ignore[type-arg]
     def _counted(
         self, serve: Callable[..., Any], path: str, method: Unary | Streaming
     ) -> Callable[..., Any]:
-        async def served(sent: Any, context: Any) -> Any:
-            # This lane has read a unary message by now: who is let in cannot be asked before.
+        async def served(_: object, context: Any) -> Any:
             principal = self._admit(PublicArrival(path, context))
             if isinstance(principal, Refusal):
                 await context.abort(*principal)
                 return None
             self.in_flight += 1
             try:
-                return await serve(method, sent, context, principal, self._settle)
+                return await serve(method, context, principal, self._settle)
             finally:
                 self.in_flight -= 1
                 if principal.allowance is not None:
@@ -220,9 +220,13 @@ def _refuse(refused: Refusal) -> Callable[..., Any]:
 
 
 async def _answer(
-    method: Unary, message: bytes, context: Any, principal: Principal, settle: Settle
+    method: Unary, context: Any, principal: Principal, settle: Settle
 ) -> bytes | None:
     """Serve one unary call."""
+    message = await context.read()
+    if message is grpc.aio.EOF:  # type: ignore[attr-defined]
+        await context.abort(*not_one_message())
+        return None
     exchange = PublicUnary(context, principal)
     try:
         method(message, exchange)
@@ -247,9 +251,7 @@ async def _answer(
     return reply
 
 
-async def _stream(
-    method: Streaming, _: object, context: Any, principal: Principal, settle: Settle
-) -> None:
+async def _stream(method: Streaming, context: Any, principal: Principal, settle: Settle) -> None:
     """Serve one streaming call."""
     stream = PublicStream(context, principal)
     try:

@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 
 from appliance.clock import Clock
 from appliance.config import BatchingConfig, EngineConfig
-from appliance.deployment import tuned
 from appliance.errors import ApplianceError, EngineLoad
 from appliance.store import StoredVersion
 from appliance.tensors import Interface
 from runtime.batching import Batcher
+from runtime.holding import batching_of, engine_of
 from runtime.lanes import load_lanes
 from runtime.servable import Answer, Inputs, Servable, golden_of
 from runtime.trials import over_again, repeated
@@ -61,8 +61,8 @@ class Bench:
     def measure(self, trial: Trial, reached: Callable[[int], None]) -> Measured:
         """Measure one setting; what keeps it from being measured is its trouble."""
         config = self._order.config
-        batching = tuned(config.batching.of(self._order.model), trial.tuning)
-        engine = tuned(config.engine_of(self._order.model), trial.tuning)
+        batching = batching_of(config.batching, self._stored, trial.tuning)
+        engine = engine_of(config, self._stored, trial.tuning)
         try:
             lanes = self._loaded(batching, engine)
         except ApplianceError as error:

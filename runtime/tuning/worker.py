@@ -15,6 +15,7 @@ from appliance.clock import SystemClock
 from appliance.config import use_kernel_cache
 from appliance.errors import ApplianceError
 from appliance.store import Store
+from runtime.gpu import current
 from runtime.stale import with_fitting_engine
 from runtime.tuning.bench import Bench
 from runtime.tuning.messages import Failed, Order, Reached, Ready, Reply, Trial
@@ -36,6 +37,7 @@ def main() -> None:
 
 def _measure(order: Order, tell: Callable[[Reply], None]) -> None:
     use_kernel_cache(order.config.state.kernel_cache)
+    current.use(order.config.gpu)
     found = Store(order.config.state.store).open(order.model, order.version)
     stored, _ = with_fitting_engine(found)
     bench = Bench(order, stored, SystemClock())
@@ -44,6 +46,7 @@ def _measure(order: Order, tell: Callable[[Reply], None]) -> None:
         trial = msgspec.json.decode(line, type=Trial)
         tell(bench.measure(trial, lambda requests: tell(Reached(requests=requests))))
     bench.close()
+    current.release()
 
 
 if __name__ == "__main__":

@@ -70,7 +70,7 @@ def test_unknown_models_and_versions_are_told_apart(store, add):
     assert "tiny" in refused.value.remedy
     with pytest.raises(UnknownVersion) as refused:
         store.open("tiny", 2)
-    assert "[1]" in refused.value.remedy
+    assert refused.value.remedy == "use one of 1"
     for name in ("../tiny", "", ".staging"):
         with pytest.raises(UnknownModel):
             store.versions(name)

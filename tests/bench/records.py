@@ -6,6 +6,7 @@ it counts; the log that is timed verifies. Leaves to others: the request path (`
 
 import argparse
 import json
+import os
 import random
 import sys
 import tempfile
@@ -27,6 +28,9 @@ from appliance.signing import SigningKey
 from tui.printing import progress
 
 RECORDS, GROUP, TIMES, SINGLE = 200_000, 256, 5, 2000
+# What SQLite's write-ahead log takes for one record: two frames, a page each with its header.
+FRAME = bytes(24), bytes(4096)
+FRAMES = 2
 DIGEST = "a" * 64
 STEP_NS = 10_000_000
 
@@ -108,6 +112,20 @@ def grow(
     }
 
 
+def flush_us(path: Path) -> float:
+    """Microseconds of CPU that the same writes and a flush to the disk cost without SQLite or records."""
+    spent_ns = 0
+    with path.open("wb", buffering=0) as file:
+        for _ in range(SINGLE):
+            began = time.thread_time_ns()
+            for part in FRAME * FRAMES:
+                file.write(part)
+            os.fsync(file.fileno())
+            spent_ns += time.thread_time_ns() - began
+    path.unlink()
+    return spent_ns / SINGLE / 1e3
+
+
 def searches(reader: AuditReader, count: int) -> dict[str, float]:
     """Milliseconds of the median of TIMES for each question."""
     middle = reader.at(count // 2)
@@ -140,6 +158,7 @@ def measure(path: Path, count: int) -> dict[str, object]:
         task = bar.add_task("Writing", total=count + SINGLE)
         found: dict[str, object] = {"records": count}
         found |= grow(path, key, count, lambda done: bar.update(task, completed=done))
+        found["flush_alone_us"] = flush_us(path.with_name("bare"))
         opening = elapsed_ms(lambda: AuditLog.open(path, key=key, clock=SystemClock()).close())
         with AuditReader(path) as reader:
             found["open_writer_ms"] = opening

@@ -68,7 +68,11 @@ def test_values_say_the_same():
     values = checkup_values(check_up(MODELS / "xgboost.onnx"))
     assert values["inputs"][0] == {"name": "X", "datatype": "FP32", "axes": (None, 5)}
     assert values["operators"]["ai.onnx.ml.TreeEnsembleClassifier"] == 1
-    assert {target["kind"] for target in values["targets"]} == {"onnxruntime", "openvino"}
+    assert {target["kind"] for target in values["targets"]} == {
+        "onnxruntime",
+        "openvino",
+        "tensorrt",
+    }
 
 
 def test_what_is_no_model_is_refused(tmp_path):

@@ -142,7 +142,7 @@ def test_a_data_file_over_the_limit_is_refused(workshop, monkeypatch):
     [
         ('output = "scores"\nminimum', 'output = "score"\nminimum', errors.SpecError, "score"),
         ("batch_max = 8", "batch_maxx = 8", errors.SpecError, "batch_max"),
-        ('feeds = "x"', 'feeds = "z"', errors.RecipeError, "'z'"),
+        ('feeds = "x"', 'feeds = "z"', errors.RecipeError, "feeds z,"),
         ("shape = [3]", "shape = [4]", errors.RecipeError, "[4]"),
         ('"d"]', '"d", "e"]', errors.RecipeError, "5 labels"),
     ],

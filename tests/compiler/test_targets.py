@@ -25,7 +25,7 @@ from compiler.targets.openvino_cpu import OpenVinoTarget
 from runtime.engines import ENGINES, load_engine, stamp_of
 from runtime.engines.libraries import onnxruntime
 from runtime.engines.onnxruntime_cpu import session_options
-from runtime.engines.stamp import PORTABLE
+from runtime.engines.stamp import LIBRARIES, PORTABLE
 
 RNG = np.random.default_rng(5)
 LOWER = (Precision.FP16, Precision.BF16, Precision.INT8)
@@ -266,11 +266,11 @@ def test_a_stamp_is_made_without_proc_too(target, monkeypatch):
 
 
 def test_a_portable_stamp_names_neither_processor_nor_library(monkeypatch):
-    before = {kind: stamp_of(kind) for kind in ENGINES}
+    before = {kind: stamp_of(kind) for kind in LIBRARIES}
     monkeypatch.setattr("runtime.engines.stamp.processor", lambda: ("another", "flags"))
     monkeypatch.setattr("runtime.engines.stamp.version", lambda _: "99")
-    changed = {kind for kind in ENGINES if stamp_of(kind) != before[kind]}
-    assert changed == set(ENGINES) - {PORTABLE}
+    changed = {kind for kind in LIBRARIES if stamp_of(kind) != before[kind]}
+    assert changed == set(LIBRARIES) - {PORTABLE}
     monkeypatch.setattr("platform.machine", lambda: "riscv64")
     assert stamp_of(PORTABLE) != before[PORTABLE]
 

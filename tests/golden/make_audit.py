@@ -1,8 +1,8 @@
 """Makes the golden audit log: one of every record kind, written by a key, a clock and a boot that repeat.
 
 Run `python tests/golden/make_audit.py DIRECTORY`. The files in tests/golden/audit/1 are what format 1
-was, those in 2 what format 2 is; later releases must open and verify them for ever, so they are only ever added to,
-by a new directory.
+was, those in 2 what format 2 was at first, those in 2.1 what it is with the kinds that came since; later releases must
+open and verify them for ever, so they are only ever added to, by a new directory.
 """
 
 import hashlib
@@ -18,6 +18,7 @@ from appliance.audit.kinds import (
     Boot,
     ClockStep,
     Decision,
+    DenylistChanged,
     DriftChecked,
     Erased,
     Exported,
@@ -67,7 +68,24 @@ def golden_key() -> SigningKey:
 
 def samples() -> list[AnyRecord]:
     """One record of every kind, with letters beyond ASCII where a person writes the text."""
+    return [*second_samples(), *later_samples()]
+
+
+def second_samples() -> list[AnyRecord]:
+    """One record of each kind that format 2 had at first."""
     return [*first_samples(), *request_samples(), *log_samples()]
+
+
+def later_samples() -> list[AnyRecord]:
+    """The kinds that came since."""
+    entries = ("serial 2f", "uri spiffe://site/client/press-4")
+    return [
+        DenylistChanged(
+            count=len(entries),
+            sha256=digest("".join(f"{entry}\n" for entry in entries)),
+            entries=entries,
+        )
+    ]
 
 
 def request_samples() -> list[AnyRecord]:

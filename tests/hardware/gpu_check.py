@@ -1,94 +1,205 @@
-"""`make gpu-check`: ask the NVIDIA driver what is here, and say plainly what was and was not checked.
+"""`make gpu-check`: run on a GPU what this release says of GPUs, and tell plainly what was run and what was not.
 
-Knows: the CUDA driver's C interface as far as counting and naming devices (cuda.h). Rules: the driver is
-asked in a child process, since a broken driver may take the process down; a report is written only
-where a GPU answers. Leaves to others: GPU engines, of which this release has none.
+Knows: the sections and how long each may take, eight minutes together. Rules: a section runs in a process of its own, so that a broken GPU
+or driver ends that section only; needs neither make, pytest nor TensorRT, nor that Holdfast is installed; a section whose packages are missing
+is not run and says which; a report is written only where a GPU answered; the exit code is 0 when
+every section ran and met its goals or told why it could not run, 1 when one failed, 3 when all are right and a goal was missed, 2 when
+nothing was checked: there is no GPU, or nothing of what the sections need. Leaves to others: the sections (`tests.hardware.checks`).
 """
 
 import argparse
-import ctypes
-import json
+import ast
+import contextlib
+import importlib
+import os
+import platform
+import signal
 import subprocess
 import sys
+import tempfile
+import time
+import traceback
+import types
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-REPORT = Path(__file__).resolve().parents[2] / "docs" / "gpu" / "driver-probe.json"
-PROBE_SECONDS_MAX = 60
-NOT_CHECKED = "Not checked, because this release has no GPU engine yet: building, proving, serving."
+ROOT = Path(__file__).resolve().parents[2]
+if __name__ == "__main__":  # whatever else in this environment is called `tests`
+    sys.path.insert(0, str(ROOT))
+    ours = types.ModuleType("tests")
+    ours.__path__ = [str(ROOT / "tests")]
+    sys.modules["tests"] = ours
+
+from tests.hardware.checks.needs import BASE, NEEDS, checkout, missing  # noqa: E402
+
+FAILED, NOTHING, MISSED = 1, 2, 3
+if lacking := missing(BASE):
+    print(f"Nothing was checked: needs {', '.join(lacking)} (docs/gpu.md, 'What gpu-check needs').")
+    sys.exit(NOTHING)
+
+import msgspec  # noqa: E402
+
+from appliance.driver import probe  # noqa: E402
+from appliance.errors import ApplianceError  # noqa: E402
+from tests.hardware.checks import report  # noqa: E402
+from tests.hardware.checks.ground import Ground  # noqa: E402
+from tests.hardware.checks.outcome import NotRun, Outcome, State, Told  # noqa: E402
+
+# Rooms of tests.hardware.checks, and the most seconds that each may take: on a slow disk a first start of CUDA, of numba or of torch takes
+# a while. All together they have SECONDS_MAX.
+SECTIONS = {
+    "driver": 30,
+    "device": 60,
+    "numerics": 100,
+    "bandwidth": 100,
+    "overlap": 60,
+    "graphs": 60,
+    "swapping": 60,
+    "restarting": 60,
+    "serving": 180,
+    "tensorrt": 150,
+}
+SECONDS_MAX = 470
 
 
 def main() -> int:
-    """Probe the driver; returns 0 when it answered or is absent, 1 when it is there but broken."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--report", type=Path, default=REPORT, help="where the report goes")
-    parser.add_argument("--probe", action="store_true", help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.probe:
-        return probe()
-    child = subprocess.run(
-        [sys.executable, __file__, "--probe"],
-        capture_output=True,
-        text=True,
-        timeout=PROBE_SECONDS_MAX,
-        check=False,
-    )
-    if child.returncode:
-        print(f"The NVIDIA driver is installed but does not work: {child.stderr.strip()}")
-        print(NOT_CHECKED)
-        return 1
-    return tell(json.loads(child.stdout), options.report)
-
-
-def tell(found: dict[str, object], report: Path) -> int:
-    """Print what the probe `found` and write `report` when there is a device; returns 0."""
-    if not found["driver"]:
-        print("No NVIDIA driver here (libcuda.so.1 cannot be loaded): nothing was checked.")
-    elif not found["devices"]:
-        print("An NVIDIA driver is here, but it has no device: nothing was checked.")
+    """Run every section, or those that are named; see the module for the exit code."""
+    options = _options()
+    if options.into:
+        return _section(options.only[0], options.device, options.into, fake=options.fake)
+    found = probe(options.device)
+    if not found.usable and not options.fake:
+        print(f"{found.trouble}: nothing was checked. What to do: {found.remedy}.")
+        return NOTHING
+    outcomes: list[Outcome] = []
+    written, box = options.reports, {} if options.fake else _box(found, options.device)
+    until = time.monotonic() + SECONDS_MAX
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["PYTHONPATH"] = checkout(Path(folder))
+        for name in options.only or SECTIONS:
+            seconds = min(SECTIONS[name], until - time.monotonic())
+            outcomes.append(_in_child(name, options.device, seconds, fake=options.fake))
+            _tell(outcomes[-1])
+            if not options.fake:  # each time: whoever stops it keeps what was found
+                written = report.write(options.reports, box, outcomes, options.only)
+    if options.fake:
+        print("Over a fake: no figure means anything, and no report was written.")
     else:
-        found["date"] = datetime.now(UTC).date().isoformat()
-        report.parent.mkdir(parents=True, exist_ok=True)
-        report.write_text(json.dumps(found, indent=2) + "\n")
-        print(f"Checked: the driver answers and names its devices: {found['devices']}")
-        print(f"Report: {report}")
-    print(NOT_CHECKED)
-    return 0
+        print(f"Report: {written}")
+    return _verdict(outcomes)
 
 
-def probe() -> int:
-    """Print what the driver says as JSON; returns 1 with a message when it refuses."""
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--device", default="0", help="index or UUID of the GPU")
+    parser.add_argument("--reports", type=Path, default=ROOT / "docs" / "gpu")
+    parser.add_argument("--only", nargs="+", choices=SECTIONS, default=[], help="sections")
+    parser.add_argument("--fake", action="store_true", help="try the checks over a fake of a GPU")
+    parser.add_argument("--into", type=Path, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def _in_child(name: str, device: str, seconds: float, *, fake: bool) -> Outcome:
+    """One section in a process of its own, within its time."""
+    if lacking := missing(NEEDS[name]):
+        return _ended(name, "not run", f"needs {', '.join(lacking)}")
+    if seconds <= 0:
+        why = f"the {SECONDS_MAX} seconds of all sections are over: `--only {name}` runs it"
+        return _ended(name, "not run", why)
+    with tempfile.TemporaryDirectory() as directory:
+        into = Path(directory) / "outcome"
+        command = [sys.executable, __file__, "--only", name, "--device", device, "--into", into]
+        began = time.monotonic()
+        # Its words go to standard error as they come; what it found comes by the file.
+        child = subprocess.Popen([*command, *(["--fake"] if fake else [])], start_new_session=True)
+        try:
+            status = child.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return _ended(name, "failed", f"it took longer than {seconds:.0f} seconds", began)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.SIGKILL)  # with what it started and left behind
+            child.wait()
+        if not into.is_file():
+            return _ended(name, "failed", f"its process ended with status {status}", began)
+        return msgspec.json.decode(into.read_bytes(), type=Outcome)
+
+
+def _section(name: str, device: str, into: Path, *, fake: bool) -> int:
+    """Run one section here and write what became of it."""
+    told, began = Told(goals=not fake), time.monotonic()
+    state: State = "run"
+    why = ""
     try:
-        driver = ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        print(json.dumps({"driver": None, "devices": []}))
-        return 0
-    count, version = ctypes.c_int(), ctypes.c_int()
-    for name, arguments in (
-        ("cuInit", (ctypes.c_uint(0),)),
-        ("cuDriverGetVersion", (ctypes.byref(version),)),
-        ("cuDeviceGetCount", (ctypes.byref(count),)),
-    ):
-        status = getattr(driver, name)(*arguments)
-        if status:
-            print(f"{name} answers CUDA error {status}", file=sys.stderr)
-            return 1
-    devices = [device_name(driver, index) for index in range(count.value)]
-    print(json.dumps({"driver": cuda_version(version.value), "devices": devices}))
+        room = importlib.import_module(f"tests.hardware.checks.{name}")
+        room.check(Ground(device, fake=fake), told)
+    except NotRun as reason:
+        state, why = "not run", str(reason)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the section failed
+        state, why = "failed", f"{type(error).__name__}: {error}"
+        if isinstance(error, ApplianceError):
+            why += f" ({error.remedy})"
+        traceback.print_exc()
+    ended = _ended(name, state, "; ".join([*([why] if why else []), *told.notes]), began)
+    into.write_bytes(
+        msgspec.json.encode(msgspec.structs.replace(ended, figures=tuple(told.figures)))
+    )
     return 0
 
 
-def device_name(driver: ctypes.CDLL, index: int) -> str:
-    """The name of device `index`, as cuDeviceGetName gives it."""
-    device, name = ctypes.c_int(), ctypes.create_string_buffer(256)
-    driver.cuDeviceGet(ctypes.byref(device), index)
-    driver.cuDeviceGetName(name, len(name), device)
-    return name.value.decode()
+def _ended(name: str, state: State, why: str, began: float | None = None) -> Outcome:
+    """What became of a section that could not say it itself; its room may be one that cannot be imported here."""
+    room = ast.parse((ROOT / "tests" / "hardware" / "checks" / f"{name}.py").read_text())
+    about = next(
+        ast.literal_eval(line.value)
+        for line in room.body
+        if isinstance(line, ast.Assign) and ast.unparse(line.targets[0]) == "ABOUT"
+    )
+    seconds = 0.0 if began is None else time.monotonic() - began
+    return Outcome(section=name, about=about, state=state, why=why, seconds=seconds)
 
 
-def cuda_version(number: int) -> str:
-    """The CUDA version a driver supports: 13000 is "CUDA 13.0" (cuDriverGetVersion)."""
-    return f"CUDA {number // 1000}.{number % 1000 // 10}"
+def _tell(outcome: Outcome) -> None:
+    print(f"{outcome.section}: {outcome.state} ({outcome.seconds:.1f} s) {outcome.why}", flush=True)
+    for figure in outcome.figures:
+        verdict = {True: "met", False: "MISSED", None: ""}[figure.met]
+        goal = f"  goal: {figure.goal} {verdict}" if figure.goal else ""
+        print(f"    {figure.name}: {figure.value:,.4g} {figure.unit}{goal}", flush=True)
+
+
+def _box(found: Any, device: str) -> dict[str, Any]:
+    gpu = found.gpu(device)
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="minutes"),
+        "device": gpu.name,
+        "capability": gpu.capability,
+        "driver": found.release,
+        "cuda": found.cuda,
+        "tensorrt": _tensorrt(),
+        "python": platform.python_version(),
+    }
+
+
+def _tensorrt() -> str:
+    """The version of TensorRT that is installed, "" without one."""
+    from runtime.gpu.tensorrt_library import library
+
+    try:
+        return str(library().__version__)
+    except ApplianceError:
+        return ""
+
+
+def _verdict(outcomes: Sequence[Outcome]) -> int:
+    """The exit code; see the module."""
+    if any(outcome.state == "failed" for outcome in outcomes):
+        return FAILED
+    if not any(outcome.state == "run" for outcome in outcomes):
+        return NOTHING
+    missed = any(figure.met is False for outcome in outcomes for figure in outcome.figures)
+    return MISSED if missed else 0
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from runtime.protocol import control_pb2 as wire
 from tests.tui.conftest import FakeControl
 from tui.cli import app
 
@@ -57,6 +58,7 @@ class TestStatus:
             "audit": {"records": 1100, "queue": 1, "failure": ""},
             "certificates": [],
             "certificates_failure": "",
+            "gpus": [],
             "models": [
                 {
                     "model": "digits",
@@ -65,6 +67,7 @@ class TestStatus:
                     "canary_per_mille": 0,
                     "shadow": None,
                     "previous": 1,
+                    "tuning": None,
                     "answered": 100,
                     "failed": 1,
                     "rows": 200,
@@ -148,7 +151,31 @@ class TestVersions:
             "trials": [
                 {"engine": "openvino", "precision": "int8", "median_ms": 0.2, "verdict": "kept"}
             ],
+            "edition": None,
         }
+
+    def test_editions_are_shown_where_makers_count_them(
+        self, control: FakeControl, run: Run
+    ) -> None:
+        assert "Edition" not in run("versions").stdout
+        control.models[0].versions[1].edition = 2026_11
+        lines = run("versions").stdout.splitlines()
+        assert lines[0].split()[:3] == ["Model", "Version", "Edition"]
+        assert [line.split()[2] for line in lines[1:4]] == ["-", "202611", "-"]
+        (model,) = told(run("versions", "--json"))
+        assert [line["edition"] for line in model["versions"]] == [None, 202611, None]
+
+    def test_a_tuned_model_says_how_it_runs(self, control: FakeControl, run: Run) -> None:
+        control.models[0].tuning.CopyFrom(
+            wire.Tuning(rows_max=16, delay_us_max=400, lanes=2, threads=1, bucket_rows=[1, 16])
+        )
+        words = (
+            "tuned: digits: 2 lanes on 1 thread each, up to 16 rows, delay 400 us, buckets 1, 16"
+        )
+        for command in ("versions", "status"):
+            assert words in " ".join(run(command).stdout.split())
+        (model,) = told(run("status", "--json"))["models"]
+        assert model["tuning"]["bucket_rows"] == [1, 16]
 
     def test_no_version_is_null(self, control: FakeControl, run: Run) -> None:
         control.models[0].active = control.models[0].previous = 0

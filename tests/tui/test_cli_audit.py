@@ -192,7 +192,7 @@ class TestExport:
         assert (log.size, found["records"], found["end"]) == (5, 4, 4)
 
     def test_another_form_is_refused(self, log: AuditLog, run: Run, tmp_path: Path) -> None:
-        assert run("export", str(tmp_path / "a.parquet")).exit_code == 2
+        assert run("export", str(tmp_path / "a.xlsx")).exit_code == 2
 
 
 class TestShow:

@@ -86,8 +86,8 @@ class TestDecisions:
         (sent,) = control.orders
         assert (sent.act, sent.version, sent.per_mille) == ("start_canary", 3, 25)
         lines = run("status").stdout.splitlines()
-        assert lines[-2].split()[:5] == ["Model", "Active", "Canary", "Shadow", "Previous"]
-        assert lines[-1].split()[:6] == ["digits", "2", "3", "2.5%", "-", "1"]
+        assert lines[-2].split()[:5] == ["Model", "Active", "Canary", "Shadow", "Answered"]
+        assert lines[-1].split()[:5] == ["digits", "2", "3", "2.5%", "-"]
         assert run("versions", "digits").stdout.splitlines()[1].split()[2:4] == ["canary", "2.5%"]
         (model,) = told(run("versions", "--json"))
         assert (model["canary"], model["canary_per_mille"], model["shadow"]) == (3, 25, None)

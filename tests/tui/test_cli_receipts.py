@@ -122,6 +122,18 @@ def test_what_does_not_verify_is_refused_with_a_remedy(
     assert run("receipt", "--record", 300).exit_code == AUDIT_FAILED
 
 
+def test_without_a_runtime_nobody_signs_for_a_record_that_is_too_young(
+    run: Run, box: StateConfig
+) -> None:
+    with AuditLog.open(box.audit_log, key=SigningKey.load(box.box_key), clock=SystemClock()) as log:
+        log.append([Stop(reason="young")])
+        young = run("receipt", "--record", 300)
+        assert young.exit_code == AUDIT_FAILED
+        assert "no checkpoint covers record 300 yet, and the runtime" in told(young)
+        assert "start the runtime: it signs a checkpoint" in told(young)
+    assert run("receipt", "--record", 300).exit_code == 0
+
+
 def test_a_checkpoint_is_shown_kept_and_compared_with_later(
     run: Run, box: StateConfig, tmp_path: Path
 ) -> None:

@@ -12,11 +12,12 @@ from appliance.audit.log import AuditLog
 from appliance.certificates import Authority
 from appliance.clock import SystemClock
 from appliance.config import StateConfig
+from appliance.driver import Probe
 from appliance.exits import TROUBLE_FOUND
 from appliance.signing import SigningKey
 from runtime.boxkey import open_with_key
 from tui.cli import app
-from tui.doctor import Verdict, Visit, box, examine_remote, remote, timekeeping
+from tui.doctor import Verdict, Visit, box, examine_remote, gpu, remote, timekeeping
 from tui.doctor.timekeeping import examine_clock
 
 BOOT = Boot(release="test", config_sha256="0" * 64)
@@ -36,8 +37,10 @@ class Shifted(SystemClock):
 
 @pytest.fixture(autouse=True)
 def kept(monkeypatch):
-    """A time service keeps the clock of this machine, whatever it says itself."""
+    """A time service keeps the clock of this machine, which has no GPU, whatever it says itself."""
     monkeypatch.setattr(timekeeping, "kernel_state", lambda: 0)
+    none = Probe(trouble="this box has no NVIDIA GPU", remedy="nothing")
+    monkeypatch.setattr(gpu, "probe", lambda device="": none)
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 
+from appliance.deployment import Tuning
 from appliance.errors import EngineLoad, Unreachable
 from tests.tui.conftest import FakeGateway, accompanied, box, digits, snapshot, version_line, wine
 from tui.app import ConsoleApp
@@ -52,6 +53,14 @@ def test_crowded(snap_compare: Compare, size: tuple[int, int]) -> None:
 def test_canary_and_shadow(snap_compare: Compare, size: tuple[int, int]) -> None:
     now = snapshot(models=(accompanied(), wine()))
     assert snap_compare(console(now), terminal_size=size, press=["tab", "down"])
+
+
+@SIZES
+def test_tuned_and_counted(snap_compare: Compare, size: tuple[int, int]) -> None:
+    tuning = Tuning(rows_max=16, delay_us_max=400, lanes=2, threads=1, bucket_rows=(1, 4, 16))
+    first, *others = digits().versions
+    tuned = replace(digits(), tuning=tuning, versions=(replace(first, edition=12), *others))
+    assert snap_compare(console(snapshot(models=(tuned, wine()))), terminal_size=size)
 
 
 @SIZES

@@ -17,6 +17,9 @@ from appliance.errors import ConfigError
 from tui.noting import leave_note
 from tui.printing import aside, cell, out, print_json, someone_is_there, table
 
+# Of an ISO 8601 time: the hour is in --json.
+DAY_CHARACTERS = len("2026-11-21")
+
 
 class Shown(msgspec.Struct, frozen=True, kw_only=True):
     """One token as it is shown; `models` null: every model."""
@@ -70,7 +73,8 @@ def show(state: StateConfig, *, as_json: bool) -> None:
     if as_json:
         print_json(tokens)
         return
-    lines = table("id", "name", "role", "models", "state", "issued", "expires", whole=("id",))
+    days = ("issued", "expires")
+    lines = table("id", "name", "role", "models", "state", *days, whole=("id", *days))
     for token in tokens:
         models = "all" if token.models is None else ", ".join(token.models)
         style = "" if token.state == "holds" else "dim"
@@ -83,8 +87,8 @@ def show(state: StateConfig, *, as_json: bool) -> None:
                     token.role,
                     models,
                     token.state,
-                    token.issued,
-                    token.expires,
+                    token.issued[:DAY_CHARACTERS],
+                    token.expires[:DAY_CHARACTERS],
                 )
             )
         )

@@ -1,16 +1,18 @@
 """`holdfast audit export`: records as lines that other programs read, with the checkpoint that covers them.
 
-Knows: the two forms. Rules: JSON Lines holds each record's canonical bytes, so its leaf hash can be made from the line;
-CSV holds the columns to search by and the whole record beside them; what left is noted in the log. Leaves to others:
-finding records (`appliance.audit.reader`), proving (`appliance.audit.verify`).
+Knows: the forms. Rules: JSON Lines holds each record's canonical bytes, so its leaf hash can be made from the line;
+CSV and Parquet hold the columns to search by and the whole record beside them; what left is noted in the log. Leaves
+to others: finding records (`appliance.audit.reader`), proving (`appliance.audit.verify`), Parquet's bytes
+(`tui.parquet`).
 """
 
 import csv
 import hashlib
 import io
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import BinaryIO, Literal, TypeAlias
 
 from appliance.audit.checkpoint import read_checkpoint
 from appliance.audit.kinds import Exported
@@ -21,9 +23,11 @@ from appliance.clock import timestamp
 from appliance.config import StateConfig
 from appliance.errors import AuditError
 from appliance.files import sync_directory, unwritable, write_file
+from tui import parquet
 from tui.noting import leave_note
 from tui.printing import cell, out, print_json, progress
 
+Form: TypeAlias = Literal["jsonl", "csv", "parquet"]
 CSV_HEAD = (
     "sequence",
     "time",
@@ -41,25 +45,31 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def export(
-    state: StateConfig, target: Path, *, form: str, sought: Sought, force: bool, as_json: bool
+    state: StateConfig, target: Path, *, form: Form, sought: Sought, force: bool, as_json: bool
 ) -> None:
-    """Write the records that are sought to `target` as `form` ("jsonl" or "csv"), and a checkpoint beside it.
+    """Write the records that are sought to `target` as `form`, and a checkpoint beside it.
 
     The checkpoint covers every record written. Raises AuditError when a file is there already and not `force`,
-    or nothing covers the records yet; StateError when the file system refuses.
+    or nothing covers the records yet; ConfigError when Parquet is not installed; StateError when the file system
+    refuses.
     """
+    if form == "parquet":
+        parquet.library()
     beside = target.with_name(target.name + CHECKPOINT_SUFFIX)
     taken = [path for path in (target, beside) if path.exists()]
     if taken and not force:
         raise AuditError(f"{taken[0]} is there already", remedy="give another name, or --force")
     with AuditReader(state.audit_log) as reader:
         first, end = reader.first(), reader.size()
+        left_out = 0
         note = reader.checkpoint_from(end)
         if note is None:
             # What no checkpoint covers yet is left out: a file without proof of its end proves nothing.
             note = reader.checkpoints()[-1]
-            end = read_checkpoint(note).size
-        count, digest = _write(reader, target, form=form, sought=sought, end=end)
+            end, size = read_checkpoint(note).size, end
+            left_out = size - end
+        entries = _Counted(_whole(reader, first, reader.records(sought=sought, until_sequence=end)))
+        digest = _write(target, entries, form=form, note=note, end=end)
     write_file(beside, note.encode("utf-8"))
     exported = Exported(
         what="records", first=first, end=end, sha256=digest, destination=str(target), by=""
@@ -70,34 +80,44 @@ def export(
             {
                 "file": str(target),
                 "checkpoint": str(beside),
-                "records": count,
+                "records": entries.count,
                 "end": end,
+                "left_out": left_out,
                 "sha256": digest,
             }
         )
         return
     console = out()
-    console.print(cell(f"{count:,} records written to {target}", "bold green"))
+    console.print(cell(f"{entries.count:,} records written to {target}", "bold green"))
     console.print(cell(f"The checkpoint over the first {end:,} is in {beside}"))
+    if left_out:
+        told = f"{left_out:,} younger records are left out: no checkpoint covers them yet. Export again in a while."
+        console.print(cell(told, "yellow"))
     console.print(cell(f"SHA-256 {digest}"))
 
 
-def _write(
-    reader: AuditReader, target: Path, *, form: str, sought: Sought, end: int
-) -> tuple[int, str]:
-    """Write the sought records before `end`; how many, and the SHA-256 of the file."""
-    digest, count = hashlib.sha256(), 0
+def _whole(reader: AuditReader, first: int, entries: Iterable[Entry]) -> Iterator[Entry]:
+    """`entries`; AuditError at their end when the log does not begin with record `first` any more."""
+    yield from entries
+    if reader.first() != first:
+        raise AuditError(
+            "retention removed records of the log meanwhile", remedy="export once more"
+        )
+
+
+def _write(target: Path, entries: "_Counted", *, form: Form, note: str, end: int) -> str:
+    """Write `entries`, all before `end`; the SHA-256 of the file."""
     making = target.with_name(f".{target.name}.making")
     try:
         with making.open("wb") as file, progress("records") as bar:
             task = bar.add_task("Exporting", total=end)
-            entries = _Counted(reader.records(sought=sought, until_sequence=end))
-            for line in _csv_lines(entries) if form == "csv" else map(_json_line, entries):
-                file.write(line)
-                digest.update(line)
-                count += 1
-                if not count % TOLD_EVERY:
-                    bar.update(task, completed=entries.sequence)
+            entries.tell = lambda: bar.update(task, completed=entries.sequence)
+            hashed = _Hashed(file)
+            if form == "parquet":
+                parquet.write_records(hashed, entries, about={"holdfast.checkpoint": note})
+            else:
+                for line in _csv_lines(entries) if form == "csv" else map(_json_line, entries):
+                    hashed.write(line)
             bar.update(task, completed=end)
             file.flush()
             os.fsync(file.fileno())
@@ -106,15 +126,42 @@ def _write(
     except OSError as error:
         making.unlink(missing_ok=True)
         raise unwritable(target, error) from error
-    return entries.count, digest.hexdigest()
+    except BaseException:
+        making.unlink(missing_ok=True)
+        raise
+    return hashed.digest
+
+
+class _Hashed:
+    """A file that is written in order, and the SHA-256 of what was."""
+
+    closed = False
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._hash = file, hashlib.sha256()
+
+    def write(self, data: bytes) -> int:
+        self._hash.update(data)
+        return self._file.write(data)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    @property
+    def digest(self) -> str:
+        return self._hash.hexdigest()
 
 
 class _Counted:
-    """Passes entries on; `count` of them so far, the last one at `sequence`."""
+    """Passes entries on; `count` of them so far, the last one at `sequence`; now and then `tell` is called."""
 
     def __init__(self, entries: Iterable[Entry]) -> None:
         self._entries = iter(entries)
         self.count = self.sequence = 0
+        self.tell: Callable[[], object] = lambda: None
 
     def __iter__(self) -> Iterator[Entry]:
         return self
@@ -123,6 +170,8 @@ class _Counted:
         entry = next(self._entries)
         self.count += 1
         self.sequence = entry.sequence
+        if not self.count % TOLD_EVERY:
+            self.tell()
         return entry
 
 

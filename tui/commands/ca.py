@@ -120,7 +120,7 @@ def listed(directory: Path, *, as_json: bool) -> None:
         print_json([_json(item) for item in ledger.issued])
         return
     current = {item.serial for item in latest(ledger).values()}
-    shown = table("Name", "Serial", "Until", "State", "Addresses", whole=("Serial", "Until"))
+    shown = table("Name", "Until", "State", "Addresses", "Serial", whole=("Name", "Until"))
     for item in ledger.issued:
         certificate, state = item.certificate, _state(item)
         if state in {State.VALID, State.DUE} and item.serial not in current:
@@ -128,10 +128,10 @@ def listed(directory: Path, *, as_json: bool) -> None:
         style = _STYLES.get(state, "dim" if state in {"replaced", "revoked"} else "")
         shown.add_row(
             cell(item.uri, style),
-            cell(item.serial, style),
             cell(f"{certificate.not_after:%Y-%m-%d}", style),
             cell(f"{state}: {item.reason}" if item.reason else state, style),
             cell(", ".join(certificate.hosts), style),
+            cell(item.serial, style),
         )
     out().print(shown)
 

@@ -29,14 +29,15 @@ LINE_CELLS = 160
 def show(state: StateConfig, request_id: str, *, output: Path | None, as_json: bool) -> None:
     """Print what is kept of a request's inputs, and write it to files in `output`.
 
-    Raises UnknownRecord, PayloadGone saying why it is not there, PayloadBroken, StateError.
+    As JSON it is one list. Raises UnknownRecord, PayloadGone saying why it is not there, PayloadBroken, StateError.
     """
-    for sequence, payload in _kept(state, request_id):
+    kept, taken = _kept(state, request_id), set[str]()
+    if as_json:
+        print_json([payload for _, payload in kept])
+    for sequence, payload in kept:
         views = views_of(payload.inputs, _columns(state, payload))
-        written = [] if output is None else [_write(output, view) for view in views]
-        if as_json:
-            print_json(payload)
-        else:
+        written = [] if output is None else [_write(output, view, taken) for view in views]
+        if not as_json:
             _print(payload, views)
         for path in written:
             aside().print(cell(f"Written to {path}"), soft_wrap=True)
@@ -85,11 +86,12 @@ def _kept(state: StateConfig, request_id: str) -> list[tuple[int, Payload]]:
         why = (
             f"erased: {erased[-1].reason} (by {erased[-1].by})"
             if erased
-            else "gone: by age or budget, which a record tells, or a crash came before it was written"
+            else "not here: gone by age or budget, which a record tells, not written yet, as in the second after "
+            "its answer, or lost in a crash before that"
         )
         raise PayloadGone(
             f"the payload of '{request_id}' is {why}",
-            remedy="nothing brings it back; the record and its digests stay",
+            remedy="nothing brings back what is gone; the record and its digests stay",
         )
     return found
 
@@ -103,10 +105,16 @@ def _columns(state: StateConfig, payload: Payload) -> Mapping[str, Sequence[str]
     return {item.raw.name: item.columns for item in manifest.recipe.inputs}
 
 
-def _write(directory: Path, view: View) -> Path:
-    # An input's name may hold what a file's may not.
+def _write(directory: Path, view: View, taken: set[str]) -> Path:
+    """Write `view` under a name that is none of `taken`, which has it then."""
+    # An input's name may hold what a file's may not, and some file systems do not tell cases apart.
     name = "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in view.name)
-    path = make_directory(directory) / name.lstrip(".")
+    path = make_directory(directory) / (name.lstrip(".") or "input")
+    stem, number = path.stem, 1
+    while path.name.casefold() in taken:
+        number += 1
+        path = path.with_name(f"{stem}-{number}{path.suffix}")
+    taken.add(path.name.casefold())
     write_file(path, view.data, mode=0o640)
     return path
 

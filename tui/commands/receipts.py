@@ -20,7 +20,7 @@ from appliance.audit.receipt import answer_among, growth_of, open_growth, open_r
 from appliance.audit.record import decode
 from appliance.clock import timestamp
 from appliance.config import StateConfig
-from appliance.errors import AuditError, ConfigError, Unproven
+from appliance.errors import AuditError, ConfigError, NotCovered, Unproven, Unreachable
 from appliance.files import write_file
 from appliance.signing import PublicKey
 from tui import wording
@@ -38,7 +38,8 @@ def receipt(
 ) -> None:
     """Write the receipt of a request's answer, or of record `sequence`.
 
-    Raises ConfigError unless one of them is named, UnknownRecord, NotCovered, AuditBroken, StateError.
+    Of a record that no checkpoint covers yet a running runtime is asked to sign one. Raises ConfigError unless one
+    of them is named, UnknownRecord, NotCovered, AuditBroken, StateError.
     """
     if bool(request_id) == (sequence is not None):
         raise ConfigError(
@@ -47,9 +48,27 @@ def receipt(
     with AuditReader(state.audit_log) as log:
         if sequence is None:
             sequence = answer_among(log.show(request_id)).sequence
-        data = receipt_of(log, sequence, cosigned=cosigned_checkpoint(state))
+        try:
+            data = receipt_of(log, sequence, cosigned=cosigned_checkpoint(state))
+        except NotCovered as error:
+            _have_signed(state, sequence, error)
+            data = receipt_of(log, sequence, cosigned=cosigned_checkpoint(state))
     _write(data, output)
     tell_exported(state, "receipt", data, output, range(sequence, sequence + 1))
+
+
+def _have_signed(state: StateConfig, sequence: int, error: NotCovered) -> None:
+    """Have the runtime sign a checkpoint over record `sequence`; NotCovered when none is running."""
+    from runtime.client import ControlClient  # noqa: PLC0415 - gRPC is loaded only where a runtime is asked
+
+    try:
+        with ControlClient(state.control_socket) as control:
+            control.sign(sequence)
+    except Unreachable:
+        raise NotCovered(
+            f"{error}, and the runtime, which alone can sign one, is not running",
+            remedy="start the runtime: it signs a checkpoint over all records as it starts",
+        ) from None
 
 
 def check_receipt(file: Path, *, key: Path, witnesses: Sequence[Path], as_json: bool) -> None:

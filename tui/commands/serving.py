@@ -4,9 +4,10 @@ Knows: the tables and the JSON of both. Rules: the JSON's keys are a contract, s
 here and not taken from what a screen happens to need. Leaves to others: fetching (`tui.gateway`).
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
-from rich.console import RenderableType
+from rich.console import Console, RenderableType
 from rich.text import Text
 
 from appliance.audit.reader import AuditReader
@@ -17,7 +18,7 @@ from tui import wording
 from tui.commands.auditstate import forecast
 from tui.gateway import RuntimeGateway
 from tui.printing import cell, out, print_json, table
-from tui.snapshot import Box, ModelLine, Snapshot, VersionLine, acceptance
+from tui.snapshot import Box, GpuLine, ModelLine, Snapshot, VersionLine, acceptance
 
 
 def status(config: Config, *, as_json: bool) -> None:
@@ -34,6 +35,7 @@ def status(config: Config, *, as_json: bool) -> None:
             console.print(f"{name:<10}", cell(value))
         console.print()
     console.print(_models(snapshot.models))
+    _print_tunings(console, snapshot.models)
 
 
 def _forecast(config: Config) -> str:
@@ -52,15 +54,17 @@ def versions(socket: Path, model: str, *, as_json: bool) -> None:
     if as_json:
         print_json([model_json(line) for line in models])
         return
-    shown = table(
-        "Model", "Version", "Role", "Loaded", "Engine", "Acceptance", "Built", right=("Version",)
-    )
+    counted = any(version.edition for line in models for version in line.versions)
+    numbers = ("Version", *(("Edition",) if counted else ()))
+    facts = ("Role", "Loaded", "Engine", "Acceptance", "Built")
+    shown = table("Model", *numbers, *facts, right=numbers)
     now_ns = SystemClock().wall_ns()
     for line in models:
         for version in line.versions:
-            shown.add_row(*_version_cells(line, version, now_ns))
+            shown.add_row(*_version_cells(line, version, now_ns, counted=counted))
     console = out()
     console.print(shown)
+    _print_tunings(console, models)
     for line in models:
         for version in line.versions:
             for warning in version.warnings if version.loaded else ():
@@ -106,6 +110,7 @@ def _status_json(snapshot: Snapshot) -> dict[str, object]:
             for item in box.certificates
         ],
         "certificates_failure": box.certificates_failure,
+        "gpus": box.gpus,
         "models": [_traffic_json(model) for model in snapshot.models],
     }
 
@@ -119,6 +124,7 @@ def _traffic_json(model: ModelLine) -> dict[str, object]:
         "canary_per_mille": model.canary_per_mille,
         "shadow": model.shadow,
         "previous": model.previous,
+        "tuning": model.tuning,
         "answered": traffic.answered,
         "failed": traffic.failed,
         "rows": traffic.rows,
@@ -137,7 +143,22 @@ def _box_lines(link: str, box: Box) -> list[tuple[str, str]]:
         ("Metrics", f"http://{box.metrics_address}/metrics" if box.metrics_address else "off"),
         ("Audit log", f"takes no records: {box.audit_failure}" if box.audit_failure else audit),
         *_certificate_lines(box),
+        *[("GPU", _gpu(gpu)) for gpu in box.gpus],
     ]
+
+
+def _gpu(gpu: GpuLine) -> str:
+    fares = wording.gpu(
+        busy=gpu.busy,
+        free=gpu.memory_free_bytes,
+        total=gpu.memory_bytes,
+        celsius=gpu.celsius,
+        watts=gpu.watts,
+    )
+    restarts = f", {wording.plural(gpu.restarts, 'restart')}" if gpu.restarts else ""
+    engines = wording.plural(gpu.engines, "engine")
+    failing = f"; it {gpu.failing}" if gpu.failing else ""
+    return f"{gpu.device}: {gpu.name}, {gpu.state}, {engines}, {fares}{restarts}{failing}"
 
 
 def _certificate_lines(box: Box) -> list[tuple[str, str]]:
@@ -153,17 +174,16 @@ def _models(models: tuple[ModelLine, ...]) -> RenderableType:
     if not models:
         return cell("The store holds no model yet; build one with holdfast-compile.")
     beside = any(model.accompanied for model in models)
-    roles = ("Active", *(("Canary", "Shadow") if beside else ()), "Previous")
-    numbers = (*roles, "Versions", "Answered", "Failed", "Waiting", "p50", "p99")
-    shown = table("Model", *numbers, right=numbers, whole=roles)
+    # As in the console, what runs beside stands in place of what `versions` tells as well: 80 cells are few.
+    roles = ("Active", *(("Canary", "Shadow") if beside else ("Previous", "Versions")))
+    numbers = (*roles, "Answered", "Failed", "Waiting", "p50", "p99")
+    shown = table("Model", *numbers, right=numbers, whole=numbers)
     for model in models:
         traffic = model.traffic
         shown.add_row(
             cell(model.name),
             wording.version(model.active),
-            *(_beside(model) if beside else ()),
-            wording.version(model.previous),
-            str(len(model.versions)),
+            *(_beside(model) if beside else _alone(model)),
             f"{traffic.answered:,}",
             f"{traffic.failed:,}",
             f"{traffic.queued:,}",
@@ -178,13 +198,27 @@ def _beside(model: ModelLine) -> tuple[str, str]:
     return canary, wording.version(model.shadow)
 
 
-def _version_cells(model: ModelLine, version: VersionLine, now_ns: int) -> list[Text]:
+def _alone(model: ModelLine) -> tuple[str, str]:
+    return wording.version(model.previous), str(len(model.versions))
+
+
+def _print_tunings(console: Console, models: Iterable[ModelLine]) -> None:
+    """Say how the models run that were tuned: all others run by the settings of the box."""
+    for model in models:
+        if model.tuning is not None:
+            console.print(cell(f"tuned: {model.name}: {wording.tuning(model.tuning)}"))
+
+
+def _version_cells(
+    model: ModelLine, version: VersionLine, now_ns: int, *, counted: bool
+) -> list[Text]:
     style = {"active": "bold green", "canary": "green", "retired": "dim"}.get(version.role, "")
     role = wording.role(version.role, model.canary_per_mille)
     told = version.damage or acceptance(version.thresholds) or wording.NOTHING
     return [
         cell(model.name, style),
         cell(version.number, style),
+        *([cell(wording.version(version.edition), style)] if counted else []),
         cell("damaged" if version.damage else role, style),
         cell("yes" if version.loaded else "no", style),
         cell(version.engine_text or wording.NOTHING, style),

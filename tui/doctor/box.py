@@ -1,7 +1,8 @@
 """The box itself: its state directory, key, log, disk, clock, runtime and ports.
 
 Knows: what must hold on the machine that the box runs on. Rules: reads only; the log is opened, not verified, which
-`holdfast audit verify` does. Leaves to others: the TLS files (`tui.doctor.files`), the way to a box (`remote`).
+`holdfast audit verify` does. Leaves to others: the TLS files (`tui.doctor.files`), the GPUs (`gpu`), the way to a box
+(`remote`).
 """
 
 import os
@@ -20,6 +21,7 @@ from appliance.sealing import is_sealed_here
 from runtime.client import ControlClient
 from tui.doctor.files import examine_files
 from tui.doctor.finding import Finding, failed, trouble, warning, well
+from tui.doctor.gpu import examine_gpus
 from tui.doctor.timekeeping import examine_clock
 
 FREE_BYTES_MIN, FREE_SHARE_MIN = 256 << 20, 0.05
@@ -42,6 +44,7 @@ def examine_box(config: Config, clock: Clock) -> Iterator[Finding]:
         yield _disk(state)
     yield from examine_clock(clock)
     yield from examine_files(config.server.tls, clock)
+    yield from examine_gpus(config)
     yield from _runtime(config)
 
 
@@ -145,6 +148,10 @@ def _runtime(config: Config) -> Iterator[Finding]:
         yield trouble("runtime", told, "put files there that belong together")
     else:
         yield well("runtime", f"release {status.release} serves on {status.address}")
+    for gpu in status.gpus:
+        if gpu.state != "ready" or gpu.trouble:
+            told = f"{gpu.device} is {gpu.state} in the runtime: {gpu.trouble}".rstrip(": ")
+            yield warning("GPU", told, "see its journal, and `journalctl -k` for Xid lines")
 
 
 def _port(what: str, address: str) -> Finding:

@@ -73,6 +73,8 @@ def _append(text: Text, facts: Iterable[tuple[str, str]]) -> None:
 
 def _facts(version: VersionLine) -> Iterator[tuple[str, str]]:
     yield "Built", wording.moment(version.built)
+    if version.edition is not None:
+        yield "Edition", str(version.edition)
     yield "Engine", version.engine_text or wording.NOTHING
     yield "Acceptance", acceptance(version.thresholds) or wording.NOTHING
     yield "Bundle", version.bundle_sha256[:24] or wording.NOTHING

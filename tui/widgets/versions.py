@@ -30,7 +30,9 @@ class VersionTable(LineTable):
         if name != self._model:
             self._model = name
             self.show(())
-        self.border_title = f"Versions of {name}" if name else "Versions"
+        tuning = model.tuning if model else None
+        tuned = f"; tuned: {wording.tuning(tuning)}" if tuning else ""
+        self.border_title = f"Versions of {name}{tuned}" if name else "Versions"
         now_ns = box.taken_wall_ns if box else 0
         lines = [_line(model, version, now_ns) for version in model.versions] if model else []
         self.use_columns(_columns(max([_ROLE_CELLS, *(len(line.texts[1]) for line in lines)])))

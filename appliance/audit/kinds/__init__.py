@@ -18,6 +18,7 @@ from appliance.audit.kinds.operating import (
     Boot,
     ClockStep,
     Decision,
+    DenylistChanged,
     KeyChange,
     Outcome,
     Stop,
@@ -33,6 +34,7 @@ __all__ = [
     "ClockStep",
     "Columns",
     "Decision",
+    "DenylistChanged",
     "Digest",
     "DriftChecked",
     "Erased",
@@ -73,5 +75,6 @@ AnyRecord: TypeAlias = (
     | ClockStep
     | KeyChange
     | AccessChanged
+    | DenylistChanged
 )
 CATEGORIES: tuple[str, ...] = tuple(kind.__struct_config__.tag for kind in get_args(AnyRecord))

@@ -1,8 +1,8 @@
 """Records of what was decided on the box and what befell it.
 
-Knows: decisions and their outcomes, boots and stops, clock steps, changes of keys and of access. Rules: as for every record
-(`kinds.root`): no field is ever removed, renamed or given another meaning. Leaves to others: when each is
-written.
+Knows: decisions and their outcomes, boots and stops, clock steps, changes of keys, of access and of who is denied.
+Rules: as for every record (`kinds.root`): no field is ever removed, renamed or given another meaning. Leaves to
+others: when each is written.
 """
 
 from typing import Annotated, Literal
@@ -118,3 +118,20 @@ class AccessChanged(Record, frozen=True, kw_only=True, tag="access_changed"):
     def columns(self) -> Columns:
         """Found by the principal's name, act and who changed it."""
         return ("access_changed", "", 0, self.name, self.act, self.by)
+
+
+class DenylistChanged(Record, frozen=True, kw_only=True, tag="denylist_changed"):
+    """Other certificates than before are turned away from here on: those of this list.
+
+    `entries` are its first ones in order, as it spells them ("serial 2f" or "uri spiffe://site/client/x"), `count`
+    is how many it has, `sha256` the digest of all of them, each ending in a newline. The list is a file that any
+    tool may put there, so nobody can be named who changed it.
+    """
+
+    count: Natural
+    sha256: Digest
+    entries: tuple[str, ...]
+
+    def columns(self) -> Columns:
+        """Found by its digest."""
+        return ("denylist_changed", "", 0, self.sha256, "", "")

@@ -15,8 +15,10 @@ from appliance.audit.verify import verify
 from appliance.signing import PublicKey
 
 FIRST = Path(__file__).parents[2] / "golden" / "audit" / "1"
-NEWEST = FIRST.with_name("2")
-EVERY = pytest.mark.parametrize("kept", [FIRST, NEWEST], ids=["format 1", "format 2"])
+SECOND, NEWEST = FIRST.with_name("2"), FIRST.with_name("2.1")
+EVERY = pytest.mark.parametrize(
+    "kept", [FIRST, SECOND, NEWEST], ids=["format 1", "format 2", "format 2 and later kinds"]
+)
 
 
 def read(kept: Path) -> list[bytes]:
@@ -25,6 +27,7 @@ def read(kept: Path) -> list[bytes]:
 
 def test_every_record_reads_as_it_was_meant(golden: ModuleType) -> None:
     assert [decode(body).record for body in read(FIRST)] == golden.first_samples()
+    assert [decode(body).record for body in read(SECOND)] == golden.second_samples()
     assert [decode(body).record for body in read(NEWEST)] == golden.samples()
 
 
@@ -82,7 +85,7 @@ def test_it_goes_on_under_this_release(golden: ModuleType, tmp_path: Path, kept:
     with AuditLog.open(path, key=key, clock=golden.GoldenClock(), boot_id="later") as log:
         log.append(golden.samples() * 20)
 
-    assert verify(path, key.public).records == len(read(kept)) + 420
+    assert verify(path, key.public).records == len(read(kept)) + 440
     with AuditReader(path) as reader:
         assert len(reader.tail(100, sought=Sought(principal="Ægir", category="decision"))) > 40
 
@@ -94,4 +97,4 @@ def test_the_script_still_makes_it(golden: ModuleType, tmp_path: Path, name: str
     if name != "log.db":
         assert (tmp_path / "made" / name).read_bytes() == (NEWEST / name).read_bytes()
     else:
-        assert verify(tmp_path / "made" / name, golden.golden_key().public).records == 21
+        assert verify(tmp_path / "made" / name, golden.golden_key().public).records == 22

@@ -70,6 +70,14 @@ def test_columns_say_what_a_record_can_be_found_by(golden: ModuleType) -> None:
         ("clock_step", "", 0, None, "back", ""),
         ("key_change", "", 0, golden.digest("new"), "box", "ægir"),
         ("access_changed", "", 0, "token:press-4", "revoked", "ægir"),
+        (
+            "denylist_changed",
+            "",
+            0,
+            golden.digest("serial 2f\nuri spiffe://site/client/press-4\n"),
+            "",
+            "",
+        ),
     ]
 
 

@@ -8,6 +8,8 @@ import pytest
 from appliance.audit.kinds import Boot, Inference
 from appliance.audit.log import AuditLog
 from appliance.audit.reader import AuditReader
+from appliance.audit.verify import verify
+from appliance.signing import SigningKey
 
 Make = Callable[..., Inference]
 Open = Callable[..., AuditLog]
@@ -69,7 +71,8 @@ def test_a_reader_that_stays_does_not_hold_what_was_removed(
         assert next(walk).sequence == 0
         assert log.remove_expired(150) == 2
         assert reader.size() == log.size
-        assert next(walk).sequence == 1  # whoever is in the midst of it reads on
+        # Whoever is in the midst of a file reads on in it; one that was not reached is passed over.
+        assert next(walk).sequence == 3
         walk.close()
         held = [
             str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()
@@ -77,3 +80,37 @@ def test_a_reader_that_stays_does_not_hold_what_was_removed(
         assert not [
             name for name in held if name.endswith("(deleted)") and str(path.parent) in name
         ]
+
+
+def test_a_reader_in_the_midst_of_a_file_reads_on_in_it(
+    open_log: Open, inference: Make, clock, path: Path
+) -> None:
+    with open_log() as log, AuditReader(path) as reader:
+        log.append([inference(number) for number in range(1000)])
+        clock.advance(100 * DAY)
+        assert log.seal()
+        walk = reader.records()
+        assert next(walk).sequence == 0
+        clock.advance(100 * DAY)
+        log.append([inference(1000)])
+        assert log.seal()
+        assert log.remove_expired(90) == 1
+        assert [entry.sequence for entry in walk][:999] == list(range(1, 1000))
+
+
+def test_what_is_removed_before_verify_reaches_it_is_no_break(
+    open_log: Open, inference: Make, clock, path: Path, key: SigningKey
+) -> None:
+    with open_log() as log:
+        for number in range(4):
+            log.append([inference(number)])
+            clock.advance(100 * DAY)
+            assert log.seal()
+
+        def remove_meanwhile(done: int, _: int) -> None:
+            if done == 1:
+                assert log.remove_expired(150) > 1
+
+        found = verify(path, key.public, progress=remove_meanwhile)
+        assert found.removed > 1
+        assert found.records == log.size

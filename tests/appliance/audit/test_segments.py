@@ -10,6 +10,7 @@ from pysqlite3 import dbapi2 as sqlite
 from appliance.audit.kinds import Decision, Inference, Outcome, Removed, Sealed
 from appliance.audit.log import AuditLog
 from appliance.audit.reader import AuditReader
+from appliance.audit.retention import keep_roots, remove
 from appliance.audit.search import Sought
 from appliance.audit.segments import moving_path, sealed_directory, sealed_segments
 from appliance.audit.tree import leaf_hash
@@ -230,6 +231,15 @@ def test_a_sealed_file_that_is_gone_is_named(
         verify(three, key.public)
     with pytest.raises(AuditBroken):
         open_log()
+
+
+def test_a_file_from_the_middle_that_looks_removed_is_named(three: Path, key: SigningKey) -> None:
+    """Retention takes the oldest first: verify must neither pass over it nor wait for retention to end."""
+    taken = sealed_segments(three)[1]
+    keep_roots(taken)
+    remove(taken)
+    with pytest.raises(AuditBroken, match=r"^record 300: .* was taken away"):
+        verify(three, key.public)
 
 
 def test_a_growing_file_that_is_gone_is_no_new_log(three: Path, open_log: Open) -> None:

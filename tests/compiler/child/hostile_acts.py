@@ -2,6 +2,7 @@
 
 import ctypes
 import errno
+import fcntl
 import mmap
 import os
 import resource
@@ -9,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import termios
 import threading
 import time
 from pathlib import Path
@@ -135,6 +137,27 @@ class Deed(msgspec.Struct, frozen=True):
         }
         return [f"{name}: {_met(attempt)}" for name, attempt in attempts.items()]
 
+    def start_a_driver(self, progress):
+        """What a GPU's driver does as it starts, then what a child must not be able to do all the same."""
+        listening = []
+        attempts = {
+            "listen": lambda: listening.append(_listen("\0cuda-uvmfd-1-2")),
+            "name a thread": lambda: _thread(_name_itself),
+            "shared file": lambda: os.close(os.memfd_create("driver")),
+            "device": lambda: Path(self.word).write_bytes(b"order"),
+            "terminal": lambda: fcntl.ioctl(
+                os.open(self.word, os.O_RDWR), termios.FIONREAD, b"1234"
+            ),
+            "address space": lambda: mmap.mmap(-1, 1 << 40, prot=0, flags=_RESERVED),
+            "connect": lambda: socket.socket(socket.AF_UNIX).connect("\0cuda-uvmfd-1-2"),
+            "accept": lambda: [item.accept() for item in listening],
+            "datagrams": lambda: socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM),
+            "inet": lambda: socket.socket(socket.AF_INET),
+            "fork": os.fork,
+            "other process": lambda: Path(f"/proc/{os.getppid()}/comm").write_text("me"),
+        }
+        return [f"{name}: {_met(attempt)}" for name, attempt in attempts.items()]
+
     def reach(self, progress):
         """The file named, then every place that should be closed or open."""
         named = Path(self.word)
@@ -149,10 +172,35 @@ class Deed(msgspec.Struct, frozen=True):
         return [f"{name}: {_met(attempt)}" for name, attempt in attempts.items()]
 
 
-def _thread():
-    thread = threading.Thread(target=lambda: None)
+# Private, nobody's, and not counted as memory: how a driver reserves addresses.
+_RESERVED = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x4000  # MAP_NORESERVE
+
+
+def _thread(does=lambda: None):
+    met = []
+
+    def run():
+        try:
+            does()
+        except OSError as error:
+            met.append(error)
+
+    thread = threading.Thread(target=run)
     thread.start()
     thread.join()
+    if met:
+        raise met[0]
+
+
+def _name_itself():
+    Path(f"/proc/{os.getpid()}/task/{threading.get_native_id()}/comm").write_text("cuda-EvtHandlr")
+
+
+def _listen(name):
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listening.bind(name)
+    listening.listen(1)
+    return listening
 
 
 def _met(attempt) -> str:

@@ -2,11 +2,13 @@
 
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -15,6 +17,7 @@ import pytest
 from appliance.config import BuildConfig
 from appliance.errors import BuildCrashed, BuildLimit, EngineBuild
 from compiler.child import Confined, Here, Places
+from compiler.child.devices import gpu_devices
 from compiler.progress import Silent
 
 BOUNDS = BuildConfig(memory_bytes_max=1 << 30, seconds_max=60.0)
@@ -152,6 +155,32 @@ def test_it_reaches_only_its_places(deed, places, tmp_path):
     assert named.read_bytes() == b"model"
     hidden = do(deed(deed="reach", word=str(named)), places).result.words
     assert "named: EACCES" in hidden
+
+
+def test_a_gpus_driver_can_start_and_the_ways_out_stay_closed(deed, places):
+    """A terminal stands for a device of a GPU: both are opened for writing and asked by ioctl."""
+    theirs, ours = pty.openpty()
+    try:
+        device = Path(os.ttyname(ours))
+        act = deed(deed="start_a_driver", word=str(device))
+        given = replace(places, devices=(device,))
+        met = dict(word.split(": ") for word in do(act, given).result.words)
+        without = dict(word.split(": ") for word in do(act, places).result.words)
+    finally:
+        os.close(theirs)
+        os.close(ours)
+    opened = {"listen", "name a thread", "shared file", "device", "terminal", "address space"}
+    assert {name for name, word in met.items() if word == "open"} == opened
+    assert met["connect"] == met["accept"] == met["datagrams"] == met["inet"] == "EPERM"
+    # Nothing listens there, so nothing is accepted either.
+    assert {name for name, word in without.items() if word == "open"} == {"shared file", "accept"}
+
+
+def test_the_devices_of_a_machine_are_found_by_name(tmp_path):
+    for name in ("nvidia0", "nvidiactl", "nvidia-uvm", "nvidia-caps", "null", "nvme0", "sda"):
+        (tmp_path / name).touch()
+    found = [path.name for path in gpu_devices(tmp_path)]
+    assert found == ["nvidia-caps", "nvidia-uvm", "nvidia0", "nvidiactl"]
 
 
 def test_its_limits_and_privileges_are_low(deed, places):

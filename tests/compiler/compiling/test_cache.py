@@ -66,7 +66,7 @@ def test_the_key_names_everything_that_an_engine_depends_on(workshop, monkeypatc
     def key(
         manifest=manifest, kind="onnxruntime", precision=Precision.FP32, stamp=stamp, threads=1
     ):
-        return cache.engine_key(manifest, kind, precision, stamp, threads)
+        return cache.engine_key(manifest, kind, precision, stamp, threads=threads)
 
     replace = msgspec.structs.replace
     other = replace(manifest.files[0], sha256="f" * 64)

@@ -12,7 +12,7 @@ from appliance.manifest import Precision
 from appliance.tensors import DataType, Interface, TensorSpec
 from compiler.opening.source import open_source
 from compiler.targets import FALLBACK, TARGETS
-from runtime.engines import ENGINES, Engine, load_engine
+from runtime.engines import Engine, load_engine
 
 FILES = {
     "onnxruntime": "engine.fp32.ort",
@@ -90,7 +90,7 @@ def engine_files(tmp_path_factory) -> dict[str, Path]:
     return directories
 
 
-@pytest.fixture(params=sorted(ENGINES))
+@pytest.fixture(params=sorted(FILES))
 def kind(request) -> str:
     """Each kind of engine in turn."""
     return request.param

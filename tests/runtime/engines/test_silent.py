@@ -124,3 +124,14 @@ def test_no_library_is_imported_before_an_engine_is_loaded(home):
         home,
     )
     assert child.returncode == 0, child.stderr
+
+
+def test_a_box_without_a_gpu_brings_nothing_of_its_path(home):
+    """Two rooms of it only: the words of the package, and whether any GPU is open."""
+    child = run_child(
+        "import sys, runtime.server, runtime.tuning.worker\n"
+        "of = ('appliance.driver', 'runtime.gpu.', 'runtime.fusing.', 'runtime.kernels.cuda')\n"
+        "print([name for name in sorted(sys.modules) if name.startswith(of)])",
+        home,
+    )
+    assert child.stdout == "['runtime.gpu.current', 'runtime.gpu.watching']\n", child.stderr

@@ -11,12 +11,16 @@ import numpy as np
 import pytest
 from tritonclient import grpc as triton
 from tritonclient.utils import np_to_triton_dtype
+from typer.testing import CliRunner
 
 from appliance.audit import checker
+from appliance.audit.reader import AuditReader
+from appliance.audit.receipt import open_receipt
 from appliance.errors import ApplianceError, UnknownRecord, Unproven
 from appliance.signing import PublicKey, SigningKey
-from runtime.client import EvidenceClient, InferenceClient
+from runtime.client import ControlClient, EvidenceClient, InferenceClient
 from runtime.protocol import evidence_pb2 as wire
+from tui.cli import app
 
 IMAGE = np.zeros((1, 8, 8, 1), np.uint8)
 
@@ -107,3 +111,21 @@ def test_the_public_lane_and_answers_that_do_not_wait(
     with EvidenceClient(runtime.address) as evidence:
         _, receipt = evidence.receipt(box_key(runtime), request_id="early")
     assert json.loads(receipt.record)["record"]["request_id"] == "early"
+
+
+def test_an_operator_need_not_wait_for_a_checkpoint(runtime: Any, tmp_path: Path) -> None:
+    with InferenceClient(runtime.address) as client:
+        client.infer("digits", {"image": IMAGE}, request_id="young")
+    with AuditReader(runtime.state / "audit" / "log.db") as log:
+        sequence = log.show("young")[-1].sequence
+        assert log.checkpoint_from(sequence + 1) is None
+    file = tmp_path / "receipt.json"
+    words = ["--state", str(runtime.state), "audit", "receipt", "young", "-o", str(file)]
+    done = CliRunner().invoke(app, words)
+
+    assert done.exit_code == 0, done.stderr
+    assert open_receipt(file.read_bytes(), box_key(runtime)).place == sequence
+    with ControlClient(runtime.socket) as control:
+        assert control.sign(sequence) > sequence
+        with pytest.raises(UnknownRecord, match="no record 4000000 yet"):
+            control.sign(4_000_000)

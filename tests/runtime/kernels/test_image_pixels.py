@@ -169,6 +169,14 @@ class TestQuantise:
         made = through(PIXELS, Cast(), signed, Cast())
         np.testing.assert_array_equal(made, np.rint(PIXELS / np.float32(2)) - 128)
 
+    def test_levels_behind_a_layout_become_numbers_again(self, through: THROUGH) -> None:
+        levels = Quantise(datatype="INT8", scale=2.0, zero_point=-128)
+        made = through(PIXELS, Cast(), Layout(), levels, Cast())
+        wanted = np.rint(PIXELS / np.float32(2)) - 128
+        np.testing.assert_array_equal(made, wanted.transpose(0, 3, 1, 2))
+        with pytest.raises(RecipeError, match="behind the layout"):
+            through(PIXELS, Cast(), Layout(), levels, Cast(), levels)
+
 
 def test_one_channel_without_its_axis(through: THROUGH) -> None:
     steps: tuple[BeforeStep, ...] = (Colour(to="grey"), Layout(order="HW"))

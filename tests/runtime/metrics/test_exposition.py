@@ -7,6 +7,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from appliance.errors import ListenError
+from runtime.gpu.standing import Standing as Owner
+from runtime.gpu.telemetry import Reading
 from runtime.metrics import Commits, Metrics, ModelCounts, serve_metrics
 from runtime.metrics.counts import STATES
 from runtime.standing import Standing, State
@@ -151,3 +153,37 @@ def test_latency_is_of_recent_requests():
     assert counts.latency_ms(0.5) == 0.0
     counts.recent_ns.extend([1_000_000, 2_000_000, 9_000_000])
     assert counts.latency_ms(0.5) == 2.0
+
+
+def test_gpus_in_use_are_told():
+    first = Reading(
+        device="0",
+        uuid="GPU-a",
+        name="A",
+        busy=0.5,
+        memory_used_bytes=1,
+        memory_bytes=4,
+        celsius=61,
+        watts=200.5,
+        throttled=("power cap",),
+        ecc_corrected=2,
+        ecc_uncorrected=0,
+    )
+    owner = Owner("0", "A", "restarting", "lost", 3, 7, 1, 4, ("one", "two"), 2, 0, ())
+    metrics = Metrics(
+        gpus=lambda: (first, Reading(device="MIG-b", uuid="MIG-b", name="B")),
+        gpu_owners=lambda: (owner,),
+    )
+    told = read(metrics)
+    of = labels(gpu="GPU-a")
+    assert told["holdfast_gpu_busy_ratio", of] == 0.5
+    assert told["holdfast_gpu_memory_used_bytes", of] == 1
+    assert told["holdfast_gpu_memory_bytes", of] == 4
+    assert told["holdfast_gpu_temperature_celsius", of] == 61
+    assert told["holdfast_gpu_power_watts", of] == 200.5
+    assert told["holdfast_gpu_throttled", labels(gpu="GPU-a", reason="power cap")] == 1
+    assert told["holdfast_gpu_ecc_errors_total", labels(gpu="GPU-a", result="corrected")] == 2
+    assert not [name for name, those in told if dict(those).get("gpu") == "MIG-b"]
+    assert told["holdfast_gpu_ready", labels(device="0")] == 0
+    assert told["holdfast_gpu_restarts_total", labels(device="0")] == 3
+    assert told["holdfast_gpu_engines", labels(device="0")] == 2

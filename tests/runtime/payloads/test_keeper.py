@@ -320,3 +320,18 @@ def test_a_text_counts_with_its_letters() -> None:
     texts = np.array([b"x" * 1000, b"y" * 500], np.object_)
     assert payloads._bytes(texts) >= 1500
     assert payloads._bytes(np.zeros(4, np.float32)) == 16
+
+
+def test_an_erasure_left_to_record_is_recorded_when_the_log_has_time(
+    box: Callable[..., Box],
+) -> None:
+    at = box(keep="all")
+    erased = Erased(request_id="r", model="m", count=1, reason="asked for", by="alice")
+    at.behind = True
+    at.keeper.record_later(erased)
+    at.clock.monotonic += int(UPKEEP_SECONDS * 1e9)
+    at.settle()
+    assert at.erased == []
+    at.behind = False
+    at.keeper.close()
+    assert at.erased == [erased]

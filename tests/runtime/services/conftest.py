@@ -25,13 +25,13 @@ async def serve(world):
     """
     opened = []
 
-    async def start(*, server=None, shared=None, batching=None, inferring=()):
+    async def start(*, server=None, shared=None, batching=None, inferring=(), share=None):
         config = Config(
             server=ServerConfig(address="127.0.0.1:0", transport="public", **(server or {})),
             shared_memory=SharedMemoryConfig(**(shared or {})),
             batching=BatchingConfig(**(batching or {})),
         )
-        regions, traces = Regions(config.shared_memory), Traces()
+        regions, traces = Regions(config.shared_memory, share=share), Traces()
         transport = listen(config.server)
         loop = asyncio.get_running_loop()
         served = calls(

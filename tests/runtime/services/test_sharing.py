@@ -1,4 +1,4 @@
-"""Shared memory of the system, registered as stock clients do, and of CUDA, which is not there."""
+"""Shared memory of the system and of a GPU, registered as stock clients do."""
 
 import numpy as np
 import pytest
@@ -110,8 +110,10 @@ async def test_changes_are_journalled_with_who_made_them(serve, region, lines):
     assert '"event":"region.unregistered","region":"in","peer":"ipv4:127.0.0.1' in lines()
 
 
-async def test_there_is_no_cuda(serve, refused):
+async def test_where_it_is_not_allowed_there_is_no_cuda(serve, refused, monkeypatch):
     client = await serve(shared=ALLOWED)
+    # Stock clients forget all of both kinds first, from wherever they are: here there is nothing to guard.
+    monkeypatch.setattr("runtime.services.sharing.is_local", lambda peer: False)
     assert not (await client.get_cuda_shared_memory_status()).regions
     await client.unregister_cuda_shared_memory("c")
     told = await refused(client.get_cuda_shared_memory_status("c"))
@@ -120,3 +122,40 @@ async def test_there_is_no_cuda(serve, refused):
     told = await refused(client.register_cuda_shared_memory("c", b"\0" * 64, 0, 64))
     assert told.status == "StatusCode.INVALID_ARGUMENT"
     assert told.text == "failed to register CUDA shared memory region: 'c', GPUs not supported"
+
+
+async def test_memory_of_a_gpu_is_registered_listed_and_forgotten(
+    serve, refused, lines, monkeypatch
+):
+    import base64
+    from types import SimpleNamespace
+
+    closed = []
+
+    def share(device, handle, size):
+        assert (device, handle, size) == (1, bytes(range(64)), 32)
+        return SimpleNamespace(
+            read=lambda offset, size: b"\7" * size, close=lambda: closed.append(device)
+        )
+
+    client = await serve(shared={"cuda_allowed": True}, share=share)
+    handle = base64.b64encode(bytes(range(64)))
+    await client.register_cuda_shared_memory("g", handle, 1, 32)
+    told = (await client.get_cuda_shared_memory_status("g", as_json=True))["regions"]["g"]
+    assert told == {"name": "g", "device_id": "1", "byte_size": "32"}
+    assert bytes(client.regions.read("g", 30, 2)) == b"\7\7"
+    told = await refused(client.register_cuda_shared_memory("g", handle, 1, 32))
+    assert told.status == "StatusCode.ALREADY_EXISTS"
+    told = await refused(client.register_cuda_shared_memory("h", b"", 1, 32))
+    assert told.text == "failed to register shared memory region 'h': invalid args"
+    assert "cuda_shared_memory" in (await client.get_server_metadata()).extensions
+    await client.unregister_system_shared_memory()
+    monkeypatch.setattr("runtime.services.sharing.is_local", lambda peer: False)
+    assert (await refused(client.unregister_cuda_shared_memory())).text == (
+        "Client shared memory is disabled"
+    )
+    monkeypatch.setattr("runtime.services.sharing.is_local", lambda peer: True)
+    await client.unregister_cuda_shared_memory("g")
+    assert closed == [1]
+    assert not (await client.get_cuda_shared_memory_status()).regions
+    assert '"event":"region.registered","region":"g","device":1,"bytes":32' in lines()

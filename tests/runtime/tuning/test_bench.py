@@ -1,5 +1,7 @@
 """One version under one setting after the other: what is loaded when, and what becomes of trouble."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from msgspec.structs import replace
@@ -9,6 +11,7 @@ from appliance.config import BatchingConfig, Config, ModelBatching, StateConfig
 from appliance.deployment import Tuning
 from appliance.errors import EngineLoad
 from appliance.store import Store
+from runtime.batching import Batcher
 from runtime.servable import Answer
 from runtime.tuning import Arrivals, Order
 from runtime.tuning.bench import Bench
@@ -84,6 +87,21 @@ def test_lanes_stay_until_their_number_threads_or_buckets_change(bench, loader):
     assert [lane.closed for lane in loader.made] == [1, 1, 1, 1, 0]
     bench.close()
     assert loader.made[-1].closed == 1
+
+
+def test_what_is_for_a_gpu_is_measured_as_it_is_served(bench, monkeypatch):
+    """No thread that brings requests runs one there (`runtime.holding`)."""
+    record, settings = bench._stored.record, []
+    record = replace(record, engine=replace(record.engine, kind="tensorrt"))
+    bench._stored = dataclasses.replace(bench._stored, record=record)
+
+    def batcher(lanes, config, *others, **named):
+        settings.append(config)
+        return Batcher(lanes, config, *others, **named)
+
+    monkeypatch.setattr("runtime.tuning.bench.Batcher", batcher)
+    assert measured(bench).requests == 2
+    assert [setting.inline_us_max for setting in settings] == [0]
 
 
 def test_requests_are_golden_rows_as_many_as_fit(bench, loader):

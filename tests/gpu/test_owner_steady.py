@@ -1,0 +1,112 @@
+"""What may not end an owner's process, nor leave it half usable: signals, long loads, memory that cannot be pinned."""
+
+import os
+import signal
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from appliance.config import GpuConfig
+from appliance.errors import GpuLost, GpuMemory
+from runtime.gpu.owner import Owner
+from runtime.gpu.tracks import Need, Track
+from tests.gpu.fakes import FakeDevice
+from tests.gpu.owned import DEVICES, computed, engine_file, owner, pretend, program, some
+from tests.gpu.pretence import Fault, Pretence
+from tests.gpu.standin import open_execution
+
+
+def test_a_line_that_ends_costs_a_run_one_error_and_the_process_starts_again(
+    tmp_path: Path,
+) -> None:
+    with owner(load_seconds_max=20) as gpu:
+        lane = gpu.load(engine_file(tmp_path / "e")).lane()
+        number = lane.install(program(1))
+        assert lane.line is not None
+        lane.line.shutdown(socket.SHUT_RDWR)
+        with pytest.raises(GpuLost, match="its process ended"):
+            lane.run(number)
+        assert np.array_equal(computed(lane, number, some(1)), some(1) * 2 + 1)
+
+
+def test_the_signal_that_ends_the_server_leaves_runs_in_peace(tmp_path: Path) -> None:
+    with owner() as gpu:
+        lane = gpu.load(engine_file(tmp_path / "e")).lane()
+        number = lane.install(program(1))
+        os.kill(gpu.standing().pid, signal.SIGTERM)
+        for _ in range(3):
+            assert np.array_equal(computed(lane, number, some(1)), some(1) * 2 + 1)
+        assert gpu.standing().restarts == 0
+
+
+def open_held_up(device: Any, plan: bytes, header: Any, lanes: int) -> Any:
+    """As the stand-in's, but a plan that is `resident` waits until somebody writes to the pipe HELD_UP."""
+    opened = open_execution(device, plan, header, lanes)
+    if opened.resident_bytes:
+        Path(os.environ["HELD_UP"]).read_bytes()
+    return opened
+
+
+def test_runs_wait_for_an_engine_that_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    monkeypatch.setenv("HELD_UP", str(pipe))
+    gpu = Owner(
+        executions="tests.gpu.test_owner_steady:open_held_up",
+        devices=DEVICES,
+        settings=GpuConfig(run_seconds_max=0.1, load_seconds_max=60),
+    )
+    try:
+        lane = gpu.load(engine_file(tmp_path / "e")).lane()
+        number = lane.install(program(1))
+        np.ndarray((1, 4), np.float32, lane.slot)[:] = some(1)
+        with ThreadPoolExecutor(2) as pool:
+            loading = pool.submit(gpu.load, engine_file(tmp_path / "f", resident=1 << 10))
+            writing = os.open(pipe, os.O_WRONLY)  # comes back when the process reads
+            running = pool.submit(lane.run, number)
+            with pytest.raises(TimeoutError):
+                running.result(0.5)
+            os.close(writing)
+            running.result(20)
+            loading.result(20)
+        assert gpu.standing().restarts == 0
+    finally:
+        gpu.close()
+
+
+def test_a_lane_goes_although_the_others_memory_cannot_be_had_at_once() -> None:
+    fault = Fault(call="allocate", at=4, kind="memory")
+    device = FakeDevice(Pretence(faults=(fault,)))
+    track = Track(device)
+    track.reserve(1, Need(arena=512, pool=256))
+    track.reserve(2, Need(arena=1024, pool=256))
+    track.leave(2)
+    assert track.arena.size == 0
+    track.ready()
+    assert (track.arena.size, track.pool.size) == (512, 256)
+    track.close()
+    assert device.leaks() == {}
+
+
+def test_a_slot_that_cannot_be_pinned_leaves_the_lane_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend(monkeypatch, faults=(Fault(call="pin", at=2, kind="memory"),))
+    with owner() as gpu:
+        lane = gpu.load(engine_file(tmp_path / "e")).lane()
+        number = lane.install(program(1))
+        big = msgspec.structs.replace(program(1), slot_bytes=1 << 20)
+        with pytest.raises(GpuMemory, match="pin"):
+            lane.install(big)
+        for _ in range(4):
+            assert np.array_equal(computed(lane, number, some(1)), some(1) * 2 + 1)
+        grown = lane.install(big)
+        assert np.array_equal(computed(lane, grown, some(1, 5)), some(1, 5) * 2 + 1)
+        assert gpu.standing().restarts == 0
