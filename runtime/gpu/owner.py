@@ -98,10 +98,13 @@ class Owner:
 
     @property
     def ill(self) -> str:
-        """Why it can run nothing now, "" when it can or when it has nothing to run. Asks nobody, waits for nobody."""
-        if self._state is State.READY or not self._belongings.engines:
-            return ""
-        return f"GPU {self.device} is {self._state.value}: {self._trouble}"
+        """Why it cannot run all that it has, "" when it can or has nothing. Asks nobody, waits for nobody."""
+        if self._state is not State.READY:
+            told = f"GPU {self.device} is {self._state.value}: {self._trouble}"
+            return told if self._belongings.engines else ""
+        troubles = (lane.trouble for lane in list(self._belongings.lanes.values()))
+        lost = next((trouble for trouble in troubles if trouble is not None), None)
+        return "" if lost is None else f"GPU {self.device} did not take an engine back: {lost}"
 
     def standing(self) -> Standing:
         """How it stands, at once: memory is as it was when last somebody could ask."""

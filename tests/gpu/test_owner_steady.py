@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from appliance.config import GpuConfig
-from appliance.errors import GpuLost, GpuMemory
+from appliance.errors import EngineLoad, GpuLost, GpuMemory
 from runtime.gpu.owner import Owner
 from runtime.gpu.tracks import Need, Track
 from tests.gpu.fakes import FakeDevice
@@ -32,6 +33,26 @@ def test_a_line_that_ends_costs_a_run_one_error_and_the_process_starts_again(
         with pytest.raises(GpuLost, match="its process ended"):
             lane.run(number)
         assert np.array_equal(computed(lane, number, some(1)), some(1) * 2 + 1)
+
+
+def test_an_engine_that_does_not_come_back_is_told_until_it_is_closed(tmp_path: Path) -> None:
+    with owner(load_seconds_max=20) as gpu:
+        kept = gpu.load(engine_file(tmp_path / "kept")).lane()
+        number = kept.install(program(1))
+        engine = gpu.load(engine_file(tmp_path / "gone"))
+        lane = engine.lane()
+        lane.install(program(1))
+        assert gpu.ill == ""
+        (tmp_path / "gone").unlink()
+        os.kill(gpu.standing().pid, signal.SIGKILL)
+        with suppress(GpuLost, EngineLoad):  # lost, if the run was on its way when the process died
+            lane.run(1)
+        with pytest.raises(EngineLoad):
+            lane.run(1)
+        assert "did not take an engine back" in gpu.ill
+        assert np.array_equal(computed(kept, number, some(1)), some(1) * 2 + 1)
+        engine.close()
+        assert gpu.ill == ""
 
 
 def test_the_signal_that_ends_the_server_leaves_runs_in_peace(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ import numpy as np
 from appliance.audit.kinds import Inference
 from appliance.audit.reader import AuditReader
 from appliance.audit.verify import verify
-from appliance.errors import ApplianceError
+from appliance.errors import ApplianceError, DecisionError
 from appliance.signing import PublicKey
 from runtime.client import ControlClient, InferenceClient, Retry
 from tests.simulation.tracing import ROOT
@@ -159,9 +159,13 @@ def _load(runtime: Any, life: Told, image: np.ndarray, number: int) -> Iterator[
             while not over.is_set():
                 version = 3 - version
                 life.under_way = version
-                with suppress(ApplianceError):
+                try:
                     control.decide("digits", "activate", version, actor="test", reason="again")
                     life.decided = version
+                except DecisionError:
+                    pass  # refused, and answered
+                except ApplianceError:
+                    return  # its answer never came: it stays under way, and nothing follows it
                 over.wait(0.05)
 
     threads = [threading.Thread(target=ask, args=(each,)) for each in range(THREADS)]
