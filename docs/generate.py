@@ -340,6 +340,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "signal-steps": lambda: steps(*get_args(recipe.SignalStep)),
     "after-steps": lambda: steps(*get_args(recipe.AfterStep)),
     "gpu-parts": lambda: table(("part of the GPU path", "status"), gpu_runs.parts()),
+    "gpu-summary": lambda: table(("part", "status"), gpu_runs.summary()),
     "gpu-goals": lambda: table(("figure", "goal", "measured", "", "where"), gpu_runs.goals()),
 }
 

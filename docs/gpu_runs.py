@@ -119,6 +119,23 @@ def parts(directory: Path = REPORTS) -> Rows:
     return rows
 
 
+def summary(directory: Path = REPORTS) -> Rows:
+    """The same in few rows: what runs without a GPU, then the sections of `make gpu-check` by what was run of them."""
+    known, by_state = reports(directory), dict[str, list[str]]()
+    for _, sections in ON_GPU:
+        by_state.setdefault(_state(known, sections), []).extend(sections)
+    told = [
+        (f"the GPU path on a GPU: {', '.join(names)}", state) for state, names in by_state.items()
+    ]
+    return [
+        (
+            "the GPU path over NVIDIA's own bindings, a stub driver, fakes and the CUDA simulator",
+            "run in CI",
+        ),
+        *told,
+    ]
+
+
 def _state(known: list[Report], wanted: tuple[str, ...]) -> str:
     """What the latest report that tried all of `wanted` says of them."""
     for report in known:

@@ -73,6 +73,17 @@ def test_a_report_says_date_device_and_whether_tensorrt_was_there(
     assert told["pinned memory, and copies beside kernels"].startswith("failed on a GPU")
 
 
+def test_the_summary_names_every_section_once(runs: ModuleType, tmp_path: Path) -> None:
+    report(tmp_path, "h100.json", states={"graphs": "run", "overlap": "failed"})
+    (_, in_ci), *rows = runs.summary(tmp_path)
+    assert in_ci == "run in CI"
+    told = {section: state for part, state in rows for section in part.split(": ")[1].split(", ")}
+    assert told.keys() == {section for _, sections in runs.ON_GPU for section in sections}
+    assert told["graphs"].startswith("run on a GPU without TensorRT")
+    assert told["overlap"].startswith("failed on a GPU")
+    assert told["swapping"] == "not yet run by us"
+
+
 def test_the_latest_report_that_tried_a_part_counts(runs: ModuleType, tmp_path: Path) -> None:
     report(tmp_path, "old.json", date="2026-01-01", states={"graphs": "run", "serving": "run"})
     report(
