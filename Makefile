@@ -33,7 +33,7 @@ demo: $(READY) ## the main job on this machine: pack, build, serve, swap, audit,
 	@$(BIN)/python examples/demo.py
 
 test: check $(BINDINGS) ## everything CI runs: `make check`, then the whole suite with coverage
-	$(BIN)/python -m pytest --cov
+	$(BIN)/python -m pytest --cov --numprocesses auto --maxprocesses 4 --dist loadfile
 	$(BIN)/coverage report --include=$(PURE) --fail-under=100
 
 check: $(READY) ## format, lint, types, import contracts, lock, generated files, house rules

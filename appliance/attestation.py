@@ -159,6 +159,19 @@ def open_attestation(
     return key, _read(payload)
 
 
+def check_form(data: bytes) -> None:
+    """Raise BundleError unless the signature file `data` is in the one form that `attest` writes.
+
+    A field that nobody signed, or another spelling of the same bytes, would make another file of a signed one, which no
+    list of files knows.
+    """
+    file = _decode(data)
+    texts = (file.dsse_envelope.payload, *(each.sig for each in file.dsse_envelope.signatures))
+    plain = all(base64.b64encode(_decoded(text)).decode() == text for text in texts)
+    if not plain or canonical_json(file) != data:
+        raise BundleError("the signature was written anew after signing", remedy=_AGAIN)
+
+
 def read_unverified(data: bytes) -> Attested | None:
     """What a signature file says without trusting it, to show it; None where it says nothing."""
     try:

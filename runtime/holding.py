@@ -46,6 +46,19 @@ def engine_of(config: Config, stored: StoredVersion, tuning: Tuning | None) -> E
     return tuned(holding, tuning)
 
 
+def present(config: Config, stored: StoredVersion, tuning: Tuning | None) -> Tuning:
+    """What the version runs with, as a tuning would say it."""
+    batching = batching_of(config.batching, stored, tuning)
+    engine = engine_of(config, stored, tuning)
+    return Tuning(
+        rows_max=min(batching.rows_max, max(stored.manifest.served.batch_max, 1)),
+        delay_us_max=batching.delay_us_max,
+        lanes=engine.lanes,
+        threads=engine.threads,
+        bucket_rows=batching.bucket_rows,
+    )
+
+
 def doubling(stored: StoredVersion, rows_max: int) -> tuple[int, ...]:
     """1, 2, 4 and so on up to the largest batch, which is the last; none without a batch axis."""
     most = min(rows_max, stored.manifest.served.batch_max)

@@ -80,6 +80,11 @@ class Servable:
         )
         self.interface = chain.served
 
+    @property
+    def resting(self) -> bool:
+        """See Engine."""
+        return self._engine.resting
+
     def lane(self) -> "Servable":
         """A twin over the same weights with buffers of its own, to run beside this one.
 

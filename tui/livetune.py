@@ -18,7 +18,7 @@ from appliance.audit.reader import AuditReader
 from appliance.audit.record import Entry
 from appliance.clock import timestamp
 from appliance.config import Config
-from appliance.deployment import Deployment, Tuning, tuned
+from appliance.deployment import Deployment, Tuning
 from appliance.errors import EngineLoad, UnknownRecord, UnknownVersion
 from appliance.store import Store
 from runtime.tuning import Arrivals, Measured, Measuring, Order
@@ -123,15 +123,21 @@ def tune_model(
         entries = [] if wanted.per_second else _last_requests(reader, model, wanted.requests)
     arrivals = _arrivals(model, entries, wanted)
     store.open(model, deployment.active)
-    order = Order(config=config, model=model, version=deployment.active, goal_ns=wanted.goal_ns)
+    order = Order(
+        config=config,
+        model=model,
+        version=deployment.active,
+        goal_ns=wanted.goal_ns,
+        tuning=deployment.tuning,
+    )
     with Measuring(order) as measuring:
-        present = present_setting(config, deployment, measuring.batch_max)
+        present = measuring.ready.present
         found, chosen = search(
             measuring.measure,
             arrivals,
             present,
             cores=len(os.sched_getaffinity(0)),
-            batch_max=measuring.batch_max,
+            batch_max=measuring.ready.batch_max,
             goal_us=wanted.goal_ns // 1000,
             progress=progress,
         )
@@ -205,19 +211,6 @@ def _trials(now: Round, arrivals: Arrivals) -> Iterator[tuple[Tuning, Arrivals, 
 
 def _counting(progress: Progress, done: int, total: int) -> Callable[[int], None]:
     return lambda reached: progress(done + reached, total)
-
-
-def present_setting(config: Config, deployment: Deployment, batch_max: int) -> Tuning:
-    """What the model runs with now, by the settings of the box and its tuning."""
-    batching = tuned(config.batching.of(deployment.model), deployment.tuning)
-    engine = tuned(config.engine_of(deployment.model), deployment.tuning)
-    return Tuning(
-        rows_max=min(batching.rows_max, batch_max),
-        delay_us_max=batching.delay_us_max,
-        lanes=engine.lanes,
-        threads=engine.threads,
-        bucket_rows=batching.bucket_rows,
-    )
 
 
 def _last_requests(reader: AuditReader, model: str, requests: int) -> list[Entry]:

@@ -135,7 +135,7 @@ class Batcher:
             now = self._clock.monotonic_ns()
             leaving = self._waiting.expire(now)
             # Whoever gathered it hangs elsewhere.
-            forgotten = self._idle.pop() if self._idle and self._waiting.requests else None
+            forgotten = self._roused() if self._waiting.requests else None
             replace = not self._closed or self.queued > 0
             hanging, fresh = self._lanes.give_up(now, self._start_again if replace else None)
             for lane in hanging:
@@ -189,10 +189,18 @@ class Batcher:
 
     def _sleeper(self) -> Lane | None:
         """A lane to wake for what has just been queued. The caller holds the lock."""
-        if self._idle:
-            return self._idle.pop()
+        if (idle := self._roused()) is not None:
+            return idle
         if self._holding and self._waiting.rows >= self._sizes.enough:
             return self._holding.pop()
+        return None
+
+    def _roused(self) -> Lane | None:
+        """An idle lane that would take a batch, idle no more. The caller holds the lock."""
+        for lane in reversed(self._idle):
+            if not self._lanes.defers(lane):
+                self._idle.remove(lane)
+                return lane
         return None
 
     def _start_again(self, lane: Lane) -> None:
@@ -237,9 +245,8 @@ class Batcher:
                 leaving = self._waiting.expire(now)
                 hold_ns = self._hold_ns(lane, now)
                 batch: list[Ticket] = []
-                if not hold_ns:
-                    free = sum(not other.batch for other in self._lanes.working)
-                    batch = lane.batch = self._waiting.take(free)
+                if not hold_ns and not self._lanes.defers(lane):
+                    batch = lane.batch = self._waiting.take(self._lanes.free)
                     lane.started_ns = now
                 ended = self._closed and not batch
                 if not batch and not ended:
@@ -277,9 +284,8 @@ class Batcher:
         with self._lock:
             now = self._clock.monotonic_ns()
             leaving = self._waiting.expire(now)
-            if self._idle and (batch := self._waiting.take(1)):
-                lane = self._idle.pop()
-                lane.batch, lane.started_ns = batch, now
+            if self._waiting.requests and (lane := self._roused()) is not None:
+                lane.batch, lane.started_ns = self._waiting.take(1), now
         for ticket, error in leaving:
             tell(ticket, error)
         return lane

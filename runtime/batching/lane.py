@@ -22,6 +22,10 @@ class Runner(Protocol):
 
     interface: Interface
 
+    @property
+    def resting(self) -> bool:
+        """Whether it could not run now, though another may. Waits for nobody."""
+
     def run(self, requests: Sequence[Inputs], rows: int) -> list[Answer | ApplianceError]:
         """Answer the requests of one batch, in order, by one engine call of `rows` rows, padded if need be."""
 

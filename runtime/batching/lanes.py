@@ -1,7 +1,8 @@
 """The lanes of one batcher: those at work, and those whose engine call hangs.
 
 Knows: how long an engine call may take, and how many lanes are wanted. Rules: a lane whose call takes longer is
-given up and a fresh one takes its place, a few times at most; one that comes back works again where one is missing.
+given up and a fresh one takes its place, a few times at most; one that comes back works again where one is missing;
+one whose device is away leaves batches to the others while there are any.
 Leaves to others: the lock that guards all of this, threads and requests (`batcher`).
 """
 
@@ -45,6 +46,15 @@ class Lanes:
     def fewest_rows(self) -> int:
         """That a lane is computing now."""
         return min(sum(ticket.rows for ticket in lane.batch) for lane in self.working)
+
+    @property
+    def free(self) -> int:
+        """Lanes that could take a batch now."""
+        return sum(not lane.batch and not self.defers(lane) for lane in self.working)
+
+    def defers(self, lane: Lane) -> bool:
+        """Whether `lane` leaves batches to others: its device is away, and that of another one is not."""
+        return lane.runner.resting and not all(other.runner.resting for other in self.working)
 
     def give_up(
         self, now_ns: int, work: Callable[[Lane], None] | None

@@ -36,6 +36,11 @@ class Bounded:
         """See Engine."""
         return self._engine.interface
 
+    @property
+    def resting(self) -> bool:
+        """See Engine."""
+        return self._engine.resting
+
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """See Engine. Raises RequestError for an input outside of its bounds."""
         for name, (low, high) in self._bounds.items():

@@ -21,6 +21,10 @@ class Engine(Protocol):
     def interface(self) -> Interface:
         """What the engine takes and gives (batch axis as in `batch_max`)."""
 
+    @property
+    def resting(self) -> bool:
+        """Whether it could not run now, though another lane may: its device is away for a while. Waits for nobody."""
+
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Compute all outputs from all inputs, both by name, with the batch axis when there is one.
 

@@ -39,6 +39,7 @@ class OnnxRuntimeEngine:
     """A session of ONNX Runtime."""
 
     kind: ClassVar[str] = "onnxruntime"
+    resting: ClassVar[bool] = False
 
     def __init__(self, session: Any, interface: Interface) -> None:
         """Take an open session; EngineLoad when it does not have `interface`."""

@@ -23,6 +23,7 @@ class OpenVinoEngine:
     """One infer request of a model that OpenVINO's CPU plugin compiled."""
 
     kind: ClassVar[str] = "openvino"
+    resting: ClassVar[bool] = False
 
     def __init__(self, model: "_Imported") -> None:
         """Take one of the model's requests that nobody has."""

@@ -66,6 +66,11 @@ class TensorRTEngine:
         """What the engine file says of itself."""
         return self._held.owned.header
 
+    @property
+    def resting(self) -> bool:
+        """See Engine."""
+        return self.gpu_lane.resting
+
     def lane(self) -> "TensorRTEngine":
         """Another lane of the same engine. Raises GpuError when there is no room for it."""
         return TensorRTEngine(self._held)

@@ -5,6 +5,7 @@ may start no other; the first call makes its thread the GPU's, and all others ar
 others: serving (`owner`).
 """
 
+import itertools
 import os
 import threading
 from pathlib import Path
@@ -48,18 +49,18 @@ class OwnerHere:
         )
         self._engines: dict[int, Engine] = {}
         self._state, self._trouble = State.READY, ""
-        self._numbers = 0
+        self._numbers = itertools.count(1)
 
     def load(self, path: Path) -> Engine:
         """See Owner."""
-        engine = Engine(self, self._next(), path)
+        engine = Engine(self, next(self._numbers), path)
         self._load(engine)
         self._engines[engine.number] = engine
         return engine
 
     def share(self, handle: bytes, size: int) -> Shared:
         """See Owner."""
-        shared = Shared(self, self._next(), handle, size)
+        shared = Shared(self, next(self._numbers), handle, size)
         self.ask(Share(shared=shared.number, handle=handle, size=size))
         return shared
 
@@ -72,9 +73,7 @@ class OwnerHere:
 
     def standing(self) -> Standing:
         """See Owner."""
-        told = Surveyed(
-            name="", capability=(0, 0), free_bytes=0, total_bytes=0, graphs=0, ungraphed=()
-        )
+        told = Surveyed()
         if self._state is State.READY:
             reply = self.ask(Survey())
             assert isinstance(reply, Surveyed)
@@ -117,7 +116,7 @@ class OwnerHere:
         """See Holder."""
         if engine.evicted:
             self._load(engine)
-        lane = Lane(self, engine, self._next(), Slot.made())
+        lane = Lane(self, engine, next(self._numbers), Slot.made())
         try:
             lane.memory.grow(slot_bytes)
             self.ask(lane.opening(), (os.dup(lane.memory.descriptor),))
@@ -146,6 +145,10 @@ class OwnerHere:
             self._state, self._trouble = State.FAILED, str(lost)
             raise
 
+    def resting(self, lane: Lane) -> bool:  # noqa: ARG002 - one lost is lost for all
+        """See Holder."""
+        return self._state is not State.READY
+
     def gone(self, thing: Engine | Lane | Shared, request: Request) -> None:
         """See Holder."""
         if isinstance(thing, Engine):
@@ -169,7 +172,3 @@ class OwnerHere:
                 f"GPU {self.device} was lost: {self._trouble or 'it was given back'}",
                 remedy="begin again: the process that held it must end first",
             )
-
-    def _next(self) -> int:
-        self._numbers += 1
-        return self._numbers

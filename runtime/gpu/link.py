@@ -190,12 +190,12 @@ class Held(Answer, frozen=True, kw_only=True):
 class Surveyed(Answer, frozen=True, kw_only=True):
     """A device: its memory in bytes, what runs as graphs, and why other programs do not."""
 
-    name: str
-    capability: tuple[int, int]
-    free_bytes: int
-    total_bytes: int
-    graphs: int
-    ungraphed: tuple[str, ...]
+    name: str = ""
+    capability: tuple[int, int] = (0, 0)
+    free_bytes: int = 0
+    total_bytes: int = 0
+    graphs: int = 0
+    ungraphed: tuple[str, ...] = ()
 
 
 class Refused(Answer, frozen=True, kw_only=True):

@@ -50,6 +50,9 @@ class Holder(Protocol):
     def run(self, lane: "Lane", number: int) -> None:
         """Run a program of `lane` and wait for it."""
 
+    def resting(self, lane: "Lane") -> bool:
+        """Whether `lane` could not run now. Asks nobody, waits for nobody."""
+
     def gone(self, thing: "Engine | Lane | Shared", request: Request) -> None:
         """Forget `thing`, telling the GPU by `request` if it can be told."""
 
@@ -106,6 +109,11 @@ class Lane:
     def slot(self) -> memoryview:
         """The slot's memory, writable; a view stays valid but is short of what came after an install that grew it."""
         return self.memory.view
+
+    @property
+    def resting(self) -> bool:
+        """Whether it could not run now: its GPU is being started again, or did not take its engine back."""
+        return self._holder.resting(self)
 
     def shapes(self, inputs: Mapping[str, Shape]) -> dict[str, Shape]:
         """See Engine.shapes."""

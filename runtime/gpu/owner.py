@@ -6,6 +6,7 @@ run; one that breaks too often rests, and says so; nobody here touches CUDA. Lea
 (`child`), starting and ending it (`process`), which of several GPUs (`placing`).
 """
 
+import itertools
 import socket
 import threading
 from collections.abc import Iterator
@@ -33,11 +34,10 @@ from runtime.gpu.opened import Engine, Lane, Shared
 from runtime.gpu.process import Process
 from runtime.gpu.program import Program
 from runtime.gpu.slots import Slot
-from runtime.gpu.standing import Restarts, Standing, State
+from runtime.gpu.standing import Restarts, Standing, State, gone
 
 __all__ = ["Engine", "Lane", "Owner", "Shared", "Standing"]
 
-LOST_REMEDY = "send the request again; the GPU's owner starts anew by itself"
 ANSWER_SECONDS_MAX = 20.0  # of what takes milliseconds
 
 
@@ -60,13 +60,11 @@ class Owner:
         self._belongings = Belongings(device, self._told, self._settings.run_seconds_max)
         gone = self._belongings.evicted
         self._process = Process(device, devices, executions, self._settings, gone)
-        self._numbers = 0
+        self._numbers = itertools.count(1)
         self._state = State.STARTING
         self._generation = 0
         self._trouble = ""
-        self._surveyed = Surveyed(
-            name="", capability=(0, 0), free_bytes=0, total_bytes=0, graphs=0, ungraphed=()
-        )
+        self._surveyed = Surveyed()
         # Held by whoever asks the process something, and while everything is brought back.
         self._asking = threading.RLock()
         self._changed = threading.Condition()
@@ -83,7 +81,7 @@ class Owner:
     def load(self, path: Path) -> Engine:
         """Load the engine file at `path`. Raises EngineLoad, GpuMemory, GpuError."""
         with self._steady():
-            engine = Engine(self, self._next(), path)
+            engine = Engine(self, next(self._numbers), path)
             self._belongings.load(engine)
             self._belongings.engines[engine.number] = engine
         return engine
@@ -91,7 +89,7 @@ class Owner:
     def share(self, handle: bytes, size: int) -> Shared:
         """Open `size` bytes that another process shares by the 64 bytes of its handle. Raises GpuError."""
         with self._steady():
-            shared = Shared(self, self._next(), handle, size)
+            shared = Shared(self, next(self._numbers), handle, size)
             self._told(Share(shared=shared.number, handle=handle, size=size))
             self._belongings.shared[shared.number] = shared
         return shared
@@ -102,9 +100,12 @@ class Owner:
         if self._state is not State.READY:
             told = f"GPU {self.device} is {self._state.value}: {self._trouble}"
             return told if self._belongings.engines else ""
-        troubles = (lane.trouble for lane in list(self._belongings.lanes.values()))
-        lost = next((trouble for trouble in troubles if trouble is not None), None)
-        return "" if lost is None else f"GPU {self.device} did not take an engine back: {lost}"
+        trouble = self._belongings.trouble
+        return f"GPU {self.device} did not take an engine back: {trouble}" if trouble else ""
+
+    def resting(self, lane: Lane) -> bool:
+        """See Holder."""
+        return self._state is not State.READY or lane.line is None
 
     def standing(self) -> Standing:
         """How it stands, at once: memory is as it was when last somebody could ask."""
@@ -121,7 +122,7 @@ class Owner:
             device=self.device,
             name=told.name,
             state=self._state.value,
-            trouble=self._trouble,
+            trouble=self._belongings.trouble if self._state is State.READY else self._trouble,
             restarts=self._restarts.count,
             pid=self._process.pid,
             free_bytes=told.free_bytes,
@@ -161,7 +162,7 @@ class Owner:
                 raise EngineError("the engine is closed", remedy="load the version again")
             if engine.evicted:
                 self._belongings.load(engine)
-            lane = Lane(self, engine, self._next(), Slot.made())
+            lane = Lane(self, engine, next(self._numbers), Slot.made())
             try:
                 lane.memory.grow(slot_bytes)
                 self._belongings.open(lane)
@@ -196,7 +197,7 @@ class Owner:
         if error is not None and not isinstance(error, GpuLost):
             raise error
         self._mark(generation, str(error) if error else "its process ended")
-        raise _gone(self.device, str(error) if error else self._trouble or "its process ended")
+        raise gone(self.device, str(error) if error else self._trouble or "its process ended")
 
     def gone(self, thing: Engine | Lane | Shared, request: Request) -> None:
         """See Holder."""
@@ -234,15 +235,23 @@ class Owner:
             self._process.tidy()
             self._become(State.CLOSED)
             return
-        self._become(State.READY)
-        journal.event("gpu.ready", device=self.device, pid=self._process.pid)
+        self._ready()
         while not self._is(State.CLOSED):
-            ending = self._process.wait()
-            self._mark(self._generation, f"its process ended {ending}")
-            with self._asking:
-                self._process.tidy()
-            self._start_again()
+            rest = self._settings.rest_seconds if self._belongings.wanting_memory else None
+            if ending := self._process.wait(rest):
+                self._mark(self._generation, f"its process ended {ending}")
+                with self._asking:
+                    self._process.tidy()
+                self._start_again()
+            else:
+                self._try_again()
         self._process.tidy()
+
+    def _try_again(self) -> None:
+        """Bring back what there was no memory for; a GPU that is lost meanwhile is noticed by its end."""
+        with self._asking, suppress(ApplianceError):
+            if self._state is State.READY:
+                self._belongings.try_again()
 
     def _start_again(self) -> None:
         """Until it is ready or closed."""
@@ -258,14 +267,12 @@ class Owner:
             try:
                 with self._asking:
                     self._process.start()
-                    trouble = self._belongings.restore()
+                    self._belongings.restore()
             except Exception as error:  # noqa: BLE001 - this thread is all that can try again
                 self._trouble = str(error)
                 self._process.tidy()
                 continue
-            self._trouble = trouble
-            self._become(State.READY)
-            journal.event("gpu.ready", device=self.device, pid=self._process.pid)
+            self._ready()
             return
 
     def _told(self, request: Request, descriptors: tuple[int, ...] = ()) -> Reply:
@@ -299,7 +306,7 @@ class Owner:
                 self._await_ready()
             _check_open(lane)
             if lane.line is None:
-                raise lane.trouble or _gone(self.device, "the lane was not brought back")
+                raise lane.trouble or gone(self.device, "the lane was not brought back")
             return lane.line, self._generation
 
     def _await_ready(self) -> None:
@@ -307,7 +314,7 @@ class Owner:
         waiting = (State.STARTING, State.RESTARTING)
         self._changed.wait_for(lambda: self._state not in waiting, self._settings.load_seconds_max)
         if self._state is not State.READY:
-            raise _gone(self.device, self._trouble or self._state.value)
+            raise gone(self.device, self._trouble or self._state.value)
 
     def _mark(self, generation: int, trouble: str) -> None:
         """The process of that generation is no use any more: it ends, if it has not by itself."""
@@ -316,6 +323,10 @@ class Owner:
                 self._state, self._trouble = State.RESTARTING, trouble
                 self._process.kill()
                 self._changed.notify_all()
+
+    def _ready(self) -> None:
+        self._become(State.READY)
+        journal.event("gpu.ready", device=self.device, pid=self._process.pid)
 
     def _become(self, state: State) -> None:
         with self._changed:
@@ -327,10 +338,6 @@ class Owner:
     def _is(self, state: State) -> bool:
         return self._state is state
 
-    def _next(self) -> int:
-        self._numbers += 1
-        return self._numbers
-
 
 def _told_of(error: Exception) -> ApplianceError:
     if isinstance(error, ApplianceError):
@@ -341,7 +348,3 @@ def _told_of(error: Exception) -> ApplianceError:
 def _check_open(lane: Lane) -> None:
     if lane.closed:
         raise EngineError("the lane was closed", remedy="send the request again")
-
-
-def _gone(device: str, why: str) -> GpuLost:
-    return GpuLost(f"GPU {device} was lost: {why}", remedy=LOST_REMEDY)

@@ -105,10 +105,13 @@ class Process:
             raise raised(reply)
         return reply
 
-    def wait(self) -> str:
-        """Wait for its end; how it ended."""
+    def wait(self, seconds: float | None = None) -> str:
+        """Wait for its end, so many seconds at most; how it ended, "" when it has not."""
         assert self._child is not None
-        self._child.wait()
+        try:
+            self._child.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return ""
         return self.ending()
 
     def ending(self) -> str:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from appliance.clock import Clock
 from appliance.config import GpuConfig
+from appliance.errors import GpuLost
 
 NANOSECONDS = 1_000_000_000
 
@@ -59,3 +60,11 @@ class Restarts:
             self._recent.popleft()
         many = len(self._recent) > self._settings.restarts_max
         return self._settings.rest_seconds if many else 0.0
+
+
+def gone(device: str, why: str) -> GpuLost:
+    """What those get who need `device` while it is not there."""
+    return GpuLost(
+        f"GPU {device} was lost: {why}",
+        remedy="send the request again; the GPU's owner starts anew by itself",
+    )

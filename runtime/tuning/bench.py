@@ -31,6 +31,11 @@ class Kept:
         self._servable = servable
         self.interface: Interface = servable.interface
 
+    @property
+    def resting(self) -> bool:
+        """As the servable is."""
+        return self._servable.resting
+
     def run(self, requests: Sequence[Inputs], rows: int) -> list[Answer | ApplianceError]:
         """As the servable does."""
         return self._servable.run(requests, rows)

@@ -26,13 +26,14 @@ class Arrivals(Message, frozen=True, kw_only=True):
 class Order(Message, frozen=True, kw_only=True):
     """What is measured: a version under the settings of its box, but for what each trial says.
 
-    A request is late when it took longer than `goal_ns`.
+    `tuning` is the recorded one, None without. A request is late when it took longer than `goal_ns`.
     """
 
     config: Config
     model: str
     version: int
     goal_ns: int
+    tuning: Tuning | None = None
 
 
 class Trial(Message, frozen=True, kw_only=True):
@@ -44,9 +45,10 @@ class Trial(Message, frozen=True, kw_only=True):
 
 
 class Ready(Message, frozen=True, kw_only=True):
-    """The version is there; a batch has at most `batch_max` rows, 1 without a batch axis."""
+    """The version is there and runs with `present`; a batch has at most `batch_max` rows, 1 without a batch axis."""
 
     batch_max: int
+    present: Tuning
 
 
 class Reached(Message, frozen=True, kw_only=True):

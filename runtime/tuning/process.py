@@ -36,14 +36,18 @@ _REPLY: msgspec.json.Decoder[Reply] = msgspec.json.Decoder(Reply)
 
 
 class Measuring:
-    """A process that measures `order`'s version under any setting; a context manager."""
+    """A process that measures `order`'s version under any setting; a context manager.
+
+    `ready` is what it says of the version once it is entered.
+    """
+
+    ready: Ready
 
     def __init__(self, order: Order) -> None:
         self._order = order
         self._running: ExitStack | None = None
         self._child: subprocess.Popen[bytes] | None = None
         self._words: IO[bytes] | None = None
-        self.batch_max = 1
 
     def __enter__(self) -> Self:
         """Start it. Raises EngineLoad when the version cannot be measured."""
@@ -108,7 +112,7 @@ class Measuring:
         if isinstance(reply, Failed):
             raise EngineLoad(reply.message, remedy=reply.remedy)
         assert isinstance(reply, Ready)
-        self.batch_max = reply.batch_max
+        self.ready = reply
 
     def _send(self, message: Order | Trial) -> None:
         assert self._child is not None

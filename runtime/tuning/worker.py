@@ -16,6 +16,7 @@ from appliance.config import use_kernel_cache
 from appliance.errors import ApplianceError
 from appliance.store import Store
 from runtime.gpu import current
+from runtime.holding import present
 from runtime.stale import with_fitting_engine
 from runtime.tuning.bench import Bench
 from runtime.tuning.messages import Failed, Order, Reached, Ready, Reply, Trial
@@ -41,7 +42,8 @@ def _measure(order: Order, tell: Callable[[Reply], None]) -> None:
     found = Store(order.config.state.store).open(order.model, order.version)
     stored, _ = with_fitting_engine(found)
     bench = Bench(order, stored, SystemClock())
-    tell(Ready(batch_max=max(stored.manifest.served.batch_max, 1)))
+    now = present(order.config, stored, order.tuning)
+    tell(Ready(batch_max=max(stored.manifest.served.batch_max, 1), present=now))
     for line in sys.stdin.buffer:
         trial = msgspec.json.decode(line, type=Trial)
         tell(bench.measure(trial, lambda requests: tell(Reached(requests=requests))))

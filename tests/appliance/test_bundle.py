@@ -4,7 +4,6 @@ import base64
 import hashlib
 import io
 import os
-from contextlib import suppress
 
 import msgspec
 import pytest
@@ -164,14 +163,19 @@ def test_a_changed_byte_is_found_in_every_region(tmp_path, packed, first, *, for
     assert refused.value.remedy
 
 
+def test_a_signature_is_spelled_in_one_way_only(packed):
+    for at in range(HEAD_BYTES, parts_of(packed)[0]):
+        for bit in (1, 8, 32):
+            changed = packed[:at] + bytes([packed[at] ^ bit]) + packed[at + 1 :]
+            with pytest.raises(errors.BundleError):
+                bundle.verified_manifest(io.BytesIO(changed), TRUSTED)
+
+
 @pytest.mark.parametrize("form", ["packed", "first"])
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_no_mutilated_bundle_is_taken(tmp_path_factory, packed, first, form, data):
-    """A flipped byte anywhere, a cut anywhere, bytes added anywhere.
-
-    A signature file is text that may be written in more than one way: such a change of it changes nothing.
-    """
+    """A flipped byte anywhere, a cut anywhere, bytes added anywhere."""
     packed = packed if form == "packed" else first
     at = data.draw(st.integers(0, len(packed) - 1))
     change = data.draw(st.integers(1, 255))
@@ -182,10 +186,6 @@ def test_no_mutilated_bundle_is_taken(tmp_path_factory, packed, first, form, dat
         "add": packed[: at + 1] + bytes([change]) + packed[at + 1 :],
     }[kind]
     directory = tmp_path_factory.mktemp("out")
-    if form == "packed" and kind == "flip" and HEAD_BYTES <= at < parts_of(packed)[0]:
-        with suppress(errors.BundleError):
-            assert open_all(mutilated, directory).model == "tiny"
-        return
     with pytest.raises(errors.BundleError):
         open_all(mutilated, directory)
 

@@ -33,6 +33,7 @@ class Nothing:
     """A runner that answers at once, or after a time that grows with the batch."""
 
     interface = INTERFACE
+    resting = False
 
     def __init__(self, *, row_seconds: float = 0.0) -> None:
         self._row_seconds = row_seconds

@@ -28,6 +28,7 @@ class Nothing:
     """A runner whose answer is always the same."""
 
     interface = Interface(inputs=(X,), outputs=(X,), batch_max=32)
+    resting = False
     answer = Answer(outputs=ROW, vectors=ROW["x"], states=ROW)
 
     def run(self, requests, rows):

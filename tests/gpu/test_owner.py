@@ -170,6 +170,7 @@ def test_one_that_breaks_too_often_rests_and_says_so(tmp_path: Path) -> None:
             time.sleep(0.005)
         with pytest.raises(GpuLost, match="was lost") as refused:
             lane.run(number)
+        assert lane.resting
         assert "starts anew by itself" in refused.value.remedy
         while gpu.standing().state != "ready" and time.monotonic() < deadline:
             time.sleep(0.01)

@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -53,6 +54,26 @@ def test_an_engine_that_does_not_come_back_is_told_until_it_is_closed(tmp_path: 
         assert np.array_equal(computed(kept, number, some(1)), some(1) * 2 + 1)
         engine.close()
         assert gpu.ill == ""
+
+
+def test_an_engine_that_found_no_memory_is_brought_back_when_there_is_some(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = tmp_path / "token"
+    with owner(load_seconds_max=20, rest_seconds=0.05) as gpu:
+        resting, lane = (gpu.load(engine_file(tmp_path / name)) for name in ("idle", "served"))
+        lane = lane.lane()
+        number = lane.install(program(1))
+        token.touch()
+        pretend(monkeypatch, faults=(Fault(call="allocate", kind="memory", token=str(token)),))
+        os.kill(gpu.standing().pid, signal.SIGKILL)
+        deadline = time.monotonic() + 20
+        while (token.exists() or gpu.ill) and time.monotonic() < deadline:
+            time.sleep(0.005)
+        assert not token.exists(), "its memory was refused once"
+        assert not lane.resting
+        assert np.array_equal(computed(lane, number, some(1)), some(1) * 2 + 1)
+        assert not resting.evicted
 
 
 def test_the_signal_that_ends_the_server_leaves_runs_in_peace(tmp_path: Path) -> None:

@@ -160,6 +160,18 @@ def test_a_broken_gpu_costs_each_request_on_its_way_one_error(serve, held_out):
     assert serve.ledgers()[-1]["leaks"] == {}
 
 
+def test_of_two_gpus_the_other_serves_while_one_rests(serve, held_out):
+    runtime = serve('[gpu]\ndevices = ["0", "1"]\nrestarts_max = 0\nrest_seconds = 600.0\n')
+    with triton.InferenceServerClient(runtime.address) as client:
+        with pytest.raises(InferenceServerException):
+            ask(client, KILLER)
+        runtime.wait_for("gpu.lost")
+    with Callers(runtime.address, held_out["image"][:50]) as callers:
+        callers.until(100)
+    assert callers.failed == {}
+    assert runtime.stop() == 0
+
+
 def test_swaps_under_load_cost_no_request_and_give_all_memory_back(serve, held_out):
     runtime = serve()
     with Callers(runtime.address, held_out["image"][:50]) as callers:

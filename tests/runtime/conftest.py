@@ -62,6 +62,7 @@ class Echo:
     """A servable that answers its input; `closed` tells when it was freed."""
 
     interface = INTERFACE
+    resting = False
 
     def __init__(self):
         self.closed = False

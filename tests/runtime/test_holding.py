@@ -6,7 +6,7 @@ import pytest
 
 from appliance.config import BatchingConfig, Config, EngineConfig, GpuConfig, ModelBatching
 from appliance.deployment import Tuning
-from runtime.holding import batching_of, doubling, engine_of, is_on_gpu
+from runtime.holding import batching_of, doubling, engine_of, is_on_gpu, present
 
 TUNING = Tuning(rows_max=4, delay_us_max=0, lanes=3, threads=2)
 
@@ -65,3 +65,12 @@ def test_no_thread_that_brings_requests_waits_for_a_gpu_unless_the_model_says():
 )
 def test_sizes_double_up_to_the_largest_batch(rows_max, batch_max, sizes):
     assert doubling(version(batch_max=batch_max), rows_max) == sizes
+
+
+def test_what_runs_now_is_told_as_a_tuning_and_is_the_same_again_under_it():
+    for stored in (version(), version("openvino"), version(batch_max=0)):
+        now = present(config(), stored, None)
+        assert now.rows_max <= max(stored.manifest.served.batch_max, 1)
+        assert now.lanes == (2 if is_on_gpu(stored) else 5)
+        assert now.bucket_rows == (doubling(stored, 32) if is_on_gpu(stored) else ())
+        assert present(config(), stored, now) == now

@@ -26,6 +26,7 @@ class Negating:
     """An engine that gives -x, and fails on any batch that holds a 13."""
 
     kind = "fake"
+    resting = False
 
     def __init__(self, batch_max):
         self.interface = Interface(inputs=(X,), outputs=(Y,), batch_max=batch_max)

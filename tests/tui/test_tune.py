@@ -21,6 +21,7 @@ from appliance.exits import GOAL_MISSED, OK, USAGE
 from appliance.signing import SigningKey
 from runtime.client import ControlClient, InferenceClient
 from runtime.tuning import Arrivals, Measured, Order
+from runtime.tuning.messages import Ready
 from tests.tui.conftest import ControlServer
 from tui import livetune
 from tui.cli import app
@@ -35,9 +36,9 @@ class FakeMeasuring:
 
     late = 0
     asked: list[tuple[Tuning, Arrivals]]
-    batch_max = 32
 
     def __init__(self, order: Order) -> None:
+        self.ready = Ready(batch_max=32, present=order.tuning or PRESENT)
         type(self).asked = []
 
     def __enter__(self) -> Self:

@@ -65,20 +65,20 @@ def test_a_checkpoint_of_another_log_is_refused_even_when_this_key_signed_it() -
 ROOT = base64.b64encode(bytes(32)).decode()
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        f"{ORIGIN}\n3\n",
-        f"{ORIGIN}\n03\n{ROOT}\n",
-        f"{ORIGIN}\n-3\n{ROOT}\n",
-        f"{ORIGIN}\n3\n{ROOT}\nmore\n",
-        f"\n3\n{ROOT}\n",
-        f"{ORIGIN}\n3\n{base64.b64encode(bytes(31)).decode()}\n",
-        f"{ORIGIN}\n3\n{base64.b64encode(bytes(35)).decode()}\n",
-        f"{ORIGIN}\n3\nAAAAA=\n",
-        f"{ORIGIN}\n3\n{ROOT[:-2]}B=\n",
-    ],
-)
+FORMS = {
+    "no root": f"{ORIGIN}\n3\n",
+    "zero before": f"{ORIGIN}\n03\n{ROOT}\n",
+    "negative": f"{ORIGIN}\n-3\n{ROOT}\n",
+    "a fourth line": f"{ORIGIN}\n3\n{ROOT}\nmore\n",
+    "no origin": f"\n3\n{ROOT}\n",
+    "31 bytes": f"{ORIGIN}\n3\n{base64.b64encode(bytes(31)).decode()}\n",
+    "35 bytes": f"{ORIGIN}\n3\n{base64.b64encode(bytes(35)).decode()}\n",
+    "not base64": f"{ORIGIN}\n3\nAAAAA=\n",
+    "another base64": f"{ORIGIN}\n3\n{ROOT[:-2]}B=\n",
+}
+
+
+@pytest.mark.parametrize("text", FORMS.values(), ids=FORMS)
 def test_a_text_in_another_form_is_refused(text: str) -> None:
     with pytest.raises(AuditBroken, match="not a checkpoint of this log"):
         open_checkpoint(sign_note(text, ORIGIN, KEY), KEY.public)

@@ -77,6 +77,7 @@ class FakeRunner:
     def __init__(self, engine):
         self._engine = engine
         self.interface = engine.interface
+        self.resting = False
         self._running = False
 
     def run(self, requests, rows):
@@ -155,8 +156,9 @@ class Bench:
         self.clock = HandClock()
         self.name = f"m/{next(_numbers)}"
         self.engine = Engine(batch_max)
+        self.runners = [FakeRunner(self.engine) for _ in range(lanes)]
         self.batcher = Batcher(
-            [FakeRunner(self.engine) for _ in range(lanes)],
+            self.runners,
             BatchingConfig(**settings),
             self.clock,
             name=self.name,

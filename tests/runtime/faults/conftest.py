@@ -78,6 +78,7 @@ class Doubling:
     """A servable that doubles its input when the engine lets it; `closed` tells when it was freed."""
 
     interface = INTERFACE
+    resting = False
 
     def __init__(self, engine):
         self._engine = engine

@@ -31,6 +31,8 @@ INTERFACE = Interface(inputs=(X,), outputs=(X,), batch_max=4)
 class Engine:
     """A servable that answers its input; it may be held, and `fault` is what its calls raise."""
 
+    resting = False
+
     def __init__(self):
         self.interface = INTERFACE
         self.go = threading.Event()

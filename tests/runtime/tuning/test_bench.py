@@ -23,6 +23,8 @@ SETTING = Tuning(rows_max=4, delay_us_max=0, lanes=1, threads=1)
 class Lane:
     """A servable of the digits' interface that answers nothing of use."""
 
+    resting = False
+
     def __init__(self, interface):
         self.interface = interface
         self.closed = 0

@@ -24,7 +24,8 @@ def order(state, version=1):
 def test_a_version_is_measured_under_several_settings(digits_state):
     reached = []
     with Measuring(order(digits_state)) as measuring:
-        assert measuring.batch_max > 1
+        assert measuring.ready.batch_max > 1
+        assert measuring.ready.present.lanes == Config().engine.lanes
         one = measuring.measure(SETTING, ARRIVALS, 60, reached.append)
         two = measuring.measure(
             Tuning(rows_max=8, delay_us_max=100, lanes=2, threads=1), ARRIVALS, 60
