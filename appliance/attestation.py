@@ -128,18 +128,7 @@ def attest(
         ),
     )
     payload = canonical_json(said)
-    signature = key.sign(typed_message(PAYLOAD_TYPE, payload))
-    return canonical_json(
-        SignatureFile(
-            media_type=MEDIA_TYPE,
-            verification_material=Material(public_key=KeyName(hint=hint_of(key.public))),
-            dsse_envelope=Envelope(
-                payload=base64.b64encode(payload).decode(),
-                payload_type=PAYLOAD_TYPE,
-                signatures=(Signature(sig=base64.b64encode(signature).decode()),),
-            ),
-        )
-    )
+    return _spelled(payload, key.sign(typed_message(PAYLOAD_TYPE, payload)), key.public)
 
 
 def open_attestation(
@@ -159,16 +148,14 @@ def open_attestation(
     return key, _read(payload)
 
 
-def check_form(data: bytes) -> None:
-    """Raise BundleError unless the signature file `data` is in the one form that `attest` writes.
+def check_form(data: bytes, key: ModelPublicKey) -> None:
+    """Raise BundleError unless the signature file `data`, by `key`, is in the one form that `attest` writes.
 
     A field that nobody signed, or another spelling of the same bytes, would make another file of a signed one, which no
     list of files knows.
     """
     file = _decode(data)
-    texts = (file.dsse_envelope.payload, *(each.sig for each in file.dsse_envelope.signatures))
-    plain = all(base64.b64encode(_decoded(text)).decode() == text for text in texts)
-    if not plain or canonical_json(file) != data:
+    if _spelled(_decoded(file.dsse_envelope.payload), _first(file), key) != data:
         raise BundleError("the signature was written anew after signing", remedy=_AGAIN)
 
 
@@ -178,6 +165,20 @@ def read_unverified(data: bytes) -> Attested | None:
         return _read(_decoded(_decode(data).dsse_envelope.payload))
     except BundleError:
         return None
+
+
+def _spelled(payload: bytes, signature: bytes, key: ModelPublicKey) -> bytes:
+    return canonical_json(
+        SignatureFile(
+            media_type=MEDIA_TYPE,
+            verification_material=Material(public_key=KeyName(hint=hint_of(key))),
+            dsse_envelope=Envelope(
+                payload=base64.b64encode(payload).decode(),
+                payload_type=PAYLOAD_TYPE,
+                signatures=(Signature(sig=base64.b64encode(signature).decode()),),
+            ),
+        )
+    )
 
 
 def _decode(data: bytes) -> SignatureFile:

@@ -244,7 +244,7 @@ def _verified(
 ) -> tuple[Header, Manifest]:
     """Verify format 2: the signature, then the manifest by its digest, then what both say of the files."""
     key, said = open_attestation(header.signature, trusted.values())
-    check_form(header.signature)
+    check_form(header.signature, key)
     # A source has the same form: who signed one that holds a manifest.json has not signed a bundle.
     if said.additions.get(SIGNER) != key.raw.hex():
         raise BundleSignature(

@@ -1,8 +1,8 @@
 """How a command ends: its error told on standard error, its exit code from the one table.
 
 Knows: the form in which errors are shown. Rules: an operating error is two lines, `error [code]: what
-happened` and `remedy: what to do`; Ctrl-C ends with 130 and no traceback; anything else is our own
-mistake, so its traceback is shown and the code is 1. Leaves to others: parsing the command line.
+happened` and `remedy: what to do`, also where the system refused a file or the output; Ctrl-C ends with 130 and no
+traceback; anything else is our own mistake, so its traceback is shown and the code is 1. Leaves to others: parsing the command line.
 
 Use, in every entry point:
 
@@ -16,14 +16,18 @@ Use, in every entry point:
 A Typer app is made with `pretty_exceptions_enable=False` and started plainly: `app()`.
 """
 
+import errno
 import functools
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NoReturn, ParamSpec, TypeVar
 
-from appliance.errors import ApplianceError
+from appliance.errors import ApplianceError, StateError
 from appliance.exits import BROKEN_PIPE, INTERRUPTED, OK, exit_code
+
+_REFUSALS = {errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS}
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -48,11 +52,32 @@ def reporting(command: Callable[P, R]) -> Callable[P, R]:
             print("\ninterrupted", file=sys.stderr)
             raise SystemExit(INTERRUPTED) from error
         except BrokenPipeError as error:
-            # Whoever read our output has enough; Python's own flush at exit must not complain.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            # Whoever read our output has enough.
+            _leave_output()
             raise SystemExit(BROKEN_PIPE) from error
+        except OSError as error:
+            if error.errno not in _REFUSALS:
+                raise
+            refused = _refused(error)
+            report(refused)
+            _leave_output()
+            raise SystemExit(exit_code(refused)) from error
 
     return told
+
+
+def _refused(error: OSError) -> StateError:
+    """What the system's refusal is to whoever gave the command."""
+    return StateError(
+        f"cannot use {error.filename or 'the output'}: {error.strerror}",
+        remedy="check free space and permissions; what is the runtime's is for root, its own user and its group",
+    )
+
+
+def _leave_output() -> None:
+    """Let Python's own flush at exit find nothing to complain of."""
+    with suppress(OSError, ValueError):  # an output that is no file
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def report(error: ApplianceError) -> None:

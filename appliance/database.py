@@ -71,7 +71,7 @@ class Database:
         another kind of database, is newer than this release, or the file system refuses.
         """
         _check_library()
-        make_directory(path.parent)
+        make_directory(path.parent, mode=0o750)  # whose records they are is nobody else's business
         with contextlib.ExitStack() as undo:
             lock = _lock(path, schema)
             undo.callback(os.close, lock)

@@ -180,7 +180,7 @@ def unwritable(path: Path, error: OSError) -> StateError:
     """The StateError for a file system that refused `path`."""
     return StateError(
         f"cannot write {path}: {error.strerror or error}",
-        remedy="check free space, ownership and permissions of the state directory",
+        remedy="check free space, ownership and permissions of its directory",
     )
 
 

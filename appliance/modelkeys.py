@@ -18,7 +18,6 @@ from appliance.errors import KeyFileError
 from appliance.files import write_file
 from appliance.signing import KEY_BYTES, PublicKey, SigningKey, read_key_file
 
-POINT_BYTES = 65  # an uncompressed point, SEC 1 section 2.3.3
 _SPKI = (serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
 # RFC 6979: the nonce follows from key and message, so that packing twice gives the same file.
 _ECDSA = ec.ECDSA(hashes.SHA256(), deterministic_signing=True)

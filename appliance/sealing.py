@@ -9,7 +9,6 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Literal
 
 from appliance.errors import KeyFileError
 from appliance.files import write_file
@@ -17,7 +16,6 @@ from appliance.keys import CREDENTIAL
 from appliance.signing import SigningKey
 
 STORE = Path("/etc/credstore.encrypted")
-Sealer = Literal["auto", "tpm2", "host", "host+tpm2"]
 TOOL = "systemd-creds"
 SECONDS_MAX = 60
 

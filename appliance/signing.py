@@ -128,12 +128,13 @@ def read_key_file(path: Path) -> bytes:
     except OSError as error:
         raise KeyFileError(
             f"cannot read key {path}: {error.strerror or error}",
-            remedy="check the path, or make a key with `holdfast-compile keygen`",
+            remedy="check the path: a box makes its keys at its first start, `holdfast-compile keygen` those of a signer",
         ) from error
 
 
 def _not_a_key(path: Path | str) -> KeyFileError:
     return KeyFileError(
         f"{path} is not an Ed25519 key in PEM form of the kind needed here",
-        remedy="make one with `holdfast-compile keygen`",
+        remedy="give the right file: an engineer makes a key with `holdfast-compile keygen`, a box's public key is "
+        "its keys/box.pub",
     )

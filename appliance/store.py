@@ -31,6 +31,7 @@ from appliance.version import ModelName, check_name
 MANIFEST_NAME = "manifest.json"
 RECORD_NAME = "version.json"
 _STAGING = ".staging"
+_BUILD_AGAIN = "build the bundle again; the new version gets the next number"
 T = TypeVar("T")
 Stamps: TypeAlias = Mapping[str, Mapping[str, str]]  # what engines are stamped with now, by kind
 EngineKind: TypeAlias = Literal["onnxruntime", "onnxruntime-portable", "openvino", "tensorrt"]
@@ -142,7 +143,7 @@ class Store:
             if not _intact(stored.directory / item.name, item):
                 raise StoreError(
                     f"version {version} of '{model}': '{item.name}' is missing or was changed",
-                    remedy="build the bundle again; the new version gets the next number",
+                    remedy=_BUILD_AGAIN,
                 )
         return stored
 
@@ -275,10 +276,9 @@ def _intact(path: Path, item: FileEntry) -> bool:
 
 def _read(path: Path, kind: type[T]) -> T:
     try:
-        data = path.read_bytes()
+        return from_json(path.read_bytes(), kind, StoreError, where=str(path))
     except OSError as error:
-        raise StoreError(
-            f"cannot read {path}: {error.strerror or error}",
-            remedy="build the bundle again; the new version gets the next number",
-        ) from error
-    return from_json(data, kind, StoreError, where=str(path))
+        told = f"cannot read {path}: {error.strerror or error}"
+        raise StoreError(told, remedy=_BUILD_AGAIN) from error
+    except StoreError as error:  # its remedy is for who writes such a file by hand; nobody does
+        raise StoreError(str(error), remedy=_BUILD_AGAIN) from error

@@ -7,11 +7,12 @@ known one; the message names the place. Leaves to others: which structs exist (m
 import difflib
 import re
 import tomllib
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
+import msgspec.inspect
 
 from appliance.errors import ApplianceError
 
@@ -46,8 +47,10 @@ def from_json(data: bytes, kind: type[T], error: type[ApplianceError], *, where:
     """Decode JSON bytes as a `kind`; raises `error` saying what is wrong in `where`."""
     try:
         return msgspec.json.decode(data, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as cause:
+    except msgspec.ValidationError as cause:
         raise error(f"{where}: {cause}", remedy=_remedy(str(cause), kind)) from cause
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as cause:
+        raise error(f"{where}: {cause}", remedy="correct the file") from cause
 
 
 def canonical_json(value: object) -> bytes:
@@ -78,7 +81,11 @@ def _plain(name: str) -> str:
 def _remedy(message: str, kind: type[Any]) -> str:
     unknown = re.search(r"unknown field `([^`]+)`", message)
     if unknown is None:
-        return "correct the value"
+        missing = re.search(r"missing required field `([^`]+)`", message)
+        if missing is not None:
+            return f"add `{missing[1]}`"
+        allowed = _allowed(message, kind)
+        return f"use one of {', '.join(allowed)}" if allowed else "correct the value"
     known = _known_keys(kind)
     if unknown[1] in known:
         return f"`{unknown[1]}` is a key of another table: move it there or remove it"
@@ -90,3 +97,37 @@ def _known_keys(kind: Any) -> set[str]:
     """Every key that may appear anywhere in a `kind`, from msgspec's own description of it."""
     _, components = msgspec.json.schema_components([kind])
     return {key for part in components.values() for key in part.get("properties", {})}
+
+
+def _allowed(message: str, kind: Any) -> list[str]:
+    """The words that could stand where msgspec's `message` says that an unknown one does."""
+    wrong = re.search(r"^Invalid (?:enum )?value .* - at `\$([^`]*)`$", message)
+    if wrong is None:
+        return []
+    found = [msgspec.inspect.type_info(kind)]
+    for name in re.findall(r"\.(\w+)|\[", wrong[1]):
+        found = [inner for outer in found for inner in _within(outer, name)]
+    kinds = [each for outer in found for each in _unfolded(outer)]
+    return [
+        str(word)
+        for each in kinds
+        if isinstance(each, msgspec.inspect.EnumType | msgspec.inspect.LiteralType)
+        for word in (each.values if isinstance(each, msgspec.inspect.LiteralType) else each.cls)
+    ]
+
+
+def _within(kind: msgspec.inspect.Type, name: str) -> Iterator[msgspec.inspect.Type]:
+    """What may stand in a `kind` under the key `name`, or as an item where that is empty."""
+    for each in _unfolded(kind):
+        if isinstance(each, msgspec.inspect.StructType):
+            yield from (field.type for field in each.fields if field.encode_name == name)
+            if name == each.tag_field:
+                yield msgspec.inspect.LiteralType((each.tag,))
+        elif isinstance(each, msgspec.inspect.DictType):
+            yield each.value_type
+        elif isinstance(each, msgspec.inspect.CollectionType):
+            yield each.item_type
+
+
+def _unfolded(kind: msgspec.inspect.Type) -> tuple[msgspec.inspect.Type, ...]:
+    return kind.types if isinstance(kind, msgspec.inspect.UnionType) else (kind,)

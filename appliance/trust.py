@@ -61,6 +61,11 @@ class Signer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         """Whether `model` is one of this signer's."""
         return not self.models or any(fnmatchcase(model, pattern) for pattern in self.models)
 
+    def bounds(self) -> str:
+        """When it may sign, in words; empty where nothing bounds it."""
+        told = (("from", self.since), ("until", self.until))
+        return " ".join(f"{word} {text}" for word, text in told if text is not None)
+
 
 class SignersFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole of `signers.json`."""
@@ -99,7 +104,13 @@ class TrustStore:
         """Read `directory`; empty when it is missing. Raises KeyFileError for a file that is wrong."""
         keys, files = {}, {}
         for path in sorted(directory.glob("*.pub")):
-            key = load_public(path)
+            try:
+                key = load_public(path)
+            except KeyFileError as error:
+                raise KeyFileError(
+                    str(error),
+                    remedy="take it out of the trust directory, or copy the right file there",
+                ) from error
             keys[key.raw], files[key.raw] = key, path.name
         signers = {item.key_id: item for item in _read(directory).signers}
         return cls(directory, keys, files, signers)
@@ -241,8 +252,7 @@ def _check_time(signer: Signer, time: datetime) -> None:
     early = signer.since is not None and time < moment(signer.since)
     if early or (signer.until is not None and time >= moment(signer.until)):
         raise BundleExpired(
-            f"{signer.name} may sign from {signer.since or 'ever'} until {signer.until or 'ever'}, "
-            f"not at {time.isoformat(timespec='seconds')}",
+            f"{signer.name} may sign {signer.bounds()}, not at {time.isoformat(timespec='seconds')}",
             remedy="have it signed by a key that is valid, or correct this box's clock",
         )
 
@@ -257,17 +267,17 @@ def _read(directory: Path) -> SignersFile:
         raise KeyFileError(
             f"cannot read {path}: {error.strerror or error}", remedy="check who may read it"
         ) from error
-    return _sound(data, path)
+    return _sound(data, str(path))
 
 
-def _sound(data: bytes, path: Path) -> SignersFile:
+def _sound(data: bytes, where: str) -> SignersFile:
     """What `data` says, if all of it can be meant. Raises KeyFileError."""
-    told = from_json(data, SignersFile, KeyFileError, where=str(path))
+    told = from_json(data, SignersFile, KeyFileError, where=where)
     seen = set[str]()
     for signer in told.signers:
         if signer.key_id in seen:
             raise KeyFileError(
-                f"{path} names key {signer.key_id[:16]} twice",
+                f"{where} names key {signer.key_id[:16]} twice",
                 remedy="leave the entry that holds, the revoked one if there is one",
             )
         seen.add(signer.key_id)
@@ -285,5 +295,5 @@ def _changing(directory: Path) -> Iterator[dict[str, Signer]]:
         yield signers
         told = SignersFile(signers=tuple(signers[key_id] for key_id in sorted(signers)))
         path, data = directory / SIGNERS_FILE, msgspec.json.format(canonical_json(told))
-        _sound(data, path)  # or nothing could be built here any more
+        _sound(data, "what is to be kept")  # or nothing could be built here any more
         write_file(path, data, b"\n")

@@ -18,6 +18,7 @@ from appliance.errors import (
     BundleOlder,
     BundleSignature,
     BundleUnsigned,
+    BundleUntrusted,
     KeyFileError,
 )
 from appliance.files import open_regular
@@ -82,6 +83,12 @@ class Admission:
         known = any(key.key_id == manifest.source_signer for key in keys.values())
         if not known and not self._bounds.signed_source:
             return  # told by the manifest, vouched for by nobody here
+        if not known:
+            raise BundleUntrusted(
+                f"the source is signed by key {manifest.source_signer[:16]}, "
+                "which this box does not trust with sources",
+                remedy="if you trust the signer, `holdfast-compile trust add` the .pub file with --role source",
+            )
         with open_regular(staged / SOURCE_SIGNATURE_FILE) as file:
             key, said = open_attestation(file.read(), keys.values())
         self._trust.check(key.raw, manifest.model, now=self._now, signed_at=None, role=Role.SOURCE)

@@ -98,4 +98,5 @@ def _target_seen(target: Target, source: Source) -> TargetSeen:
         kind=target.kind,
         refusals=tuple(map(str, refusals)),
         unable={precision.value: why for precision, why in unable.items() if why is not None},
+        here=target in TARGETS,
     )

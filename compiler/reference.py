@@ -123,15 +123,21 @@ class Reference:
                 ) from error
 
     def check_lengths(self) -> None:
-        """Run the model at the ends of its axes' ranges. Raises SourceUnsupported naming the lengths."""
+        """Run the model at the ends of its axes' ranges. Raises SourceUnsupported or SpecError naming the lengths."""
         interface = self._engine.interface
         for shapes in shapes_to_try(interface):
             rows = (1,) if interface.batch_max else ()
-            inputs = {
-                spec.name: blank((*rows, *shapes[spec.name]), spec.datatype)
-                for spec in interface.inputs
-            }
             told = ", ".join(f"'{name}' {list(shape)}" for name, shape in shapes.items())
+            try:
+                inputs = {
+                    spec.name: blank((*rows, *shapes[spec.name]), spec.datatype)
+                    for spec in interface.inputs
+                }
+            except ValueError as error:
+                raise SpecError(
+                    f"[model.axes] allows {told}, more than an array can hold",
+                    remedy="give smaller lengths as max",
+                ) from error
             try:
                 outputs = self._engine.run(inputs)
             except EngineError as error:

@@ -136,7 +136,10 @@ class Sealing:
 
 def _check_variety(golden: Rows) -> None:
     """Rows that are all alike cannot show whether a model keeps rows apart."""
-    if all(np.array_equal(a, np.broadcast_to(a[:1], a.shape)) for a in golden.inputs.values()):
+    if all(
+        np.array_equal(a, np.broadcast_to(a[:1], a.shape), equal_nan=a.dtype.kind == "f")
+        for a in golden.inputs.values()
+    ):
         raise SpecError(
             f"the golden rows, the first {golden.count} of the sample, are all alike",
             remedy="begin the sample with rows that differ and set golden_rows to 2 or more, "

@@ -25,15 +25,16 @@ class TensorSeen(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TargetSeen(msgspec.Struct, frozen=True, kw_only=True):
-    """What a target on this box could make of the model.
+    """What a target could make of the model.
 
     `refusals`: what keeps it from compiling the model at all; `unable`: by precision, why the box or the
-    library does not compute in it.
+    library does not compute in it. `here`: whether that was asked of this box; of one with a GPU it is not.
     """
 
     kind: str
     refusals: tuple[str, ...]
     unable: dict[str, str]
+    here: bool = True
 
 
 class CheckUp(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,6 +97,7 @@ def _target_lines(target: TargetSeen) -> Iterator[str]:
     yield from target.refusals
     able = [precision for precision in PRECISIONS if precision not in target.unable]
     if not target.refusals:
-        yield f"takes it, and computes in {', '.join(able)} on this box"
+        where = "on this box" if target.here else "at most, by what a box's GPU can do"
+        yield f"takes it, and computes in {', '.join(able)} {where}"
     for precision, why in target.unable.items():
         yield f"{precision}: {why}"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from appliance.attestation import ENVELOPE_BYTES_MAX, Attested, open_attestation
-from appliance.errors import BundleError, ConfigError, SourceError
+from appliance.errors import BundleError, BundleUntrusted, ConfigError, SourceError
 from appliance.files import is_safe_name, open_regular, sha256_file
 from appliance.modelkeys import load_public
 
@@ -50,6 +50,8 @@ def signed_source(model: Path, signature: Path, key: Path) -> SignedSource:
     public = load_public(key)
     try:
         _, said = open_attestation(data, [public])
+    except BundleUntrusted as error:
+        raise BundleUntrusted(f"{signature} was not made by the key {key}", remedy=_SIGN) from error
     except BundleError as error:
         raise type(error)(f"{signature}: {error}", remedy=_SIGN) from error
     root, own = _root(model, said)

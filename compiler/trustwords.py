@@ -85,6 +85,4 @@ def _models(signer: Signer) -> str:
 def _validity(signer: Signer) -> str:
     if signer.revoked is not None:
         return f"revoked {signer.revoked.at}: {signer.revoked.reason}"
-    if signer.since is None and signer.until is None:
-        return "no end"
-    return f"{signer.since or 'ever'} to {signer.until or 'ever'}"
+    return signer.bounds() or "no end"

@@ -4,6 +4,7 @@ Knows: what lies there: the bundle's files, manifest.json and model.sig. Rules: 
 apart, whoever signed it; nothing that exists is written over. Leaves to others: what the files mean.
 """
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,12 +52,18 @@ def unpack(bundle: Path, directory: Path) -> Unpacked:
             ) from error
         except OSError as error:
             raise unwritable(directory, error) from error
-        extract(file, manifest, directory)
-        file.seek(0)
-        write_file(directory / MANIFEST_FILE, manifest_body(file))
-    signature = directory / SIGNATURE_NAME if header.format > 1 and header.signed else None
-    if signature is not None:
-        write_file(signature, header.signature)
+        signature = directory / SIGNATURE_NAME if header.format > 1 and header.signed else None
+        try:
+            extract(file, manifest, directory)
+            file.seek(0)
+            write_file(directory / MANIFEST_FILE, manifest_body(file))
+            if signature is not None:
+                write_file(signature, header.signature)
+        except BaseException:
+            shutil.rmtree(
+                directory, ignore_errors=True
+            )  # or it would be in the way of the next try
+            raise
     return Unpacked(
         directory=directory,
         files=(MANIFEST_FILE, *(item.name for item in manifest.files)),

@@ -99,6 +99,7 @@ def demo(step: Any) -> Report:
 
 def signing_key() -> Path:
     """The engineer's private key, made at the first run; its public half is trusted by this box."""
+    STATE.mkdir(mode=0o750, exist_ok=True)
     key = STATE / "demo" / "demo.pem"
     key.parent.mkdir(parents=True, exist_ok=True)
     if not key.exists():

@@ -18,7 +18,7 @@ from appliance.errors import ApplianceError, AuditError, DeadlinePassed, Drainin
 from appliance.tensors import Array
 from runtime.batching import Batcher, Outcome, Served
 from runtime.codec import Call, Head, Piece, place, raw_tensors
-from runtime.evidence import Answered, Keeper, refusal
+from runtime.evidence import Answered, Keeper, failure_record
 from runtime.loaded import Loaded
 from runtime.metrics import Metrics
 from runtime.places import Place
@@ -170,7 +170,7 @@ class Answering:
                 self._trace(version, code=code)
 
         entry = partial(
-            refusal,
+            failure_record,
             self._call,
             principal=self._principal,
             version=version,

@@ -1,8 +1,8 @@
 """Checkpoints leave the box, so that nobody can rewrite the log unnoticed.
 
 Knows: the ways out: a directory, the journal, syslog; witnesses add their word before. Rules: each new
-checkpoint leaves, at most one every `seconds`, and the last one at the end; a way that is blocked is told
-once and holds up neither the others nor any answer. Leaves to others: signing (`appliance.audit.log`),
+checkpoint leaves, at most one every `seconds`, and the last one at the end; a way that is blocked is told once, is tried
+again every `seconds`, and holds up neither the others nor any answer. Leaves to others: signing (`appliance.audit.log`),
 witnesses (`runtime.witnessing`).
 """
 
@@ -37,7 +37,7 @@ class Way(NamedTuple):
 
 
 class Publisher:
-    """Sends each new checkpoint of the log out; `troubles` says which ways are blocked and why."""
+    """Sends each new checkpoint of the log out."""
 
     def __init__(
         self, config: CheckpointsConfig, state: StateConfig, witnesses: list[Asking], clock: Clock
@@ -46,9 +46,16 @@ class Publisher:
         self._state = state
         self._witnesses = witnesses
         self._ways = list(ways_out(config, clock))
-        self._sent = ""
+        self._note = ""  # the newest checkpoint
+        self._words: dict[str, str] = {}  # its cosignatures, by witness
+        self._left: dict[str, str] = {}  # what left last, by way
+        self._blocked: dict[str, Exception] = {}
         self._publishing = threading.Lock()
-        self.troubles: dict[str, str] = {}
+
+    @property
+    def troubles(self) -> dict[str, str]:
+        """Which ways and witnesses are blocked, and why."""
+        return {name: str(error) for name, error in self._blocked.items()}
 
     async def keep_publishing(self) -> None:
         """Look for a new checkpoint every `seconds`, until cancelled."""
@@ -60,20 +67,26 @@ class Publisher:
             await asyncio.sleep(self._config.seconds)
 
     def publish(self, *, ask: bool = True) -> None:
-        """Send the newest checkpoint out unless it has left; witnesses are asked first if `ask`.
+        """Send the newest checkpoint out by each way that it has not left by; witnesses are asked first if `ask`.
 
         Any thread. Raises AuditError when the log cannot be read.
         """
         with self._publishing:
             with AuditReader(self._state.audit_log) as log:
                 notes = log.checkpoints()
-                if not notes or notes[-1] == self._sent:
+                if not notes:
                     return
-                note = notes[-1]
-                told = self._cosigned(log, note) if ask and self._witnesses else note
+                if notes[-1] != self._note:
+                    self._note, self._words = notes[-1], {}
+                if ask:
+                    self._have_cosigned(log)
+            told = self._told()
             for way in self._ways:
-                self._settle(way.name, _blocked(way, told))
-            self._sent = note
+                if self._left.get(way.name) != told:
+                    error = _sent(way, told)
+                    self._settle(way.name, error)
+                    if error is None:
+                        self._left[way.name] = told
 
     def close(self) -> None:
         """Send the last checkpoint, of a log that is closed by now, without asking witnesses."""
@@ -84,23 +97,31 @@ class Publisher:
         for witness in self._witnesses:
             witness.close()
 
-    def _cosigned(self, log: AuditReader, note: str) -> str:
-        """`note` with the cosignatures that there are, kept for receipts."""
-        told, failures = ask_all(self._witnesses, log, note)
-        for witness in self._witnesses:
-            self._settle(witness.name, failures.get(witness.name))
-        if told != note:
-            write_file(self._state.cosigned, told.encode())
-        return told
+    def _told(self) -> str:
+        """The newest checkpoint with the cosignatures that there are."""
+        words = (self._words.get(witness.name, "") for witness in self._witnesses)
+        return self._note + "".join(words)
+
+    def _have_cosigned(self, log: AuditReader) -> None:
+        """Ask the witnesses that have not cosigned the newest checkpoint; what they give is kept for receipts."""
+        asked = [witness for witness in self._witnesses if witness.name not in self._words]
+        before = len(self._words)
+        for name, answer in ask_all(asked, log, self._note).items():
+            if isinstance(answer, str):
+                self._words[name] = answer
+            self._settle(name, None if isinstance(answer, str) else answer)
+        if len(self._words) > before:
+            write_file(self._state.cosigned, self._told().encode())
 
     def _settle(self, name: str, error: Exception | None) -> None:
-        """Tell the journal when a way is blocked, and when it is free again."""
-        if error is None:
-            if self.troubles.pop(name, None) is not None:
-                journal.event("checkpoint.delivered", way=name)
-        elif self.troubles.get(name) != str(error):
-            self.troubles[name] = str(error)
-            journal.failure("checkpoint.undelivered", error, way=name)
+        """Tell the journal when a way is blocked, or blocked otherwise, and when it is free again."""
+        before = self._blocked.pop(name, None)
+        if error is not None:
+            self._blocked[name] = error
+            if type(error) is not type(before):  # the words may tell how many records there are now
+                journal.failure("checkpoint.undelivered", error, way=name)
+        elif before is not None:
+            journal.event("checkpoint.delivered", way=name)
 
 
 def open_publisher(config: Config, clock: Clock, life: AsyncExitStack) -> Publisher:
@@ -114,7 +135,7 @@ def open_publisher(config: Config, clock: Clock, life: AsyncExitStack) -> Publis
     return publisher
 
 
-def _blocked(way: Way, note: str) -> Exception | None:
+def _sent(way: Way, note: str) -> Exception | None:
     """Send `note` that way; what kept it from leaving, None when it left."""
     try:
         way.send(note)

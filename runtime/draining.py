@@ -2,7 +2,7 @@
 
 Knows: how long its last requests may take, and its engine's last call. Rules: it is freed when nobody uses
 it; one that somebody uses for ever is freed when its time is over, so that nothing waits for it without end.
-Leaves to others: who uses it (`runtime.swap`), answering what is queued (`runtime.batching`).
+Leaves to others: who uses it (`runtime.loaded`), answering what is queued (`runtime.batching`).
 """
 
 import asyncio
@@ -54,7 +54,7 @@ async def drained(version: Version, *, model: str, number: int, seconds: float) 
 
 
 def give_back() -> None:
-    """Return to the system what the allocator keeps of memory that is free; glibc's alone knows how (malloc_trim(3))."""
+    """Return to the system the free memory that the allocator keeps; only glibc's can (malloc_trim(3))."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)

@@ -88,7 +88,7 @@ class Answered(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return self.keeper.answered(self)
 
 
-def refusal(
+def failure_record(
     call: Call,
     *,
     principal: str,

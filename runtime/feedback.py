@@ -1,13 +1,13 @@
 """True answers that come later, about requests that were answered here.
 
 Knows: what may be told, and about whose requests. Rules: it is recorded beside the answer that it is about, under
-the same request id; who may tell of own requests only is told of no others. Leaves to others: the calls that
+the same request id; who may not see that answer is told of none. Leaves to others: the calls that
 carry it (`runtime.services`), what the truth is compared with.
 """
 
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -49,14 +49,14 @@ class FeedbackTaker:
         *,
         principal: str,
         peer: str,
-        owner: str | None,
+        sees: Callable[[Inference], bool],
     ) -> Told:
-        """Record what `principal` at `peer` tells of a request, of `owner` only unless that is None.
+        """Record what `principal` at `peer` tells of a request, whose answer is one that `principal` `sees`.
 
         Raises UnknownRecord when there is no such answer, RequestError, RequestLimit, Overloaded, AuditError.
         """
         check_truth(truth, note)
-        answer = await asyncio.to_thread(self._answer, request_id, owner)
+        answer = await asyncio.to_thread(self._answer, request_id, sees)
         feedback = Feedback(
             request_id=request_id,
             model=answer.model,
@@ -75,7 +75,7 @@ class FeedbackTaker:
             if self._log is not None:
                 self._log.close()
 
-    def _answer(self, request_id: str, owner: str | None) -> Inference:
+    def _answer(self, request_id: str, sees: Callable[[Inference], bool]) -> Inference:
         """The newest answer that went to a client under this id."""
         unknown = UnknownRecord(
             f"you have no answered request '{request_id}' here",
@@ -93,11 +93,7 @@ class FeedbackTaker:
         for entry in reversed(entries):
             record = entry.record
             # Ids are the clients' choice: another's newer request of the same id hides nobody's own.
-            if (
-                isinstance(record, Inference)
-                and record.route != "shadow"
-                and owner in (None, record.principal)
-            ):
+            if isinstance(record, Inference) and record.route != "shadow" and sees(record):
                 return record
         raise unknown
 

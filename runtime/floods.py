@@ -2,7 +2,7 @@
 
 Knows: how many failures of one principal with one code were recorded this minute. Rules: none is forgotten: what is
 not recorded singly is in a summary at the end of its minute; what is remembered is bounded, however many
-principals there seem to be. Leaves to others: writing (`runtime.recorder`, on whose one thread this runs).
+principals there seem to be. Leaves to others: writing (`runtime.recorder`), using it one thread at a time.
 
 A refusal that is counted is told to its caller before its summary is durable: a crash can take a minute's counts.
 """

@@ -31,8 +31,8 @@ class Loaded:
 
     `stored` names the engine that is loaded; `stale` says why that is not the version's own, else "".
     `tuning` is what it was loaded under, `failing` why it fails its own row, else "";
-    `on_gpu` says that its engine runs on one.
-    `sequences` are those of a model with states, None of one without. `checked` remembers what requests of one header ask for.
+    `on_gpu` says that its engine runs on one. `sequences` are those of a model with states, None of one
+    without. `checked` remembers what requests of one header ask for.
     """
 
     stored: StoredVersion

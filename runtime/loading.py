@@ -33,7 +33,7 @@ Room: TypeAlias = Callable[[StoredVersion, Batcher], Sequences | None]
 
 
 class Loading:
-    """Loads versions of `store`, whose servables `make` makes; `load` may be called for several at a time."""
+    """Loads versions of `store`, whose servables `make` makes; one `load` at a time (see `giving_way`)."""
 
     def __init__(
         self, store: Store, make: Load, batching: BatchingConfig, clock: Clock, room: Room
@@ -42,7 +42,7 @@ class Loading:
         self._clock, self._room = clock, room
 
     async def load(self, model: str, version: int, tuning: Tuning | None) -> Loaded:
-        """The version with a queue of its own, under `tuning`; where no GPU can be used, with its fallback as the engine.
+        """The version with a queue of its own, under `tuning`; its fallback serves where no GPU can be used.
 
         Raises EngineLoad, also when it got another engine meanwhile, or what store, room or proof raise.
         """
@@ -63,14 +63,17 @@ class Loading:
             raise EngineLoad(
                 f"version {version} of '{model}' failed to load: {error}", remedy="see the journal"
             ) from error
-        now = await asyncio.to_thread(self._store.describe, model, version)
-        if now.record != found.record:
+        try:
+            now = await asyncio.to_thread(self._store.describe, model, version)
+            if now.record != found.record:
+                raise EngineLoad(
+                    f"version {version} of '{model}' got another engine while it was loaded",
+                    remedy="try again",
+                )
+        except BaseException:
             for servable in servables:
                 await asyncio.to_thread(servable.close)
-            raise EngineLoad(
-                f"version {version} of '{model}' got another engine while it was loaded",
-                remedy="try again",
-            )
+            raise
         batching = batching_of(self._batching, stored, tuning)
         batcher = Batcher(servables, batching, self._clock, name=f"{model}/{version}")
         journal.event("version.loaded", model=model, version=version)

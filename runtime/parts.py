@@ -26,7 +26,7 @@ from runtime.codec import Call
 from runtime.controlplane import ControlPlane
 from runtime.dataplane import DataPlane
 from runtime.denials import open_denials
-from runtime.evidence import refusal
+from runtime.evidence import failure_record
 from runtime.gpu import current
 from runtime.gpu.watching import GpuWatch, Source
 from runtime.holding import batching_of, engine_of
@@ -151,7 +151,9 @@ def _open_door(
 
 def _note_kept_out(door: Door, error: AccessError, call: Call, principal: Principal) -> None:
     """Have the door record that a request of `principal` is refused."""
-    told = refusal(call, principal=principal.name, version=0, code=error.code, message=str(error))
+    told = failure_record(
+        call, principal=principal.name, version=0, code=error.code, message=str(error)
+    )
     door.note(told)
 
 

@@ -47,9 +47,8 @@ from runtime.servable import Inputs
 
 UPKEEP_SECONDS = 60.0
 GROUP_MAX = 1024
-GATHER_SECONDS = (
-    0.05  # nobody waits for a payload, and a commit costs the same for one and for many
-)
+# Nobody waits for a payload, and a commit costs the same for one and for many.
+GATHER_SECONDS = 0.05
 FAILURES_MAX = 20  # of a model that are kept a minute; fewer than are recorded singly
 DAY_NS = 86_400 * 10**9
 NO_DIGEST = "0" * 64  # what a record holds where the configuration wants no plain digest
@@ -147,7 +146,7 @@ class PayloadKeeper:
         return count >= FAILURES_MAX
 
     def erase(self, request_id: str) -> "Future[Removed]":
-        """Erase every payload of a request, those included that are still on their way; StateError comes by the future."""
+        """Erase every payload of a request, also those on their way; StateError comes by the future."""
         told: Future[Removed] = Future()
         self._queue.put(partial(_run, told, partial(self._writer.erase, request_id)))
         self._hurry.set()

@@ -47,8 +47,8 @@ class Asked(NamedTuple):
 class Live:
     """A sequence: its states after the last answer, who computes, who waits, and whether more may come.
 
-    `closed` says that it ended or was forgotten since its last request came; `steps` counts the requests since its start; `used_ns`,
-    monotonic, is when it was used last.
+    `closed` says that it ended or was forgotten since its last request came; `steps` counts the requests
+    since its start; `used_ns`, monotonic, is when it was used last.
     """
 
     __slots__ = (

@@ -94,10 +94,10 @@ class Recorder:
     def append(self, entry: Entry, then: Then, *, request_id: str = "") -> None:
         """Have the record that `entry` builds made durable, then call `then`; never waits.
 
-        Both run on the recorder's thread, so that hashing holds up nobody; `then` gets the sequence
-        number, or AuditUnwritable when the log cannot take the record, and must not block. `request_id`
-        is for the journal, should the record be impossible to build. Raises Overloaded when the queue is
-        full.
+        Both run on threads of the recorder's own, so that hashing holds up nobody; `then` gets the
+        sequence number, or AuditUnwritable when the log cannot take the record, and must not block.
+        `request_id` is for the journal, should the record be impossible to build. Raises Overloaded when
+        the queue is full.
         """
         if len(self._waiting) >= self._queue_max:
             raise Overloaded(

@@ -216,14 +216,6 @@ class Regions:
             )
         return Piece(region=found, offset=offset, byte_size=byte_size)
 
-    def read(self, region: str, offset: int, byte_size: int) -> memoryview:
-        """A copy of those bytes of a region; raises as `find` and `Piece.read`."""
-        return self.find(region, offset, byte_size).read()
-
-    def write(self, region: str, offset: int, byte_size: int, data: bytes | memoryview) -> None:
-        """Write `data`, at most `byte_size` bytes, there; raises as `find` and `Piece.write`."""
-        self.find(region, offset, byte_size).write(data)
-
     def _forget(self, name: str, kind: str) -> None:
         with self._lock:
             self._regions = {

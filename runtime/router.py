@@ -14,7 +14,7 @@ from appliance.deployment import Deployment
 from appliance.errors import RequestError, UnknownModel, UnknownVersion, VersionNotServed
 from appliance.version import parse_version
 
-LABELS = ("active", "canary", "shadow", "previous")
+ROLES = ("active", "canary", "shadow", "previous")
 Reason: TypeAlias = Literal["active", "canary", "pinned", "shadow"]
 
 
@@ -46,7 +46,7 @@ def choose(
         if canary is not None and canary in loaded and in_canary(deployment, key):
             return Route(canary, "canary")
         return Route(_active(deployment, loaded), "active")
-    version = _labelled(deployment, requested) if requested in LABELS else _number(requested)
+    version = _in_role(deployment, requested) if requested in ROLES else _number(requested)
     if version not in known:
         raise UnknownVersion(
             f"Request for unknown model: '{deployment.model}' version {version} is not found",
@@ -85,12 +85,12 @@ def _active(deployment: Deployment, loaded: Collection[int]) -> int:
     return deployment.active
 
 
-def _labelled(deployment: Deployment, label: str) -> int:
-    version: int | None = getattr(deployment, label)
+def _in_role(deployment: Deployment, role: str) -> int:
+    version: int | None = getattr(deployment, role)
     if version is None:
         raise UnknownVersion(
-            f"Request for unknown model: '{deployment.model}' version {label} is not found",
-            remedy=f"ask for no version: the model has no {label} one now",
+            f"Request for unknown model: '{deployment.model}' version {role} is not found",
+            remedy=f"ask for no version: the model has no {role} one now",
         )
     return version
 
@@ -101,7 +101,7 @@ def _number(requested: str) -> int:
     except UnknownVersion as error:
         raise RequestError(
             f"failed to get model version from specified version string '{requested}'",
-            remedy=f"give a positive whole number such as 2, or one of {', '.join(LABELS)}",
+            remedy=f"give a positive whole number such as 2, or one of {', '.join(ROLES)}",
         ) from error
 
 

@@ -233,7 +233,8 @@ def load_proven(
     """Load a version whose files were checked, warm it and prove it again on its golden vectors.
 
     The engine is made for as many `lanes`, of which this is the first, each on `threads` threads (0: they
-    share the cores). `sizes` are batch sizes, in rows, that are warmed too. Raises EngineLoad, EngineError, RecipeError, StoreError or GoldenMissed; nothing stays loaded then.
+    share the cores). `sizes` are batch sizes, in rows, that are warmed too. Raises EngineLoad, EngineError,
+    RecipeError, StoreError or GoldenMissed; nothing stays loaded then.
     """
     servable = assemble(
         stored.directory, stored.manifest, stored.record.engine, threads=threads, lanes=lanes

@@ -16,7 +16,7 @@ from appliance.errors import ApplianceError, Overloaded
 from runtime.batching import Outcome
 from runtime.checking import Checked, check_request
 from runtime.codec import Head, raw_tensors
-from runtime.evidence import Answered, refusal
+from runtime.evidence import Answered, failure_record
 from runtime.loaded import Loaded
 from runtime.recorder import Entry, Recorder, unheard
 from runtime.router import Route
@@ -79,7 +79,7 @@ class Shadowing:
                 "shadow.crashed", error, model=called.model, request_id=called.request_id
             )
         entry = partial(
-            refusal,
+            failure_record,
             answered.call,
             principal=answered.principal,
             version=shadow.stored.number,

@@ -13,9 +13,9 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from appliance.deployment import Deployment
 from runtime.loaded import Loaded
+from runtime.router import ROLES
 
 State: TypeAlias = Literal["loading", "loaded", "draining", "failed"]
-ROLES = ("active", "canary", "shadow", "previous")
 
 
 class Standing(NamedTuple):

@@ -21,7 +21,7 @@ from runtime.continuing import Continuing
 from runtime.draining import drained
 from runtime.loaded import Loaded
 from runtime.loading import Load, Loading
-from runtime.router import LABELS, Route, choose
+from runtime.router import ROLES, Route, choose
 from runtime.standing import Passing, Standing, standings
 
 DRAIN_SECONDS = 20.0
@@ -39,7 +39,11 @@ class Serving(NamedTuple):
 
 
 class ServedTable:
-    """All loaded versions. `hold` may be called on any thread, all else on the event loop."""
+    """All loaded versions.
+
+    `ready`, `trouble`, `active`, `waiting_for_engine`, `check` and all that moves versions are for the event
+    loop; the rest may be called on any thread.
+    """
 
     def __init__(
         self,
@@ -154,7 +158,7 @@ class ServedTable:
         deployment, loaded = serving or self._of(model)
         known: Collection[int] = loaded
         # The disk is asked only about what is not loaded, so that no answerable request waits for it.
-        if serving is None or requested not in ("", *LABELS, *map(str, loaded)):
+        if serving is None or requested not in ("", *ROLES, *map(str, loaded)):
             known = self._stored(model)
         route = choose(
             deployment,

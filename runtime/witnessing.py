@@ -6,6 +6,7 @@ nothing. Leaves to others: the rules (`appliance.audit.witness`), the wire (`run
 (`runtime.checkpoints`).
 """
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from appliance import journal
@@ -94,16 +95,16 @@ class Asking:
 
 
 def ask_all(
-    witnesses: list[Asking], log: Evidence, note: str
-) -> tuple[str, dict[str, ApplianceError]]:
-    """`note` with the cosignatures that were given, and what kept others from giving one, by address."""
-    lines, failures = "", {}
+    witnesses: Iterable[Asking], log: Evidence, note: str
+) -> dict[str, str | ApplianceError]:
+    """The cosignature that each gives for `note`, or what keeps it from giving one, by address."""
+    answers: dict[str, str | ApplianceError] = {}
     for witness in witnesses:
         try:
-            lines += witness.cosignature(log, note)
+            answers[witness.name] = witness.cosignature(log, note)
         except ApplianceError as error:
-            failures[witness.name] = error
-    return note + lines, failures
+            answers[witness.name] = error
+    return answers
 
 
 def asked_witnesses(config: CheckpointsConfig) -> list[Asking]:

@@ -28,30 +28,27 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 START_SECONDS_MAX = 60
 
 
-@pytest.fixture(scope="session")
-def digits_state(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A state directory with both digits versions built and nothing decided; copy it, never use it."""
+def built_state(root: Path) -> Path:
+    """A state directory below `root` with both digits versions built and nothing decided."""
     from appliance.config import Config, StateConfig
     from appliance.signing import SigningKey
     from compiler.build import build
     from compiler.pack import pack
 
-    root = tmp_path_factory.mktemp("digits")
     state, key = root / "state", SigningKey.generate()
     key.public.save(state / "trust" / "engineer.pub")
-    config = Config(state=StateConfig(directory=str(state)))
     for number in (1, 2):
-        source = ROOT / "examples" / "digits" / f"digits-{number}"
+        source = ROOT / "examples" / "digits" / f"digits-{number}.onnx"
         bundle = root / f"{number}.holdfast"
-        pack(
-            source.with_suffix(".onnx"),
-            source.with_suffix(".toml"),
-            bundle,
-            key=key,
-            in_process=True,
-        )
-        build(bundle, config, in_process=True)
+        pack(source, source.with_suffix(".toml"), bundle, key=key, in_process=True)
+        build(bundle, Config(state=StateConfig(directory=str(state))), in_process=True)
     return state
+
+
+@pytest.fixture(scope="session")
+def digits_state(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A state directory with both digits versions built and nothing decided; copy it, never use it."""
+    return built_state(tmp_path_factory.mktemp("digits"))
 
 
 @pytest.fixture
@@ -97,6 +94,15 @@ class Runtime:
                 break
             time.sleep(0.02)
         raise AssertionError(f"no {event}:\n{self.journal.read_text()}")
+
+    def decide(self, act: str, version: int = 0, *, per_mille: int = 0) -> None:
+        """Decide about digits, as an operator does."""
+        from runtime.client import ControlClient
+
+        with ControlClient(self.socket) as control:
+            control.decide(
+                "digits", act, version, per_mille=per_mille, actor="test", reason="a test"
+            )
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Send a signal and return the exit code."""
@@ -151,14 +157,11 @@ def start_runtime(tmp_path: Path) -> Iterator[Callable[..., Runtime]]:
 @pytest.fixture(scope="module")
 def runtime(digits_state: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runtime]:
     """One runtime for a whole module, with version 1 of digits active."""
-    from runtime.client import ControlClient
-
     directory = tmp_path_factory.mktemp("runtime")
     state = Path(shutil.copytree(digits_state, directory / "state"))
     with runtimes(directory) as start:
         running = start(state)
-        with ControlClient(running.socket) as control:
-            control.decide("digits", "activate", 1, actor="test", reason="first version")
+        running.decide("activate", 1)
         yield running
         assert running.stop() == 0
 

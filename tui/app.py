@@ -8,9 +8,11 @@ console. Leaves to others: talking (`tui.gateway`), drawing (`tui.screens`).
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
+from typing import ClassVar
 
 from textual import work
 from textual.app import App
+from textual.binding import Binding, BindingType
 
 from appliance.errors import ApplianceError, DecisionError
 from tui.checkpoints import Newest
@@ -32,6 +34,10 @@ class ConsoleApp(App[None]):
     TITLE = "Holdfast"
     CSS_PATH = Path(__file__).with_name("console.tcss")
     ENABLE_COMMAND_PALETTE = False
+    # Before the dialogs' own keys: in each of them Ctrl-C leaves as everywhere, with nothing decided.
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("ctrl+c", "quit", show=False, priority=True),
+    ]
 
     def __init__(
         self,
@@ -69,6 +75,8 @@ class ConsoleApp(App[None]):
     def on_serving_screen_proposed(self, message: ServingScreen.Proposed) -> None:
         """Show what the act would change and ask for the reason."""
         if self._busy:
+            # One is enough: every further key would put another over the screen.
+            self.clear_notifications()
             self.notify(f"{self._busy} is not finished yet.", severity="warning")
             return
         try:

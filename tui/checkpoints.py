@@ -5,16 +5,21 @@ Knows: where it is and where its cosigned form is. Rules: reads only. Leaves to 
 
 from typing import NamedTuple
 
+from appliance.audit.checkpoint import read_checkpoint
 from appliance.audit.reader import AuditReader
 from appliance.config import StateConfig
 from appliance.errors import AuditError, NotCovered
 
 
 class Newest(NamedTuple):
-    """The checkpoint as the box signed it, and `told` with the cosignatures that there are."""
+    """The checkpoint as the box signed it, and `told` with the cosignatures that there are.
+
+    `remark` says where a witness stopped, "" unless one cosigned an earlier checkpoint and not this one.
+    """
 
     note: str
     told: str
+    remark: str = ""
 
 
 def newest_checkpoint(state: StateConfig) -> Newest:
@@ -27,7 +32,15 @@ def newest_checkpoint(state: StateConfig) -> Newest:
             remedy="start the runtime once, or try again in a minute",
         )
     cosigned = cosigned_checkpoint(state)
-    return Newest(notes[-1], cosigned if cosigned.startswith(notes[-1]) else notes[-1])
+    if cosigned.startswith(notes[-1]):
+        return Newest(notes[-1], cosigned)
+    if not cosigned:
+        return Newest(notes[-1], notes[-1])
+    size = read_checkpoint(cosigned).size
+    remark = (
+        f"No witness has cosigned it yet; the last one that a witness did is over {size:,} records."
+    )
+    return Newest(notes[-1], notes[-1], remark)
 
 
 def cosigned_checkpoint(state: StateConfig) -> str:

@@ -91,6 +91,10 @@ def tune(
         return
     if p99_ms is None:
         raise typer.BadParameter("say what to tune for, such as 10", param_hint="--p99-ms")
+    if rows > 1 and rate is None:
+        raise typer.BadParameter(
+            "goes with --rate; those of the log have their own", param_hint="--rows"
+        )
     wanted = Wanted(p99_ms=p99_ms, requests=number, per_second=rate, rows=rows, speed=speed)
     if not commands.tune(chosen, model, wanted, words, as_json=json):
         raise typer.Exit(GOAL_MISSED)

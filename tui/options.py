@@ -13,6 +13,7 @@ import typer
 from appliance.config import Config, load_config
 from appliance.errors import ApplianceError
 from tui import wording
+from tui.entry import check_entry
 
 _BOX = "Which box"
 
@@ -50,13 +51,20 @@ def _per_mille(text: str) -> int:
 
 ConfigOption = Annotated[
     Path | None,
-    typer.Option("--config", metavar="FILE", help="The settings file.", rich_help_panel=_BOX),
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        readable=False,  # whoever reads it tells more, with a remedy
+        help="The settings file.",
+        rich_help_panel=_BOX,
+    ),
 ]
 StateOption = Annotated[
     Path | None,
     typer.Option(
         "--state",
         metavar="DIR",
+        readable=False,
         help="The state directory, instead of the one in the settings.",
         rich_help_panel=_BOX,
     ),
@@ -100,9 +108,12 @@ YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for con
 
 
 def box_config(ctx: typer.Context, config: Path | None, state: Path | None) -> Config:
-    """The settings of the box that this command line names; ConfigError when they are wrong.
+    """The settings of the box that this command line names.
 
-    What stands after the command's name comes first, then what stands before it.
+    What stands after the command's name comes first, then what stands before it. Raises ConfigError when they are
+    wrong, StateError when this user may not enter the state directory.
     """
     root = ctx.find_root().params
-    return load_config(config or root.get("config"), state=state or root.get("state"))
+    chosen = load_config(config or root.get("config"), state=state or root.get("state"))
+    check_entry(chosen.state)
+    return chosen

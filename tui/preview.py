@@ -110,7 +110,8 @@ class Preview:
     def changes(self) -> tuple[Change, ...]:
         """Every role with its holder before and after, changed or not.
 
-        Canary, shadow and tuning are left out where there is none before and after.
+        Canary and shadow are left out where there is none before and after, the tuning where it stays: it takes
+        more lines than a small terminal has.
         """
         before, after = _holders(self.before), _holders(self.after)
         told = (Change(role=role, before=before[role], after=after[role]) for role in before)
@@ -169,5 +170,6 @@ def _holders(deployment: Deployment) -> dict[str, str]:
 
 
 def _is_idle(change: Change) -> bool:
-    rare = change.role in ("canary", "shadow", "tuning")
-    return rare and change.before == change.after == wording.NOTHING
+    if change.role == "tuning":
+        return change.before == change.after
+    return change.role in ("canary", "shadow") and change.before == change.after == wording.NOTHING

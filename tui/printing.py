@@ -69,6 +69,14 @@ def progress(unit: str) -> Progress:
     )
 
 
+class _Printer(Console):
+    """A console that leaves a reader who went away to `appliance.commands`; Rich's own would exit with 1."""
+
+    def on_broken_pipe(self) -> None:
+        """Raise the BrokenPipeError on; Rich calls this while it handles one."""
+        raise  # noqa: PLE0704 - inside Rich's except clause
+
+
 def _console(stream: TextIO, *, stderr: bool) -> Console:
     width = None if stream.isatty() else PIPED_CELLS
-    return Console(stderr=stderr, highlight=False, markup=False, emoji=False, width=width)
+    return _Printer(stderr=stderr, highlight=False, markup=False, emoji=False, width=width)

@@ -86,6 +86,8 @@ def _deployment_text(deployment: Deployment) -> str:
         roles.append(f"shadow {deployment.shadow}")
     roles.append(f"previous {wording.version(deployment.previous)}")
     roles.append(f"retired {wording.numbers(deployment.retired)}")
+    if deployment.tuning is not None:
+        roles.append(f"tuning {wording.tuning(deployment.tuning)}")
     return ", ".join(roles)
 
 

@@ -7,9 +7,11 @@ the rows mean (`audit.schema`), which rows are wanted (`audit.search`).
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from operator import itemgetter
 from sys import getsizeof
 
+from appliance.audit.record import EVIDENCE_REMEDY
 from appliance.audit.schema import (
     BODY,
     SELECT_RECORD,
@@ -17,8 +19,10 @@ from appliance.audit.schema import (
     CheckpointRow,
     Row,
     SubtreeRow,
+    broken,
 )
-from appliance.database import Connection, Database
+from appliance.database import SQLITE_ERRORS, Connection, Database
+from appliance.errors import AuditBroken
 
 PAGE_RECORDS = 512
 PAGE_BYTES = 4 << 20
@@ -42,13 +46,28 @@ def pages(
         f"{select(database)} NOT INDEXED WHERE sequence > ? AND sequence < ? "
         "ORDER BY sequence LIMIT ?"
     )
-    while rows := page(database, sql, (after, before, PAGE_RECORDS)):
+    while rows := page(database, sql, (after, before), PAGE_RECORDS):
         yield rows
+        if rows[-1][0] <= after:  # or a damaged page would be read without end
+            raise broken(rows[-1][0], f"it stands behind record {after}")
         after = rows[-1][0]
 
 
-def page(database: Database, sql: str, values: Sequence[int | str]) -> list[Row]:
-    """The rows of `sql`, cut where they have PAGE_BYTES."""
+def page(database: Database, sql: str, values: Sequence[int | str], count: int) -> list[Row]:
+    """The first `count` rows of `sql`, or fewer: cut where they have PAGE_BYTES, and before what cannot be read.
+
+    `sql` ends in a limit, which `values` leaves out. An error is thus about the first row asked for.
+    """
+    while True:
+        try:
+            return _page(database, sql, (*values, count))
+        except SQLITE_ERRORS:
+            if count == 1:
+                raise
+            count //= 2
+
+
+def _page(database: Database, sql: str, values: Sequence[int | str]) -> list[Row]:
     cursor = database.connection.execute(sql, values)
     found: list[Row] = []
     size = 0
@@ -101,15 +120,35 @@ def subtree_rows(database: Database, level: int, first: int, end: int) -> list[S
     ).fetchall()
 
 
+@contextmanager
+def reading_checkpoints() -> Iterator[None]:
+    """Tell a file whose checkpoints cannot be read within as AuditBroken: no record is in doubt by that."""
+    try:
+        yield
+    except SQLITE_ERRORS as error:
+        raise AuditBroken(
+            f"the checkpoints cannot be read: {error}", remedy=EVIDENCE_REMEDY
+        ) from error
+
+
 def checkpoint_rows(database: Database, *, up_to: int) -> Iterator[CheckpointRow]:
-    """Yield the checkpoints of at most `up_to` records, smallest first, read page by page."""
-    after = BEFORE_ALL
-    while found := database.connection.execute(
+    """Yield the checkpoints of at most `up_to` records, smallest first, read page by page; AuditBroken."""
+    sql = (
         "SELECT size, frontier, note FROM checkpoint WHERE size > ? AND size <= ? "
-        "ORDER BY size LIMIT ?",
-        (after, up_to, PAGE_CHECKPOINTS),
-    ).fetchall():
+        "ORDER BY size LIMIT ?"
+    )
+    after = BEFORE_ALL
+    while True:
+        with reading_checkpoints():
+            values = (after, up_to, PAGE_CHECKPOINTS)
+            found = database.connection.execute(sql, values).fetchall()
+        if not found:
+            return
         yield from found
+        if found[-1][0] <= after:  # or a damaged page would be read without end
+            raise AuditBroken(
+                f"checkpoint {found[-1][0]}: it stands behind {after}", remedy=EVIDENCE_REMEDY
+            )
         after = found[-1][0]
 
 

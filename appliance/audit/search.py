@@ -67,7 +67,7 @@ def forward(database: Database, sought: Sought, *, first: int, end: int) -> Iter
     while at < end:
         start, stop, last = _next_span(database, sought, at)
         stop = min(stop, end)
-        rows = page(database, sql, (start, stop, *values, PAGE_RECORDS))
+        rows = page(database, sql, (start, stop, *values), PAGE_RECORDS)
         if rows:
             yield rows
             at = rows[-1][0] + 1

@@ -23,6 +23,7 @@ from appliance.audit.pages import (
     count_records,
     last_checkpoints,
     pages,
+    reading_checkpoints,
     subtree_rows,
 )
 from appliance.audit.reader import AuditReader
@@ -66,15 +67,11 @@ class Verification:
     @property
     def promise(self) -> str:
         """What this does and does not prove, in plain words."""
+        there = self.records - self.removed
+        but = ", but those that retention did" if self.removed else ""
         lines = [
-            (
-                f"{self.records - self.removed:,} records are in order and whole; "
-                f"{self.checkpoints:,} checkpoints fit them."
-            ),
-            (
-                f"Nobody without the box key has changed or removed any of the first {self.checkpointed:,}"
-                f"{', but those that retention did' if self.removed else ''}."
-            ),
+            f"{there:,} records are in order and whole; {self.checkpoints:,} checkpoints fit them.",
+            f"Nobody without the box key has changed or removed any of the first {self.checkpointed:,}{but}.",
         ]
         if self.removed:
             lines.append(
@@ -274,7 +271,8 @@ class _Walk:
         Fixed before the walk, so that a writer that goes on meanwhile cannot make them disagree.
         """
         file = next(self._shelf.newest_first(), None)
-        newest = [] if file is None else last_checkpoints(file.database, 1)
+        with reading_checkpoints():
+            newest = [] if file is None else last_checkpoints(file.database, 1)
         if file is None or not newest:
             raise AuditBroken("the log has no checkpoint", remedy=EVIDENCE_REMEDY)
         self._newest = newest[0][2]
@@ -306,6 +304,8 @@ class _Walk:
         before = None
         for file in self._shelf.files():
             for row in checkpoint_rows(file.database, up_to=up_to):
+                if 0 <= row[0] < file.first:
+                    raise broken(file.first, f"a file with checkpoint {row[0]} is in its place")
                 # A file begins with the checkpoint that the one before it ends with.
                 if row[0] != before:
                     before = row[0]

@@ -136,4 +136,4 @@ def _text(name: str, column: Array) -> Array:
 def shown(names: Collection[str]) -> str:
     """Some names for a message."""
     some = sorted(names)[:_SHOWN_MAX]
-    return f"{some}" + (" and others" if len(names) > len(some) else "")
+    return (f"{some}" if some else "none") + (" and others" if len(names) > len(some) else "")

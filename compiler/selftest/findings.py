@@ -79,12 +79,16 @@ class Findings(Finding, frozen=True, kw_only=True):
         )
 
 
-def untried(precision: Precision, why: str, *, failed: bool) -> Tried:
-    """A precision of which nothing is known but `why`: the child that tried it came to no end, or none was begun."""
-    first, *rest = STEPS
-    state: State = "failed" if failed else "not run"
-    steps = [Step(name=first, state=state, why=why)]
+def untried(precision: Precision, why: str, *, failed: bool, at: str = STEPS[0]) -> Tried:
+    """A precision of which no more is known than `why`: the child that tried it ended in step `at`, or none was begun."""
+    reached = STEPS.index(at)
+    steps = [
+        Step(name=name, state="run", why="what it found was lost with its child")
+        for name in STEPS[:reached]
+    ]
+    steps.append(Step(name=at, state="failed" if failed else "not run", why=why))
     steps += [
-        Step(name=name, state="not run", why="a step before it was not done") for name in rest
+        Step(name=name, state="not run", why="a step before it was not done")
+        for name in STEPS[reached + 1 :]
     ]
     return Tried(precision=precision, steps=tuple(steps))

@@ -21,7 +21,7 @@ from compiler.child import Confined, Doer, Places, kernel_cache
 from compiler.child.devices import gpu_devices
 from compiler.gpu import BoxGpu, box_gpu, held
 from compiler.progress import Progress
-from compiler.selftest.findings import Findings, Tried, untried
+from compiler.selftest.findings import STEPS, Findings, Tried, untried
 from compiler.targets.tensorrt.target import TensorRTTarget
 
 PRECISIONS = (Precision.FP32, Precision.FP16, Precision.BF16, Precision.INT8)
@@ -85,12 +85,31 @@ class _Trying:
         places = Places(
             scratch=scratch, writable=(directory, *kernel_cache()), devices=gpu_devices()
         )
+        watched = _Watched(self._progress)
         try:
-            ended = self._doer.do(act, places, self._progress)
+            ended = self._doer.do(act, places, watched)
         except ApplianceError as error:
-            return untried(precision, f"[{error.code}] {error}", failed=True)
+            return untried(precision, f"[{error.code}] {error}", failed=True, at=watched.begun)
         self.missing = ended.missing
         return ended.result
+
+
+class _Watched:
+    """A progress that remembers which step was begun last."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self.begun = STEPS[0]
+
+    def stage(self, name: str, steps: int = 1) -> None:
+        """See Progress."""
+        step = name.rpartition(": ")[2]
+        self.begun = step if step in STEPS else self.begun
+        self._progress.stage(name, steps)
+
+    def step(self, steps: int = 1) -> None:
+        """See Progress."""
+        self._progress.step(steps)
 
 
 def _trouble(found: Probe, gpu: BoxGpu | None) -> dict[str, str]:

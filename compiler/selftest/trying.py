@@ -7,6 +7,7 @@ others: the child that this runs in (`running`), the model (`compiler.opening.sp
 
 import math
 import time
+import traceback
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, closing
 from pathlib import Path
@@ -82,8 +83,12 @@ class Trial:
                 figures = self._work(name)()
         except ApplianceError as error:
             why = f"[{error.code}] {error}; {error.remedy}"
-            return Step(name=name, state="failed", why=why, seconds=_since(begun))
-        return Step(name=name, state="run", seconds=_since(begun), figures=figures)
+        except Exception as error:  # noqa: BLE001 - what nobody foresaw is what the report is for
+            last = traceback.extract_tb(error.__traceback__)[-1]
+            why = f"{type(error).__name__} in {Path(last.filename).name}:{last.lineno}: {error}"
+        else:
+            return Step(name=name, state="run", seconds=_since(begun), figures=figures)
+        return Step(name=name, state="failed", why=why, seconds=_since(begun))
 
     def _work(self, name: str) -> Callable[[], tuple[Figure, ...]]:
         return {

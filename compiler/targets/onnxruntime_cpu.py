@@ -90,7 +90,9 @@ class OnnxRuntimeTarget:
 
         refuse(_LIBRARY, self.refusals(source, interface, precision))
         path = directory / f"engine.{'portable' if self.portable else precision}.ort"
-        with TemporaryDirectory(prefix="holdfast-") as temporary:
+        with TemporaryDirectory(
+            dir=directory
+        ) as temporary:  # gone with it, should this process be killed
             shown = Path(temporary) / "optimised.onnx"
             self._optimise(source, shown, threads, "ONNX")
             check_arithmetic(_LIBRARY, computed_by_onnxruntime(shown), source, precision)

@@ -1,8 +1,8 @@
 """Who opened the control socket, by the system's own word.
 
 Knows: SO_PEERCRED and SO_PEERGROUPS (unix(7)), users and groups by name. Rules: the kernel says who it is,
-never the caller; root and the runtime's own user steer; everybody else has the role of the first of their
-groups that the configuration names, or none. Leaves to others: the socket (`runtime.transport.control`).
+never the caller; root and the runtime's own user steer; everybody else has the mightiest role that the
+configuration gives to one of their groups, or none. Leaves to others: the socket (`runtime.transport.control`).
 """
 
 import grp

@@ -85,6 +85,16 @@ class Principal:
                 self.allowance.ask(now_ns)
             self.allowance.take(size)
 
+    def sees(self, record: object) -> bool:
+        """Whether it may have a record of the log and speak of it.
+
+        A client those of its own requests; whoever has another role all but those of models that are not theirs.
+        """
+        if self.role in (None, Role.CLIENT):
+            return getattr(record, "principal", None) == self.name
+        model = getattr(record, "model", "")
+        return self.models is None or not model or model in self.models
+
     def revoked(self) -> Unidentified:
         """What it is told once it has fallen."""
         return Unidentified(

@@ -179,7 +179,7 @@ class Batcher:
 
     def _stranded(self) -> Leaving:
         """What waits though no lane is left. The caller holds the lock."""
-        if self._lanes.working:
+        if not all(lane.ended for lane in self._lanes.working):
             return []
         return [(ticket, self._lanes.hang()) for ticket in self._waiting.clear()]
 
@@ -243,14 +243,20 @@ class Batcher:
                     return []
                 now = self._clock.monotonic_ns()
                 leaving = self._waiting.expire(now)
-                hold_ns = self._hold_ns(lane, now)
                 batch: list[Ticket] = []
-                if not hold_ns and not self._lanes.defers(lane):
-                    batch = lane.batch = self._waiting.take(self._lanes.free)
+                other: Lane | None = None
+                hold_ns = 0
+                if self._lanes.defers(lane):
+                    # Its device may have gone after it was woken for what waits.
+                    other = self._sleeper() if self._waiting.requests else None
+                elif not (hold_ns := self._hold_ns(lane, now)):
+                    batch = lane.batch = self._waiting.take(1 + self._lanes.free_beside(lane))
                     lane.started_ns = now
-                ended = self._closed and not batch
+                ended = lane.ended = self._closed and not batch
                 if not batch and not ended:
                     (self._holding if hold_ns else self._idle).append(lane)
+            if other is not None:
+                other.wake()
             for ticket, error in leaving:
                 tell(ticket, error)
             if batch or ended:
@@ -259,7 +265,9 @@ class Batcher:
 
     def _hold_ns(self, lane: Lane, now: int) -> int:
         """How long a lane waits for more rows; 0 not at all."""
-        if not self._delay_ns or self._closed or self._idle:
+        if not self._delay_ns or self._closed:
+            return 0
+        if not all(self._lanes.defers(idle) for idle in self._idle):
             return 0
         found = self._waiting.next()
         if found is None or found[1] >= self._sizes.enough:

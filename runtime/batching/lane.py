@@ -44,6 +44,7 @@ class Lane:
         self.batch: list[Ticket] = []
         self.started_ns = self.ended_ns = 0
         self.lost = False  # given up: its call took too long and has not ended
+        self.ended = False  # it takes no batch any more
         self.over = threading.Event()  # the thread is at its end, or lost
         self._asleep = threading.Lock()  # a bare lock: of what can wake a thread the quickest
         self._asleep.acquire()

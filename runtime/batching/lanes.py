@@ -47,14 +47,21 @@ class Lanes:
         """That a lane is computing now."""
         return min(sum(ticket.rows for ticket in lane.batch) for lane in self.working)
 
-    @property
-    def free(self) -> int:
-        """Lanes that could take a batch now."""
-        return sum(not lane.batch and not self.defers(lane) for lane in self.working)
+    def free_beside(self, lane: Lane) -> int:
+        """Lanes that could take a batch now, beside `lane`."""
+        return sum(
+            other is not lane and not other.batch and not self.defers(other)
+            for other in self.working
+        )
 
     def defers(self, lane: Lane) -> bool:
-        """Whether `lane` leaves batches to others: its device is away, and that of another one is not."""
-        return lane.runner.resting and not all(other.runner.resting for other in self.working)
+        """Whether `lane` leaves batches to others: its device is away, and that of another one is not.
+
+        A device comes and goes at any time: who asks twice may hear two answers.
+        """
+        return lane.runner.resting and not all(
+            other.ended or other.runner.resting for other in self.working
+        )
 
     def give_up(
         self, now_ns: int, work: Callable[[Lane], None] | None

@@ -5,6 +5,7 @@ a call is tried again on UNAVAILABLE only, within its deadline and never after a
 Leaves to others: making the calls.
 """
 
+import ipaddress
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,7 +52,6 @@ NOT_READY = (
     Unreachable,
     VersionNotServed,
 )
-_HERE = ("unix:", "localhost:", "127.", "ipv4:127.", "[::1]", "ipv6:[::1]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +95,7 @@ class Connection:
         """
         if not self.token:
             return ()
-        if self.tls is None and not self.address.startswith(_HERE):
+        if self.tls is None and not _is_here(self.address):
             raise ConfigError(
                 f"a token for {self.address} would travel in clear text",
                 remedy="connect with TLS",
@@ -131,6 +131,17 @@ class Connection:
             f"the server at {self.address} ended the stream before its last answer",
             remedy="see the server's own journal",
         )
+
+
+def _is_here(address: str) -> bool:
+    """Whether all that is sent to a gRPC address stays on this box: by a Unix socket or the loopback."""
+    if address.startswith("unix:"):
+        return True
+    host = address.removeprefix("ipv4:").removeprefix("ipv6:").rpartition(":")[0]
+    try:  # a list of addresses and a name such as 127.0.0.1.example are none
+        return host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
 
 
 def _pem(path: Path | None) -> bytes | None:

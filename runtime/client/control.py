@@ -82,9 +82,9 @@ class ControlClient:
     ) -> wire.DecideReply:
         """Record and carry out a decision: `act` is as in appliance.deployment, "activate" and so on.
 
-        `version` and `per_mille` (of start_canary) are 0 where it names none; `tuning` is that of tune. Returns when its outcome
-        is recorded; raises DecisionError, UnknownModel, UnknownVersion or what kept the version from
-        loading.
+        `version` and `per_mille` (of start_canary) are 0 where it names none; `tuning` is that of tune.
+        Returns when its outcome is recorded; raises DecisionError, UnknownModel, UnknownVersion or what
+        kept the version from loading.
         """
         request = wire.DecideRequest(
             model=model,

@@ -5,8 +5,7 @@ that never holds a message or a tensor, so that it may outlive both. Leaves to o
 off the wire (`runtime.codec.decoding`).
 """
 
-from collections.abc import Mapping
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import NamedTuple, Protocol
 
 import msgspec
 
@@ -17,7 +16,6 @@ REQUEST_ID_CHARACTERS_MAX = 256
 DIMENSIONS_MAX = 32
 CLASSES_MAX = 1024
 
-Parameter: TypeAlias = bool | int | float | str
 _REMEDY = "see the protocol's description of this field"
 
 
@@ -66,7 +64,6 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     `request_id` names it in the audit log: the client's own id, or one made here when it sent none;
     `sent_id` is what the client sent and gets back. `outputs` is empty for all. `timeout_us` 0 means
     none; `priority` 0 the default, 1 the highest; `bytes` is the size of the whole request.
-    `empty_final` asks for a last empty reply in a stream; `parameters` are those without a meaning here.
     """
 
     model: str
@@ -79,8 +76,6 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     bytes: int
     priority: int = 0
     sequence: Sequence | None = None
-    empty_final: bool = False
-    parameters: Mapping[str, Parameter] = {}
 
 
 class Piece(Protocol):
@@ -100,6 +95,6 @@ class Regions(Protocol):
         """Those bytes of a region; ApplianceError when there is no such region or it is smaller."""
 
 
-def refusal(message: str) -> RequestError:
+def invalid(message: str) -> RequestError:
     """The error of a request that contradicts itself or the protocol."""
     return RequestError(message, remedy=_REMEDY)

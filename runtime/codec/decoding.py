@@ -24,7 +24,7 @@ from runtime.codec.call import (
     Piece,
     Regions,
     Requested,
-    refusal,
+    invalid,
 )
 from runtime.codec.tensors import Input, arrays_of, inputs_of
 from runtime.codec.walking import FIELDS_MAX, Raw, crowded, walk
@@ -71,7 +71,7 @@ class Request:
         Raises RequestError, or what `regions` raises when the place of an output is not there.
         """
         if len(self.call.sent_id) > REQUEST_ID_CHARACTERS_MAX:
-            raise refusal(f"the request id is longer than {REQUEST_ID_CHARACTERS_MAX} characters")
+            raise invalid(f"the request id is longer than {REQUEST_ID_CHARACTERS_MAX} characters")
         if self._heads is None:
             parameters.check(self._message)
             self._inputs = inputs_of(self._message)
@@ -94,9 +94,9 @@ class Request:
         if not placed and not any(item.placement for item in self._inputs):
             return _NOWHERE
         if self._regions is None:
-            raise refusal("Client shared memory is disabled")
+            raise invalid("Client shared memory is disabled")
         if not is_local(self.call.peer):
-            raise refusal("shared memory is for clients on this box, by its loopback address")
+            raise invalid("shared memory is for clients on this box, by its loopback address")
         return {name: self._regions.find(*place) for name, place in placed.items()}
 
 
@@ -148,8 +148,6 @@ def call_of(request: Any, sent_id: str, size: int, *, peer: str, new_id: Callabl
         bytes=size,
         priority=asked.priority,
         sequence=asked.sequence,
-        empty_final=asked.empty_final,
-        parameters=asked.parameters,
     )
 
 
@@ -193,7 +191,7 @@ def _whole(
 ) -> Request:
     """A request by protobuf alone."""
     if len(message) > 2 * FIELDS_MAX and crowded(message):  # a field has two bytes at least
-        raise refusal(f"the request has more than {FIELDS_MAX} fields")
+        raise invalid(f"the request has more than {FIELDS_MAX} fields")
     parsed = _parsed(message)
     call = call_of(parsed, parsed.id, len(message), peer=peer, new_id=new_id)
     raws = [(raw, 0, len(raw)) for raw in parsed.raw_input_contents]
@@ -204,7 +202,7 @@ def _parsed(message: bytes) -> Any:
     try:
         return oip.ModelInferRequest.FromString(message)
     except DecodeError as error:
-        raise refusal("the message is no ModelInferRequest") from error
+        raise invalid("the message is no ModelInferRequest") from error
 
 
 def _header(request: Any, call: Call) -> _Header | None:

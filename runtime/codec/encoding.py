@@ -27,17 +27,15 @@ def encode_stream(
     *,
     version: int,
     outputs: Iterable[Tensor],
-    final: bool = True,
     record: int | None = None,
 ) -> bytes:
-    """The ModelStreamInferResponse that carries `outputs`; `final` says that no more come for this call.
+    """The ModelStreamInferResponse that carries `outputs` and says that no more come for this call.
 
-    Without outputs it is the empty last reply that a call can ask for (`Call.empty_final`). A stream has no
-    trailing metadata of one request: whoever sent no id finds it as the parameter REQUEST_ID_KEY, and whoever
-    asked where the `record` stands as RECORD_KEY.
+    A stream has no trailing metadata of one request: whoever sent no id finds it as the parameter
+    REQUEST_ID_KEY, and whoever asked where the `record` stands as RECORD_KEY.
     """
     placed = b"" if record is None else _text(RECORD_KEY, str(record))
-    pieces = _pieces(call, version, outputs, _FINAL[final] + _id_given(call) + placed)
+    pieces = _pieces(call, version, outputs, _FINAL + _id_given(call) + placed)
     return b"".join([_start(_TWO, sum(map(len, pieces))), *pieces])
 
 
@@ -109,10 +107,5 @@ def _text(key: str, value: str) -> bytes:
     return _field(_FOUR, _field(_ONE, key.encode()) + _field(_TWO, choice))
 
 
-def _final(value: int) -> bytes:
-    """The parameter triton_final_response; a choice that was made is written even when false."""
-    choice = bytes([1 << 3, value])
-    return _field(_FOUR, _field(_ONE, b"triton_final_response") + _field(_TWO, choice))
-
-
-_FINAL = {last: _final(last) for last in (False, True)}
+# The parameter triton_final_response, a bool that is true.
+_FINAL = _field(_FOUR, _field(_ONE, b"triton_final_response") + _field(_TWO, bytes([1 << 3, True])))

@@ -15,7 +15,7 @@ import numpy as np
 
 from appliance.audit.payload import Tensor
 from appliance.tensors import Array, DataType, Interface, TensorSpec
-from runtime.codec.call import CLASSES_MAX, Call, Piece, Requested, Wanted, refusal
+from runtime.codec.call import CLASSES_MAX, Call, Piece, Requested, Wanted, invalid
 
 VIEWED_BYTES_MIN = 1 << 14  # a smaller copy costs less than holding on to the whole batch
 _LENGTH = struct.Struct("<I")
@@ -35,10 +35,10 @@ def wanted_outputs(call: Call, interface: Interface) -> tuple[Wanted, ...]:
     wanted: dict[str, Wanted] = {}
     for asked in call.outputs:
         if asked.name in wanted:
-            raise refusal(f"output '{asked.name}' already exists in request")
+            raise invalid(f"output '{asked.name}' already exists in request")
         spec = by_name.get(asked.name)
         if spec is None:
-            raise refusal(f"unexpected inference output '{asked.name}' for model '{call.model}'")
+            raise invalid(f"unexpected inference output '{asked.name}' for model '{call.model}'")
         if asked.classes:
             _check_classes(asked, spec)
         wanted[asked.name] = Wanted(spec, asked.classes, asked.placement)
@@ -75,7 +75,7 @@ def place(
     placed = [item.placement for item in wanted]
     for tensor, into in zip(tensors, placed, strict=True):
         if into and len(tensor.data) > into.byte_size:
-            raise refusal(
+            raise invalid(
                 f"shared memory size specified with the request for output '{tensor.name}' "
                 f"({into.byte_size} bytes) should be at least {len(tensor.data)} bytes "
                 "to hold the results"
@@ -114,12 +114,12 @@ def _raw(spec: TensorSpec, array: Array) -> Tensor:
 
 def _check_classes(asked: Requested, spec: TensorSpec) -> None:
     if spec.datatype in _UNCLASSED:
-        raise refusal(
+        raise invalid(
             f"class result not available for output due to unsupported type '{spec.datatype}'"
         )
     values = math.prod(spec.shape) if -1 not in spec.shape else asked.classes
     if min(asked.classes, values) > CLASSES_MAX:
-        raise refusal(
+        raise invalid(
             f"classification of output '{asked.name}' asks for {asked.classes} classes, "
             f"more than {CLASSES_MAX}"
         )

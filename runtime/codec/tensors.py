@@ -15,7 +15,7 @@ import numpy as np
 
 from appliance.errors import RequestError
 from appliance.tensors import Array, DataType
-from runtime.codec.call import DIMENSIONS_MAX, Head, Placement, Regions, refusal
+from runtime.codec.call import DIMENSIONS_MAX, Head, Placement, Regions, invalid
 from runtime.codec.parameters import placement
 from runtime.codec.walking import Raw
 
@@ -62,12 +62,12 @@ def inputs_of(request: Any) -> tuple[Input, ...]:
     for tensor in request.inputs:
         name = tensor.name
         if name in inputs:
-            raise refusal(f"input '{name}' already exists in request")
+            raise invalid(f"input '{name}' already exists in request")
         head = _head(tensor, request.model_name)
         typed = tensor.contents if tensor.HasField("contents") else None
         placed = placement(tensor) if tensor.parameters else None
         if placed and typed is not None:
-            raise refusal(
+            raise invalid(
                 "unexpected 'content' provided when using shared memory for input tensor "
                 f"'{name}' for model '{request.model_name}'"
             )
@@ -94,7 +94,7 @@ def arrays_of(
         elif typed is None:
             raw = next(left, None)
         elif raws:
-            raise refusal(
+            raise invalid(
                 "contents field must not be specified when using raw_input_contents "
                 f"for '{name}' for model '{model}'"
             )
@@ -103,7 +103,7 @@ def arrays_of(
             continue
         if raw is None:
             if raws or 0 not in head.shape:
-                raise refusal(
+                raise invalid(
                     f"unable to find data for input tensor '{name}' for model '{model}' in request."
                 )
             raw = (b"", 0, 0)
@@ -120,14 +120,14 @@ def arrays_of(
 
 def _head(tensor: Any, model: str) -> Head:
     if len(tensor.shape) > DIMENSIONS_MAX or any(length < 0 for length in tensor.shape):
-        raise refusal(
+        raise invalid(
             f"input '{tensor.name}' for model '{model}' has a negative shape "
             f"or more than {DIMENSIONS_MAX} dimensions"
         )
     try:
         return Head(DataType(tensor.datatype), tuple(tensor.shape))
     except ValueError as error:
-        raise refusal(
+        raise invalid(
             f"inference input '{tensor.name}' for model '{model}' "
             f"has unknown data-type '{tensor.datatype}'"
         ) from error
@@ -143,7 +143,7 @@ def _shared(item: Input, regions: Regions | None, model: str) -> Raw:
 
 def _check_size(item: Input, size: int, model: str) -> None:
     if item.bytes not in (size, _VARIES):
-        raise refusal(
+        raise invalid(
             f"input byte size mismatch for input '{item.name}' for model '{model}'. "
             f"Expected {item.bytes}, got {size}"
         )
@@ -157,14 +157,14 @@ def _strings(item: Input, raw: Raw, model: str) -> Array:
     items: list[bytes] = []
     while at < stop and len(items) <= count:
         if at + _LENGTH.size > stop:
-            raise refusal(
+            raise invalid(
                 "incomplete string length indicator for inference input "
                 f"'{item.name}' for model '{model}'"
             )
         (length,) = _LENGTH.unpack_from(buffer, at)
         at += _LENGTH.size
         if at + length > stop:
-            raise refusal(
+            raise invalid(
                 f"incomplete string data for inference input '{item.name}' for model '{model}'"
             )
         items.append(bytes(buffer[at : at + length]))
@@ -180,9 +180,9 @@ def _from_contents(item: Input, model: str) -> Array:
         f"unexpected explicit tensor data for input tensor '{item.name}' for model '{model}'"
     )
     if filled and filled[0] != field:
-        raise refusal(f"{unexpected} of type '{datatype}', expected datatype '{_TOLD[filled[0]]}'")
+        raise invalid(f"{unexpected} of type '{datatype}', expected datatype '{_TOLD[filled[0]]}'")
     if len(filled) > 1:
-        raise refusal(f"{unexpected}, binary data was already supplied.")
+        raise invalid(f"{unexpected}, binary data was already supplied.")
     values = getattr(item.contents, field) if field else ()
     if datatype is DataType.BYTES:
         return _objects(values, item, model)
@@ -190,7 +190,7 @@ def _from_contents(item: Input, model: str) -> Array:
     try:
         return np.array(values, dtype=item.dtype)
     except OverflowError as error:
-        raise refusal(
+        raise invalid(
             f"a value of input '{item.name}' for model '{model}' does not fit {datatype}"
         ) from error
 
@@ -198,7 +198,7 @@ def _from_contents(item: Input, model: str) -> Array:
 def _objects(items: Any, item: Input, model: str) -> Array:
     count = math.prod(item.head.shape)
     if len(items) != count:
-        raise refusal(
+        raise invalid(
             f"unexpected number of string elements {len(items)} for inference input '{item.name}' "
             f"for model '{model}', expecting {count}"
         )
@@ -215,4 +215,4 @@ def _shaped(flat: Array, item: Input, model: str) -> Array:
 
 
 def _impossible(item: Input, model: str) -> RequestError:
-    return refusal(f"input '{item.name}' for model '{model}' has an impossible shape")
+    return invalid(f"input '{item.name}' for model '{model}' has an impossible shape")

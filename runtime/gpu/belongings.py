@@ -2,7 +2,8 @@
 
 Knows: engines, lanes with their programs, shared memory. Rules: engines that are served come first, for they may need the memory of the
 others; what cannot be brought back costs only those who use it, is told, and is tried again where it was for want of
-memory; a GPU that is lost meanwhile ends the attempt. Leaves to others: when (`owner`), how it is asked (`process`).
+memory; a lane is used when all of its engine is back; a GPU that is lost or of no use meanwhile ends the attempt. Leaves
+to others: when (`owner`), how it is asked (`process`).
 """
 
 import socket
@@ -11,9 +12,10 @@ from contextlib import ExitStack, suppress
 from typing import TypeAlias
 
 from appliance import journal
-from appliance.errors import ApplianceError, GpuLost, GpuMemory
-from runtime.gpu.link import Load, Loaded, Reply, Request, Share, Unload
+from appliance.errors import ApplianceError, EngineError, GpuLost, GpuMemory
+from runtime.gpu.link import OVER, Load, Loaded, Reply, Request, Share, Unload
 from runtime.gpu.opened import Engine, Lane, Shared
+from runtime.gpu.standing import gone
 
 # Asks the process; descriptors go with the request.
 Ask: TypeAlias = Callable[[Request, tuple[int, ...]], Reply]
@@ -40,7 +42,7 @@ class Belongings:
         return [engine for engine, why in self._lost().items() if isinstance(why, GpuMemory)]
 
     def restore(self) -> None:
-        """Bring everything back to a fresh process, as far as it can be. Raises GpuLost."""
+        """Bring everything back to a fresh process, as far as it can be. Raises GpuLost, GpuUnusable."""
         # Those that are served first: for they may need the memory of the others.
         for engine in sorted(self.resident(), key=lambda engine: not engine.lanes):
             self._bring_back(engine)
@@ -53,7 +55,7 @@ class Belongings:
                 self.shared.pop(shared.number, None)  # its client is gone too: uses are refused
 
     def try_again(self) -> None:
-        """Bring back what there was no memory for, if there is now. Raises GpuLost."""
+        """Bring back what there was no memory for, if there is now. Raises GpuLost, GpuUnusable."""
         for engine in self.wanting_memory:
             self._bring_back(engine)
 
@@ -65,21 +67,32 @@ class Belongings:
 
     def evicted(self, number: int) -> None:
         """The process closed an engine to make room."""
-        if number in self.engines:
-            self.engines[number].evicted = True
-            path = self.engines[number].path
-            journal.event("gpu.evicted", device=self._device, engine=str(path))
+        engine = self.engines.get(number)
+        if engine is not None:
+            engine.evicted = True
+            journal.event("gpu.evicted", device=self._device, engine=str(engine.path))
 
     def open(self, lane: Lane) -> None:
         """Open a lane, and a line for its runs. Raises GpuError."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs, ExitStack() as failing:
-            failing.callback(ours.close)
-            self._told(lane.opening(), (lane.memory.descriptor, theirs.fileno()))
+        with ExitStack() as failing:
+            line = self._opened(lane, failing)
             failing.pop_all()
-        ours.settimeout(self._run_seconds_max)
-        drop_line(lane)
-        lane.line, lane.trouble = ours, None
+        _use(lane, line)
+
+    def line_of(self, lane: Lane) -> socket.socket:
+        """The line of a lane's runs. Raises why there is none."""
+        line = lane.line  # before the check: a lane is closed first, and then has none
+        check_open(lane)
+        if line is None:
+            raise lane.trouble or gone(self._device, "the lane was not brought back")
+        return line
+
+    def forget(self, thing: Engine | Lane | Shared) -> None:
+        """It is not brought back any more; a run on its way ends."""
+        for kept in (self.engines, self.lanes, self.shared):
+            kept.pop(thing.number, None)  # no two things share a number
+        if isinstance(thing, Lane):
+            _drop_line(thing)
 
     def resident(self) -> list[Engine]:
         """The engines that are on the GPU, or shall be again."""
@@ -87,20 +100,35 @@ class Belongings:
 
     def _bring_back(self, engine: Engine) -> None:
         """Load an engine that is lost, with its lanes and their programs; or keep why that cannot be."""
-        try:
-            self.load(engine)
-            for lane in list(engine.lanes.values()):
-                self.open(lane)
-                for number, program in list(lane.programs.items()):
-                    self._told(lane.installing(number, program), ())
-        except GpuLost:
-            raise
-        except ApplianceError as error:
-            engine.evicted = not engine.lanes  # then whoever opens the first loads it
-            for lane in list(engine.lanes.values()):
-                drop_line(lane)
-                lane.trouble = error
-            self._told(Unload(engine=engine.number), ())  # what of it is there
+        lines: dict[Lane, socket.socket] = {}
+        with ExitStack() as failing:
+            try:
+                self.load(engine)
+                for lane in list(engine.lanes.values()):
+                    lines[lane] = self._opened(lane, failing)
+                    for number, program in list(lane.programs.items()):
+                        self._told(lane.installing(number, program), ())
+            except OVER:
+                raise
+            except ApplianceError as error:
+                engine.evicted = not engine.lanes  # then whoever opens the first loads it
+                for lane in list(engine.lanes.values()):
+                    _drop_line(lane)
+                    lane.trouble = error
+                self._told(Unload(engine=engine.number), ())  # what of it is there
+                return
+            failing.pop_all()
+        for lane, line in lines.items():
+            _use(lane, line)
+
+    def _opened(self, lane: Lane, failing: ExitStack) -> socket.socket:
+        """The line for the runs of a lane that is opened now; closed by `failing`. Raises GpuError."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        failing.callback(ours.close)
+        with theirs:
+            self._told(lane.opening(), (lane.memory.descriptor, theirs.fileno()))
+        ours.settimeout(self._run_seconds_max)
+        return ours
 
     def _lost(self) -> dict[Engine, ApplianceError]:
         """The engines whose lanes were not brought back, and why."""
@@ -108,7 +136,18 @@ class Belongings:
         return {lane.engine: lane.trouble for lane in lanes if lane.trouble is not None}
 
 
-def drop_line(lane: Lane) -> None:
+def check_open(lane: Lane) -> None:
+    """Raise EngineError when the lane was closed."""
+    if lane.closed:
+        raise EngineError("the lane was closed", remedy="send the request again")
+
+
+def _use(lane: Lane, line: socket.socket) -> None:
+    _drop_line(lane)
+    lane.line, lane.trouble = line, None
+
+
+def _drop_line(lane: Lane) -> None:
     """Close the line of a lane's runs, if there is one; a run on another thread wakes."""
     line, lane.line = lane.line, None
     if line is not None:

@@ -21,9 +21,10 @@ from typing import Any
 
 import msgspec
 
-from appliance.errors import ApplianceError, EngineError, GpuLost, GpuUnusable
+from appliance.errors import ApplianceError, EngineError, GpuLost
 from runtime.gpu.holding import Holding, OpenedLane
 from runtime.gpu.link import (
+    OVER,
     RAN,
     RUN,
     Begin,
@@ -42,7 +43,6 @@ EXIT_LOST = 70
 EAGER_SECONDS = 0.0003
 PAUSE_SHARE = 0.02
 PAUSE_SECONDS_MIN, PAUSE_SECONDS_MAX = 0.00002, 0.001
-_OVER = (GpuLost, GpuUnusable)  # what a device that worked raises when it can do nothing more
 _PR_SET_PDEATHSIG, _PR_SET_TIMERSLACK = 1, 29  # prctl(2)
 
 
@@ -112,7 +112,7 @@ class Serving:
                     self._look(opened)
                 if readers[0] in ready and not self._answer():
                     return
-            except _OVER as lost:
+            except OVER as lost:
                 self._lost(lost)
 
     def _running(self) -> list[OpenedLane]:
@@ -136,7 +136,7 @@ class Serving:
             return
         try:
             opened.lane.begin(RUN.unpack(asked)[0])
-        except _OVER as lost:
+        except OVER as lost:
             _tell(opened, refusal_bytes(lost))
             raise
         except Exception as error:  # noqa: BLE001 - of one run; the others go on
@@ -152,7 +152,7 @@ class Serving:
         try:
             if not opened.lane.reached():
                 return
-        except _OVER as lost:
+        except OVER as lost:
             _tell(opened, refusal_bytes(lost))
             raise
         except Exception as error:  # noqa: BLE001 - as in _begin
@@ -173,7 +173,7 @@ class Serving:
             return False
         try:
             reply: Reply = self._holding.answer(request, descriptors)
-        except _OVER as lost:
+        except GpuLost as lost:  # what is unusable may be a library, or a client's memory
             send(self._control, refused(lost))
             raise
         except Exception as error:  # noqa: BLE001 - whatever a library raises is the asker's

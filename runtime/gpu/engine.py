@@ -16,16 +16,14 @@ from runtime.gpu.engine_file import EngineFile
 from runtime.gpu.execution import Execution
 
 # Makes an execution of a device, a plan, the engine file's header and a number of lanes.
-Opener: TypeAlias = Callable[[Device, memoryview, Any, int], Execution]
+Opener: TypeAlias = Callable[[Device, memoryview, Any], Execution]
 
 
 class HeldEngine:
     """An engine that is loaded. `lanes` are the numbers of those that are open, `used` when one was last opened."""
 
-    def __init__(
-        self, device: Device, path: Path, file: EngineFile, opener: Opener, lanes: int
-    ) -> None:
-        """Load `file`, read from `path`, for as many lanes. Raises EngineLoad, GpuError."""
+    def __init__(self, device: Device, path: Path, file: EngineFile, opener: Opener) -> None:
+        """Load `file`, read from `path`. Raises EngineLoad, GpuError."""
         self.path, self.header = path, file.header
         self._device = device
         self._functions: dict[str, Function] = {}
@@ -33,7 +31,7 @@ class HeldEngine:
         self._module = _loaded(device, file)
         try:
             with file.plan() as plan:  # a view of the file, not a copy
-                self.execution = opener(device, plan, file.header, lanes)
+                self.execution = opener(device, plan, file.header)
             self.constants = Constants(device)
         except BaseException:
             self._unload()

@@ -61,8 +61,8 @@ class Execution(Protocol):
         """Free the engine, after its contexts."""
 
 
-def open_execution(device: Device, plan: Buffer, header: Header, _lanes: int) -> Execution:
-    """Load `plan` with TensorRT, which cares not for how many lanes. Raises EngineLoad, GpuMemory, GpuUnusable.
+def open_execution(device: Device, plan: Buffer, header: Header) -> Execution:
+    """Load `plan` with TensorRT. Raises EngineLoad, GpuMemory, GpuUnusable.
 
     The plan's bytes are not used afterwards.
     """
@@ -127,17 +127,14 @@ class TensorRTExecution:
     def context(self, inputs: Shapes) -> "TensorRTContext":
         """See Execution."""
         created = self._created()
-        with self._log.heard() as heard:
-            profile = self._select(created, inputs)
-            self._set(created, inputs)
-            if missing := created.infer_shapes():
-                raise failure(f"inputs {sorted(missing)} have no shape", heard)
-            # 0 says that it failed, or that these shapes want none; where others of the profile do, a run without
-            # any is refused all the same ("noDeviceMemory"). The bound of the profile is right for both.
-            size = int(
-                created.update_device_memory_size_for_shapes()
-                or self._engine.get_device_memory_size_for_profile_v2(profile)
-            )
+        profile = self._select(created, inputs)
+        self._set(created, inputs)
+        # 0 says that it failed, or that these shapes want none; where others of the profile do, a run without
+        # any is refused all the same ("noDeviceMemory"). The bound of the profile is right for both.
+        size = int(
+            created.update_device_memory_size_for_shapes()
+            or self._engine.get_device_memory_size_for_profile_v2(profile)
+        )
         return TensorRTContext(created, (*self.inputs, *self.outputs), size, self._log)
 
     def close(self) -> None:
@@ -190,6 +187,13 @@ class TensorRTExecution:
             for name, shape in inputs.items():
                 if not context.set_input_shape(name, tuple(shape)):
                     raise failure(f"TensorRT does not take shape {shape} of '{name}'", heard)
+            try:
+                missing = context.infer_shapes()
+            except RuntimeError as error:  # what the bindings make of its -1
+                what = f"TensorRT finds no shapes for inputs of {dict(inputs)} ({error})"
+                raise failure(what, heard) from error
+            if missing:
+                raise failure(f"inputs {sorted(missing)} have no shape", heard)
 
 
 class TensorRTContext:

@@ -46,9 +46,6 @@ from runtime.gpu.tracks import Track, least_used
 
 T = TypeVar("T")
 
-# As many streams a device as lanes a version has by default: copies of one run beside kernels of the other.
-LANES_EACH = 16  # an execution is told how many contexts it may be asked for
-
 
 class OpenedLane(NamedTuple):
     """A lane, and the socket that its runs come by; None for one in this process."""
@@ -142,7 +139,7 @@ class Holding:
             share = self._begin.memory_share
             admit(file.header.plan.size, self._device.room, share, self._evict, doing)
             self._engines[number] = self._with_room(
-                lambda: HeldEngine(self._device, path, file, self._opener, LANES_EACH)
+                lambda: HeldEngine(self._device, path, file, self._opener)
             )
             self._touch(self._engines[number])
             header = msgspec.msgpack.encode(file.header)

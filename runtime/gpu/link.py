@@ -28,6 +28,7 @@ Shape: TypeAlias = tuple[int, ...]
 MESSAGE_BYTES_MAX = 1 << 31  # constants of a program are the largest part
 REFUSAL_BYTES_MAX = 1 << 15  # of a run; one datagram
 RAN = b"\0"
+OVER = (GpuLost, GpuUnusable)  # what a run raises on a device that can do nothing more
 RUN = struct.Struct("<I")
 _LENGTH = struct.Struct("<Q")
 _DESCRIPTORS_MAX = 2

@@ -17,8 +17,9 @@ from appliance import journal
 from appliance.clock import Clock, SystemClock
 from appliance.config import GpuConfig
 from appliance.errors import ApplianceError, EngineError, GpuLost
-from runtime.gpu.belongings import Belongings, drop_line
+from runtime.gpu.belongings import Belongings, check_open
 from runtime.gpu.link import (
+    OVER,
     RAN,
     REFUSAL_BYTES_MAX,
     RUN,
@@ -175,6 +176,7 @@ class Owner:
     def install(self, lane: Lane, number: int, program: Program) -> None:
         """See Holder."""
         with self._steady():
+            self._belongings.line_of(lane)  # if it is not there, the process would not know why
             self._told(lane.installing(number, program))
             lane.programs[number] = program
 
@@ -192,29 +194,21 @@ class Owner:
             reply = b""
         if reply == RAN:
             return
-        _check_open(lane)
+        check_open(lane)
         error = raised_from(reply) if reply else None
-        if error is not None and not isinstance(error, GpuLost):
+        if error is not None and not isinstance(error, OVER):
             raise error
         self._mark(generation, str(error) if error else "its process ended")
         raise gone(self.device, str(error) if error else self._trouble or "its process ended")
 
     def gone(self, thing: Engine | Lane | Shared, request: Request) -> None:
         """See Holder."""
-        match thing:
-            case Engine(number=number):
-                self._belongings.engines.pop(number, None)
-            case Lane(number=number):
-                self._belongings.lanes.pop(number, None)
-                drop_line(thing)
-            case Shared(number=number):  # pragma: no branch
-                self._belongings.shared.pop(number, None)
+        self._belongings.forget(thing)
         # After a loss it is simply not brought back.
         with suppress(ApplianceError), self._asking:
             if self._state is State.READY:
                 self._told(request)
-        if isinstance(thing, Lane):
-            drop_line(thing)  # if it was brought back meanwhile
+        self._belongings.forget(thing)  # if it was brought back meanwhile
 
     def _awaited(self, line: socket.socket) -> bytes:
         """The answer to a run. Raises TimeoutError when none came in time; while an engine is loaded, runs wait for that."""
@@ -248,10 +242,13 @@ class Owner:
         self._process.tidy()
 
     def _try_again(self) -> None:
-        """Bring back what there was no memory for; a GPU that is lost meanwhile is noticed by its end."""
-        with self._asking, suppress(ApplianceError):
-            if self._state is State.READY:
-                self._belongings.try_again()
+        """Bring back what there was no memory for. Whatever goes wrong meanwhile, a fresh process clears it."""
+        try:
+            with self._asking:
+                if self._state is State.READY:
+                    self._belongings.try_again()
+        except Exception as error:  # noqa: BLE001 - as in _start_again
+            self._mark(self._generation, str(error))
 
     def _start_again(self) -> None:
         """Until it is ready or closed."""
@@ -268,12 +265,12 @@ class Owner:
                 with self._asking:
                     self._process.start()
                     self._belongings.restore()
+                    self._ready()  # before anybody else asks, who would take it for lost
             except Exception as error:  # noqa: BLE001 - this thread is all that can try again
                 self._trouble = str(error)
                 self._process.tidy()
-                continue
-            self._ready()
-            return
+            else:
+                return
 
     def _told(self, request: Request, descriptors: tuple[int, ...] = ()) -> Reply:
         """The process's reply, when `_asking` is held. Raises as Process.ask."""
@@ -304,10 +301,7 @@ class Owner:
         with self._changed:
             if self._state is not State.READY:
                 self._await_ready()
-            _check_open(lane)
-            if lane.line is None:
-                raise lane.trouble or gone(self.device, "the lane was not brought back")
-            return lane.line, self._generation
+            return self._belongings.line_of(lane), self._generation
 
     def _await_ready(self) -> None:
         """Wait while it is started again. Raises GpuLost when it rests, or is closed."""
@@ -343,8 +337,3 @@ def _told_of(error: Exception) -> ApplianceError:
     if isinstance(error, ApplianceError):
         return error
     return EngineError(f"the GPU's owner cannot start: {error}", remedy="see the journal")
-
-
-def _check_open(lane: Lane) -> None:
-    if lane.closed:
-        raise EngineError("the lane was closed", remedy="send the request again")

@@ -1,7 +1,8 @@
 """Device memory of other processes, as clients register it.
 
 Knows: what is open, and how far it reaches. Rules: nothing is read or written beyond what was registered, nor registered
-beyond the allocation; bytes are copied before anybody uses them. Leaves to others: who may (`runtime.services`).
+beyond the allocation; bytes are copied before anybody uses them; a handle that cannot be opened is its client's trouble
+alone. Leaves to others: who may (`runtime.services`).
 """
 
 import ctypes
@@ -9,7 +10,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import NamedTuple
 
-from appliance.errors import GpuError
+from appliance.errors import GpuError, GpuLost
 from runtime.gpu.device import Device, Handle, Pointer
 
 HANDLE_BYTES = 64  # cudaIpcMemHandle_t
@@ -34,7 +35,7 @@ class SharedMemory:
                 f"a handle of {len(handle)} bytes",
                 remedy=f"send the {HANDLE_BYTES} bytes of cudaIpcGetMemHandle",
             )
-        pointer = self._device.open_shared(handle)
+        pointer = self._mapped(handle)
         with ExitStack() as failing:
             failing.callback(self._device.close_shared, pointer)
             most = self._device.extent(pointer)
@@ -69,6 +70,16 @@ class SharedMemory:
         """Close every one."""
         for number in list(self._opened):
             self.close(number)
+
+    def _mapped(self, handle: bytes) -> Pointer:
+        """Raises GpuError for a handle that cannot be, whatever the driver calls it."""
+        try:
+            return self._device.open_shared(handle)
+        except GpuLost as lost:
+            self._device.room()  # raises as well when the GPU is lost indeed
+            raise GpuError(
+                str(lost), remedy="register what cudaIpcGetMemHandle gives in a process that runs"
+            ) from lost
 
     def _place(self, number: int, offset: int, size: int) -> Pointer:
         opened = self._opened.get(number)

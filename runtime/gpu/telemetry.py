@@ -29,8 +29,8 @@ THROTTLES = {
 class Reading(msgspec.Struct, frozen=True, kw_only=True):
     """One look at a GPU or an instance of one (MIG), which was asked for as `device`.
 
-    `busy` and `memory_busy` are shares of the last moment (at most a second) in which a kernel ran, and in which memory
-    was read or written; ECC errors are counted since the driver was loaded. None: it does not tell.
+    `busy` is the share of the last moment (at most a second) in which a kernel ran; ECC errors are counted since the
+    driver was loaded. None: it does not tell.
     """
 
     device: str
@@ -39,10 +39,8 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     memory_used_bytes: int | None = None
     memory_bytes: int | None = None
     busy: float | None = None
-    memory_busy: float | None = None
     celsius: int | None = None
     watts: float | None = None
-    watts_max: float | None = None
     throttled: tuple[str, ...] | None = None
     ecc_corrected: int | None = None
     ecc_uncorrected: int | None = None
@@ -107,6 +105,7 @@ class Telemetry:
         try:
             memory = self._told(lambda: library.nvmlDeviceGetMemoryInfo(gpu.own))
             busy = self._told(lambda: library.nvmlDeviceGetUtilizationRates(gpu.own))
+            milliwatts = self._told(lambda: library.nvmlDeviceGetPowerUsage(gpu.whole))
             reasons = self._told(
                 lambda: library.nvmlDeviceGetCurrentClocksThrottleReasons(gpu.whole)
             )
@@ -117,24 +116,18 @@ class Telemetry:
                 memory_used_bytes=None if memory is None else int(memory.used),
                 memory_bytes=None if memory is None else int(memory.total),
                 busy=None if busy is None else busy.gpu / 100,
-                memory_busy=None if busy is None else busy.memory / 100,
                 celsius=self._told(
                     lambda: library.nvmlDeviceGetTemperature(
                         gpu.whole, library.NVML_TEMPERATURE_GPU
                     )
                 ),
-                watts=self._watts(library.nvmlDeviceGetPowerUsage, gpu),
-                watts_max=self._watts(library.nvmlDeviceGetEnforcedPowerLimit, gpu),
+                watts=None if milliwatts is None else milliwatts / 1000,
                 throttled=None if reasons is None else throttles(reasons),
                 ecc_corrected=self._ecc(gpu, library.NVML_MEMORY_ERROR_TYPE_CORRECTED),
                 ecc_uncorrected=self._ecc(gpu, library.NVML_MEMORY_ERROR_TYPE_UNCORRECTED),
             )
         except library.NVMLError as error:
             return Reading(device=gpu.device, uuid=gpu.uuid, name=gpu.name, trouble=str(error))
-
-    def _watts(self, asked: Callable[[Any], int], gpu: _Gpu) -> float | None:
-        milliwatts = self._told(lambda: asked(gpu.whole))
-        return None if milliwatts is None else milliwatts / 1000
 
     def _ecc(self, gpu: _Gpu, kind: int) -> int | None:
         library = self._library

@@ -56,8 +56,10 @@ _TEXT_CHARACTERS_MAX = 600
 _OUT_OF_MEMORY = re.compile(
     r"out of memory|OutOfMemory|FAILED_ALLOCATION|insufficient memory", re.IGNORECASE
 )
-_LOST = re.compile(
-    r"illegal memory access|illegal address|unspecified launch failure|device-side assert",
+_LOST = re.compile(  # the runtime's words for what breaks a context: see `failures`
+    r"illegal memory access|illegal address|unspecified launch failure|device-side assert|misaligned address"
+    r"|illegal instruction|hardware stack error|invalid program counter|launch timed out|global/shared address space"
+    r"|uncorrectable (?:ECC|NVLink) error",
     re.IGNORECASE,
 )
 
@@ -278,7 +280,7 @@ def failure(
     An allocation that failed is GpuMemory and a broken context GpuLost, whatever `kind` is asked for.
     `nodes` are the names of the ONNX model's nodes: those that the words speak of are named in front.
     """
-    if allocator is not None and isinstance(allocator.error, GpuMemory):
+    if allocator is not None and isinstance(allocator.error, (GpuMemory, GpuLost)):
         return allocator.error
     recorded = [description for _, description in recorder.recorded] if recorder else []
     words = "; ".join(dict.fromkeys(" ".join(text.split()) for text in (*heard.errors, *recorded)))

@@ -278,8 +278,8 @@ class Metrics:
 
     `queued` and `audit_queue` tell what waits, `standings` where every version stands, `calls` how many
     calls are open and `calls_refused` how many were refused because too many were, `certificates` which ones
-    are in use, `payloads` what is kept of inputs, `gpus` and `gpu_owners` how the GPUs in use fare, `bytes_free` is of the state directory's disk, `audit_bytes` what
-    the log takes there.
+    are in use, `payloads` what is kept of inputs, `gpus` and `gpu_owners` how the GPUs in use fare,
+    `bytes_free` is of the state directory's disk, `audit_bytes` what the log takes there.
     """
 
     models: dict[str, ModelCounts] = field(default_factory=dict)

@@ -148,7 +148,7 @@ class ControlService(stubs.ControlServicer):
     ) -> evidence.FeedbackReply:
         """Record what was true of any client's request."""
         return await take(
-            self._feedback, request, principal=caller_name(), peer=context.peer(), owner=None
+            self._feedback, request, principal=caller_name(), peer=context.peer(), sees=_any
         )
 
     async def Sign(self, request: wire.SignRequest, context: Any) -> wire.SignReply:
@@ -184,11 +184,7 @@ class ControlService(stubs.ControlServicer):
         versions = counts.versions.values()
         return wire.ModelStatus(
             name=deployment.model,
-            active=deployment.active or 0,
-            canary=deployment.canary or 0,
-            canary_per_mille=deployment.canary_per_mille,
-            shadow=deployment.shadow or 0,
-            previous=deployment.previous or 0,
+            **_roles(deployment),
             answered=sum(version.success.count for version in versions),
             failed=counts.refused + sum(version.fail.count for version in versions),
             rows=sum(version.rows for version in versions),
@@ -201,11 +197,7 @@ class ControlService(stubs.ControlServicer):
     def _model(self, deployment: Deployment) -> wire.Model:
         return wire.Model(
             name=deployment.model,
-            active=deployment.active or 0,
-            canary=deployment.canary or 0,
-            canary_per_mille=deployment.canary_per_mille,
-            shadow=deployment.shadow or 0,
-            previous=deployment.previous or 0,
+            **_roles(deployment),
             tuning=_wired(deployment.tuning),
             versions=[
                 self._version(deployment, number)
@@ -277,6 +269,22 @@ def _tuning(setting: wire.Tuning) -> Tuning:
 
 def _wired(tuning: Tuning | None) -> wire.Tuning | None:
     return wire.Tuning(**msgspec.structs.asdict(tuning)) if tuning else None
+
+
+def _any(_: object) -> bool:
+    """Whoever steers this box speaks of any request."""
+    return True
+
+
+def _roles(deployment: Deployment) -> dict[str, int]:
+    """The roles as fields of Model and ModelStatus; 0 for none."""
+    return {
+        "active": deployment.active or 0,
+        "canary": deployment.canary or 0,
+        "canary_per_mille": deployment.canary_per_mille,
+        "shadow": deployment.shadow or 0,
+        "previous": deployment.previous or 0,
+    }
 
 
 def _describe(version: wire.Version, stored: StoredVersion) -> None:

@@ -1,8 +1,9 @@
 """The evidence and witness services: receipts and checkpoints of this box, cosignatures for others.
 
-Knows: who may have whose receipt. Rules: a servicer decodes, calls, encodes; a client gets receipts of its
-own requests and is told of no others; a record that no checkpoint covers yet has one signed, at most one a
-second. Leaves to others: receipts (`appliance.audit.receipt`), witnessing (`appliance.audit.witness`).
+Knows: what a receipt is asked by. Rules: a servicer decodes, calls, encodes; a caller gets receipts of what it
+may see and is told of no others; a record that no checkpoint covers yet has one signed, at most one a
+second. Leaves to others: who sees what (`runtime.access`), receipts (`appliance.audit.receipt`), witnessing
+(`appliance.audit.witness`).
 """
 
 import asyncio
@@ -11,7 +12,6 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-from appliance.access import Role
 from appliance.audit.checkpoint import read_checkpoint
 from appliance.audit.reader import AuditReader
 from appliance.audit.receipt import answer_among, receipt_of
@@ -20,6 +20,7 @@ from appliance.audit.witness import Witness
 from appliance.clock import Clock
 from appliance.config import Config, StateConfig
 from appliance.errors import NotCovered, NotGranted, RequestError, UnknownRecord
+from runtime.access import Principal
 from runtime.protocol import evidence_pb2 as wire
 from runtime.recorder import Recorder
 from runtime.transport import Methods, on_loop
@@ -75,7 +76,7 @@ class EvidenceService:
 
     async def Receipt(self, request: wire.ReceiptRequest, context: Any) -> wire.ReceiptReply:
         """The receipt of one record."""
-        entry = await asyncio.to_thread(self._found, request, _owner(context))
+        entry = await asyncio.to_thread(self._found, request, context.principal)
         await self.sign_over(entry.sequence)
         return wire.ReceiptReply(receipt=await asyncio.to_thread(self._receipt, entry.sequence))
 
@@ -113,7 +114,7 @@ class EvidenceService:
         )
         return wire.AddCheckpointReply(cosignature=answer.cosignature, size=answer.size)
 
-    def _found(self, request: wire.ReceiptRequest, owner: str | None) -> Entry:
+    def _found(self, request: wire.ReceiptRequest, principal: Principal) -> Entry:
         asked = request.WhichOneof("record")
         if asked is None:
             raise RequestError("the request names no record", remedy="give request_id or sequence")
@@ -131,7 +132,7 @@ class EvidenceService:
                 )
             except UnknownRecord:
                 raise unknown from None
-        own = [entry for entry in entries if owner is None or _principal(entry) == owner]
+        own = [entry for entry in entries if principal.sees(entry.record)]
         if not own:
             raise unknown
         return answer_among(own)
@@ -199,14 +200,3 @@ def read_cosigned(path: Path) -> str:
         return path.read_text("utf-8")
     except FileNotFoundError:
         return ""
-
-
-def _owner(context: Any) -> str | None:
-    """Whose records the caller may have: a client its own, whoever has another role all (None)."""
-    principal = context.principal
-    return principal.name if principal.role in (None, Role.CLIENT) else None
-
-
-def _principal(entry: Entry) -> str | None:
-    """Whose request a record is of; None when it is of nobody's."""
-    return getattr(entry.record, "principal", None)

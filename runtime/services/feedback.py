@@ -1,13 +1,14 @@
-"""Feedback: what was true, told by the clients that had asked.
+"""Feedback: what was true, told by the clients that had asked, and by whoever runs the box.
 
 Knows: the message. Rules: a servicer decodes, calls, encodes. Leaves to others: whose request it may be about,
 and recording it (`runtime.feedback`).
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
-from appliance.access import Role
+from appliance.audit.kinds import Inference
 from runtime.feedback import FeedbackTaker, tensor_from
 from runtime.protocol import evidence_pb2 as wire
 from runtime.transport import Methods, on_loop
@@ -16,7 +17,7 @@ _PATH = "/holdfast.EvidenceService/Feedback"
 
 
 class FeedbackCall:
-    """The call on the inference port; a client may tell of its own requests only."""
+    """The call on the inference port; who may have the record of a request may tell of it."""
 
     def __init__(self, feedback: FeedbackTaker) -> None:
         self._feedback = feedback
@@ -34,7 +35,7 @@ class FeedbackCall:
             request,
             principal=principal.name,
             peer=context.peer(),
-            owner=principal.name if principal.role in (None, Role.CLIENT) else None,
+            sees=principal.sees,
         )
 
 
@@ -44,15 +45,15 @@ async def take(
     *,
     principal: str,
     peer: str,
-    owner: str | None,
+    sees: Callable[[Inference], bool],
 ) -> wire.FeedbackReply:
-    """Have a message's content recorded."""
+    """Have a message's content recorded, about an answer that the caller `sees`."""
     told = await feedback.take(
         request.request_id,
         [tensor_from(t.name, t.datatype, t.shape, t.data) for t in request.truth],
         request.note,
         principal=principal,
         peer=peer,
-        owner=owner,
+        sees=sees,
     )
     return wire.FeedbackReply(sequence=told.sequence, model=told.model, version=told.version)

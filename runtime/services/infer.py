@@ -14,7 +14,7 @@ from functools import partial
 from runtime.answering import Answering, Reply
 from runtime.codec import Call, Regions, decode, encode, encode_stream, encode_stream_error
 from runtime.dataplane import DataPlane
-from runtime.interceptors import refusal as refused
+from runtime.interceptors import refusal
 from runtime.protocol import (
     CODE_KEY,
     RECEIPT_KEY,
@@ -97,14 +97,14 @@ def _reply(
                 trailing = (*trailing, (RECORD_KEY, str(result.record)))
             exchange.reply(message, trailing)
         else:
-            exchange.refuse(refused(result, trailing, request_id=call.request_id))
+            exchange.refuse(refusal(result, trailing, request_id=call.request_id))
     except Exception as error:  # noqa: BLE001 - a call without an end would hold its caller for ever
-        exchange.refuse(refused(error, trailing, request_id=call.request_id))
+        exchange.refuse(refusal(error, trailing, request_id=call.request_id))
 
 
 def _stream_error(error: Exception, call: Call) -> bytes:
     """The message that ends a stream's request with an error, with what a status would carry beside it."""
-    told = refused(error, request_id=call.request_id)
+    told = refusal(error, request_id=call.request_id)
     parameters = {
         key.removesuffix("-bin"): value if isinstance(value, str) else value.decode()
         for key, value in told.trailing
@@ -160,7 +160,7 @@ class InferStream:
         try:
             self._begin(message, turn)
         except Exception as error:  # noqa: BLE001 - one bad request must not end the stream
-            self._send(turn, encode_stream_error(refused(error).details))
+            self._send(turn, encode_stream_error(refusal(error).details))
         self._read_on()
 
     def ended(self) -> None:

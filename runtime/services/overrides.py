@@ -31,7 +31,15 @@ class Override:
     version: int | None = None
 
     def check_same(self, holding: Any) -> None:
-        """Raise RequestError unless every field that the override has is as in `holding`."""
+        """Raise RequestError unless every field that the override has is as in `holding`.
+
+        A policy that names one version is none of these: it is acted on.
+        """
+        policy = self.config.version_policy
+        if policy.HasField("specific") and self.version is None:
+            several = set(policy.specific.versions)
+            if not several or several != set(holding.version_policy.specific.versions):
+                raise _refused(self.model, "version_policy must name one version")
         for field in self.config.DESCRIPTOR.fields:
             named = field.name in self.keys or field.json_name in self.keys
             if field.name != "version_policy" and named:
@@ -43,8 +51,8 @@ class Override:
 def override_from(model: str, parameters: Mapping[str, Any]) -> Override:
     """Read the parameters of a RepositoryModelLoad.
 
-    Raises Unsupported on files, RequestError on what is no parameter, no ModelConfig, or names versions
-    otherwise than one by number.
+    Raises Unsupported on files, RequestError on what is no parameter, no ModelConfig, or asks for more than
+    the latest version.
     """
     override = Override(model=model)
     for name, parameter in parameters.items():
@@ -85,12 +93,10 @@ def _config_from(model: str, text: str) -> Override:
 
 
 def _version_of(model: str, config: Any) -> int | None:
-    """The one version that the policy names; None when it leaves that to the server."""
+    """The one version that the policy names; None when it names none, or several (see `check_same`)."""
     policy = config.version_policy
     kind = policy.WhichOneof("policy_choice")
-    if kind == "specific":
-        if len(policy.specific.versions) != 1:
-            raise _refused(model, "version_policy must name one version")
+    if kind == "specific" and len(policy.specific.versions) == 1:
         return int(policy.specific.versions[0])
     if kind == "all" or (kind == "latest" and policy.latest.num_versions > 1):
         raise _refused(model, "only one version of a model answers")

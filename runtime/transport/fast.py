@@ -126,7 +126,8 @@ class FastTransport:
         """Wait until something completes, and run it with all that has completed since.
 
         Polling gives the interpreter to other threads; between the methods of a burst nobody else runs, so
-        that their requests meet in one batch, which `settle` runs. Nothing of it is kept alive while the next is long in coming.
+        that their requests meet in one batch, which `settle` runs. Nothing of it is kept alive while the
+        next is long in coming.
         """
         poll = self._queue.poll
         burst = [poll()]

@@ -47,9 +47,8 @@ class PublicTransport(grpc.GenericRpcHandler):  # type: ignore[type-arg]
         self._calls_max = config.requests_in_flight_max
         self._over_limit = over_limit(self._calls_max)
         self.refused = 0
-        self.held_seconds = (
-            0.0  # methods run on the event loop: what holds it starves the watchdog itself
-        )
+        # Methods run on the event loop: what holds it starves the watchdog itself.
+        self.held_seconds = 0.0
         self._methods: Methods = {}
         self._settle: Settle = settled
         self._admit: Admit = let_in

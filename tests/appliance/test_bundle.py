@@ -171,6 +171,26 @@ def test_a_signature_is_spelled_in_one_way_only(packed):
                 bundle.verified_manifest(io.BytesIO(changed), TRUSTED)
 
 
+@pytest.mark.parametrize(
+    ("part", "field", "value"),
+    [
+        ("verificationMaterial", "publicKey", {"hint": None}),  # the only trusted key is taken then
+        ("dsseEnvelope", "signatures", "keyid"),
+    ],
+)
+def test_a_field_that_nobody_signed_is_as_it_was_written(packed, key, part, field, value):
+    start = parts_of(packed)[0]
+    told = msgspec.json.decode(packed[HEAD_BYTES:start])
+    if value == "keyid":
+        value = [told[part][field][0] | {"keyid": "x"}]
+    told[part][field] = value
+    changed = bundle.canonical_json(told)
+    data = packed[:16] + len(changed).to_bytes(4, "little") + changed + packed[start:]
+    with pytest.raises(errors.BundleError) as refused:
+        bundle.verified_manifest(io.BytesIO(data), {key.public.raw: key.public})
+    assert "written anew" in str(refused.value)
+
+
 @pytest.mark.parametrize("form", ["packed", "first"])
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())

@@ -1,5 +1,7 @@
 """How commands end: what they print and their exit codes."""
 
+import errno
+
 import pytest
 
 from appliance import errors
@@ -44,6 +46,24 @@ def test_an_operating_error_is_two_lines_and_its_code(capsys):
 def test_an_interrupt_ends_with_130_and_no_traceback(capsys):
     assert ends_with(fail(KeyboardInterrupt())) == 130
     assert capsys.readouterr().err == "\ninterrupted\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (PermissionError(errno.EACCES, "Permission denied", "/x"), "/x: Permission denied"),
+        (OSError(errno.ENOSPC, "No space left on device"), "the output: No space left on device"),
+    ],
+)
+def test_what_the_system_refuses_is_an_operating_error(capsys, monkeypatch, error, told):
+    monkeypatch.setattr("os.dup2", lambda *_: None)  # the test's own output stays
+    assert ends_with(fail(error)) == 11
+    assert f"error [state.unusable]: cannot use {told}\n" in capsys.readouterr().err
+
+
+def test_other_trouble_with_files_is_a_mistake_of_ours():
+    with pytest.raises(FileNotFoundError):
+        run_command(fail(FileNotFoundError(errno.ENOENT, "No such file", "/x")))
 
 
 def test_our_own_mistakes_are_not_hidden():

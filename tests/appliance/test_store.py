@@ -96,9 +96,12 @@ def test_a_damaged_file_is_found_before_use(store, add, damage, tmp_path):
 @pytest.mark.parametrize("name", ["version.json", "manifest.json"])
 def test_a_damaged_record_is_told(store, add, name):
     add()
-    (store.root / "tiny" / "1" / name).write_text("{")
-    with pytest.raises(StoreError):
-        store.describe("tiny", 1)
+    path = store.root / "tiny" / "1" / name
+    for text in ("{", path.read_text().replace('"', '"x', 1)):
+        path.write_text(text)
+        with pytest.raises(StoreError) as refused:
+            store.describe("tiny", 1)
+        assert refused.value.remedy.startswith("build the bundle again")
     (store.root / "tiny" / "1" / name).unlink()
     with pytest.raises(StoreError):
         store.describe("tiny", 1)

@@ -1,6 +1,7 @@
 """TOML and JSON into typed structs: what is refused, and in which words."""
 
-from typing import Annotated
+from enum import StrEnum
+from typing import Annotated, Literal
 
 import msgspec
 import pytest
@@ -9,10 +10,32 @@ from appliance.errors import ConfigError, SpecError
 from appliance.tables import canonical_json, from_json, from_table, nearest, read_toml
 
 
+class Side(StrEnum):
+    """Words of which one is meant."""
+
+    LEFT = "left"
+    RIGHT = "right"
+
+
 class Inner(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A table in a table."""
 
     minimum: Annotated[int, msgspec.Meta(ge=1)] = 1
+    side: Side | None = None
+
+
+class Step(msgspec.Struct, frozen=True, kw_only=True, tag_field="step"):
+    """One of several tables, told apart by a key."""
+
+
+class First(Step, tag="first"):
+    """One."""
+
+
+class Second(Step, tag="second"):
+    """The other."""
+
+    by: Literal[1, 2] = 1
 
 
 class Outer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -20,6 +43,8 @@ class Outer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     name: str
     inner: tuple[Inner, ...] = ()
+    named: dict[str, Inner] = {}
+    steps: tuple[First | Second, ...] = ()
 
 
 def test_toml_is_read_into_a_struct(tmp_path):
@@ -40,6 +65,11 @@ def test_toml_is_read_into_a_struct(tmp_path):
             "`minimum` is a key of another table: move it there or remove it",
         ),
         ("name = 3", "$.name", "correct the value"),
+        ("[[inner]]", "missing required", "add `name`"),
+        ('name = "n"\n[[inner]]\nside = "up"', "up", "use one of left, right"),
+        ('name = "n"\n[named.x]\nside = "`$"', "`$", "use one of left, right"),
+        ('name = "n"\n[[steps]]\nstep = "thrd"', "thrd", "use one of first, second"),
+        ('name = "n"\n[[steps]]\nstep = "second"\nby = 3', "by", "use one of 1, 2"),
         ('name = "n"\n[[inner]]\nminimum = 0', ">= 1", "correct the value"),
         ("name =", "not TOML", "correct the file"),
         ('name = "\xff"', "not TOML", "correct the file"),
@@ -66,9 +96,15 @@ def test_json_and_plain_values_are_read_the_same_way():
     wanted = Outer(name="n")
     assert from_json(canonical_json(wanted), Outer, SpecError, where="x") == wanted
     assert from_table({"name": "n"}, Outer, SpecError, where="x") == wanted
-    for data in (b"", b"{", b"[]", b'{"name": 1}'):
-        with pytest.raises(SpecError):
+    for data, remedy in (
+        (b"", "correct the file"),
+        (b"{", "correct the file"),
+        (b"[]", "correct the value"),
+        (b'{"name": 1}', "correct the value"),
+    ):
+        with pytest.raises(SpecError) as refused:
             from_json(data, Outer, SpecError, where="x")
+        assert refused.value.remedy == remedy
 
 
 @pytest.mark.parametrize(

@@ -94,6 +94,24 @@ def test_a_signer_has_a_time(directory, since, until, valid):
         checked(store, now=stale, signed_at="2026-11-21T00:00:00Z", by_signing_time=True)
 
 
+def test_when_a_signer_may_sign_is_told_in_words(directory):
+    with pytest.raises(errors.BundleExpired) as refused:
+        checked(added(directory, until="2020-01-01"))
+    assert "anna may sign until 2020-01-01, not at" in str(refused.value)
+    bounded = Signer(key_id=KEY.key_id, name="anna", since="2020-01-01", until="2021-01-01")
+    assert bounded.bounds() == "from 2020-01-01 until 2021-01-01"
+    assert Signer(key_id=KEY.key_id, name="anna").bounds() == ""
+
+
+def test_an_entry_that_cannot_be_kept_is_not_blamed_on_the_list(directory):
+    added(directory)
+    with pytest.raises(errors.KeyFileError) as refused:
+        revoke_signer(directory, "anna", at="2026-11-20", reason="")
+    assert "signers.json" not in str(refused.value)
+    assert "reason" in str(refused.value)
+    assert checked(TrustStore.read(directory)).name == "anna"
+
+
 def test_without_a_signing_time_a_box_that_judges_by_it_refuses(directory):
     store = added(directory, until="2030-01-01")
     with pytest.raises(errors.BundleExpired) as refused:
@@ -154,6 +172,15 @@ def test_a_damaged_list_lets_nobody_sign(directory, text):
     (directory / "signers.json").write_text(text)
     with pytest.raises(errors.KeyFileError):
         TrustStore.read(directory)
+
+
+def test_a_file_that_is_no_key_lets_nobody_sign_and_is_named(directory):
+    KEY.save(directory / "old.pub")
+    (directory / "notes.pub").write_text("call anna")
+    with pytest.raises(errors.KeyFileError) as refused:
+        TrustStore.read(directory)
+    assert "notes.pub" in str(refused.value)
+    assert "out of the trust directory" in refused.value.remedy
 
 
 def test_a_list_that_cannot_be_read_is_told(directory):

@@ -1,7 +1,7 @@
 """What a call of a device costs through each library, over a stub of the driver: `python -m tests.bench.devices`.
 
-Knows: the calls that a batch makes. Rules: each library in a process of its own, which finds the stub; so what is shown is
-Python and the library, never a driver or a GPU. Leaves to others: what the calls do.
+Knows: the calls that a batch makes. Rules: each library in a process of its own, which finds the stub; so
+what is shown is Python and the library, never a driver or a GPU. Leaves to others: what the calls do.
 """
 
 import ctypes

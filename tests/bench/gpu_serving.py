@@ -2,8 +2,8 @@
 
     python -m tests.bench.gpu_serving
 
-Tells microseconds of a run through the owner's process and within this one (a plan of one small product), and of a fused
-batch without its run.
+Tells microseconds of a run through the owner's process and within this one (a plan of one small product), and
+of a fused batch without its run.
 """
 
 import tempfile

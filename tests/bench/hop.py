@@ -1,8 +1,8 @@
 """What it costs that the GPU is held by a process of its own.
 
-The same engine, the same programs and the same fake of a GPU, once in this process and once behind the owner's process, turn
-about; the difference is the hop: two messages on a socket, two wake-ups, and the process asking its device in turns. The
-fake's own work is in both. No figure of a GPU: only of the way to it.
+The same engine, the same programs and the same fake of a GPU, once in this process and once behind the owner's
+process, turn about; the difference is the hop: two messages on a socket, two wake-ups, and the process asking
+its device in turns. The fake's own work is in both. No figure of a GPU: only of the way to it.
 
     python tests/bench/hop.py [--rounds 5] [--runs 2000]
 """

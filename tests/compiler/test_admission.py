@@ -174,9 +174,14 @@ def test_a_box_may_demand_a_signed_source(workshop):
     workshop.pack()
     with pytest.raises(errors.BundleUnsigned):
         built(workshop, signed_source=True)
-    workshop.pack(source=signed(workshop, P256SigningKey.generate()))
-    with pytest.raises(errors.BundleUntrusted):
+    stranger = P256SigningKey.generate()
+    workshop.pack(source=signed(workshop, stranger))
+    public = stranger.public
+    add_signer(workshop.config.state.trust, public, Signer(key_id=public.key_id, name="of bundles"))
+    with pytest.raises(errors.BundleUntrusted) as refused:
         built(workshop, signed_source=True)
+    assert "the source is signed by" in str(refused.value)
+    assert "--role source" in refused.value.remedy
     assert built(workshop).new, "told, and vouched for by nobody here"
     workshop.pack(source=signed(workshop, trainers(workshop)))
     done = built(workshop, signed_source=True)

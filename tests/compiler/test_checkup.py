@@ -42,6 +42,13 @@ def test_a_batch_of_one_is_told_with_what_would_help():
     assert "node '/Reshape' (Reshape) fixes its first axis at 1" in seen.hard_coded
 
 
+def test_nothing_is_said_of_this_box_for_a_gpu_that_nobody_asked():
+    lines = told(MODELS / "torch_batch_of_one.onnx")
+    assert any("on this box" in text for text in lines["onnxruntime"])
+    assert lines["tensorrt"]
+    assert not any("on this box" in text for text in lines["tensorrt"])
+
+
 def test_texts_and_trees_are_named_as_what_openvino_refuses():
     lines = told(MODELS / "sklearn_categories.onnx")
     assert lines["input"][0] == "site BYTES [?, 1]"

@@ -76,10 +76,11 @@ def test_a_model_that_mixes_rows_is_refused(mixing, values, batch_max):
     assert "batch_max = 0" in refused.value.remedy
 
 
+@pytest.mark.parametrize("value", [1.0, np.nan])
 @pytest.mark.parametrize("count", [1, 3])
-def test_golden_rows_that_are_all_alike_are_refused(make_onnx, count):
+def test_golden_rows_that_are_all_alike_are_refused(make_onnx, count, value):
     with pytest.raises(SpecError) as refused:
-        golden(make_onnx(), np.ones((5, 3)), count=count)
+        golden(make_onnx(), np.full((5, 3), value), count=count)
     assert "all alike" in str(refused.value)
     golden(make_onnx(), np.ones((5, 3)), count=count, batch_max=1)
 

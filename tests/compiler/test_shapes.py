@@ -245,6 +245,15 @@ def test_what_a_recipe_makes_is_held_to_the_ranges_too(pooling):
         chain.prepared_shape({"raw": large})
 
 
+def test_a_range_that_no_array_holds_is_the_specs_fault(served, pooling):
+    rows = np.ones((3, 1, 8, 6), np.float32) * np.arange(3, dtype=np.float32)[:, None, None, None]
+    wide = AXES.replace("max = 32", "max = 2_000_000_000").replace(
+        "max = 16", "max = 2_000_000_000"
+    )
+    with pytest.raises(SpecError, match="more than an array can hold"):
+        served(pooling, wide, image=rows)
+
+
 def test_a_range_that_the_model_fails_in_is_refused_with_the_size(served, pooling):
     rows = np.ones((3, 1, 8, 6), np.float32) * np.arange(3, dtype=np.float32)[:, None, None, None]
     odd = AXES.replace("step = 2\n[model", "[model")

@@ -52,7 +52,7 @@ def test_a_model_that_was_not_signed_is_refused(tree):
 
 def test_another_signer_is_refused(tree, tmp_path):
     KEY.public.save(tmp_path / "other.pub")
-    with pytest.raises(errors.BundleUntrusted):
+    with pytest.raises(errors.BundleUntrusted, match=r"other\.pub"):
         signed_source(tree / "model.onnx", tree / "model.sig", tmp_path / "other.pub")
     with pytest.raises(errors.SourceError):
         signed_source(tree / "model.onnx", tree / "missing", TOOL / "trainer.pub")

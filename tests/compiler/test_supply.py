@@ -1,5 +1,6 @@
 """The bill of materials, taking a bundle apart, and the commands about signers and installs."""
 
+import errno
 import hashlib
 import json
 
@@ -8,6 +9,7 @@ from typer.testing import CliRunner
 
 from appliance import errors
 from appliance.attestation import open_attestation
+from appliance.files import unwritable
 from appliance.modelkeys import P256SigningKey
 from compiler.cli import app
 from compiler.signingtime import signing_time
@@ -92,6 +94,21 @@ def test_a_changed_bundle_is_not_taken_apart(workshop):
     with pytest.raises(errors.BundleContent):
         unpack(workshop.bundle, workshop.directory / "out")
     assert not (workshop.directory / "out").exists()
+
+
+def test_a_disk_that_is_full_leaves_nothing_in_the_way_of_the_next_try(workshop, monkeypatch):
+    workshop.pack()
+    out = workshop.directory / "out"
+
+    def full(path, *_):
+        raise unwritable(path, OSError(errno.ENOSPC, "No space left on device"))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("compiler.unpack.write_file", full)
+        with pytest.raises(errors.StateError):
+            unpack(workshop.bundle, out)
+    assert not out.exists()
+    assert (unpack(workshop.bundle, out).directory / "model.onnx").exists()
 
 
 def test_the_command_takes_a_bundle_apart(workshop):

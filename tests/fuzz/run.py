@@ -1,9 +1,9 @@
 """Fuzz every parser for a while: `python tests/fuzz/run.py [--seconds N] [--seed S]`.
 
 Runs the properties in this directory under the profile "fuzz", round after round with seeds S, S+1 and so on,
-until the time is over; a round that is then under way is cut off, and what it had found counts. A seed names its round: give it with --seed to
-run that again. What breaks a property is printed, its smallest case is left in build/fuzz/found, and the
-exit code is 1. Memory of the whole process is bounded too.
+until the time is over; a round that is then under way is cut off, and what it had found counts. A seed
+names its round: give it with --seed to run that again. What breaks a property is printed, its smallest case
+is left in build/fuzz/found, and the exit code is 1. Memory of the whole process is bounded too.
 """
 
 import argparse

@@ -122,10 +122,10 @@ def no_kernels(sources: Sequence[KernelSource], *, capability: tuple[int, int]) 
     raise GpuUnusable(f"{len(sources)} kernels are left out of this test", remedy="none")
 
 
-def open_execution(device: Device, plan: Any, header: Header, lanes: int) -> Execution:
+def open_execution(device: Device, plan: Any, header: Header) -> Execution:
     """The real one, over the fake TensorRT of `on_gpu`."""
     _installed[-1].on(device)
-    return real(device, plan, header, lanes)
+    return real(device, plan, header)
 
 
 @contextmanager

@@ -64,7 +64,9 @@ class Context:
         return True
 
     def infer_shapes(self) -> list[str]:
-        """Names of inputs that have no shape yet."""
+        """Names of inputs that have no shape yet. Raises RuntimeError when it fails, as the bindings do."""
+        if self.world.inference_fails:
+            raise RuntimeError("infer_shapes error code: -1")
         return [name for name in self.of.inputs if name not in self.shapes]
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:

@@ -45,6 +45,7 @@ class World:
         None  # bytes of activations that a context tells of its shapes, where it is not all
     )
     profile_fails: bool = False
+    inference_fails: bool = False
     memory: Callable[[int, int], memoryview] = fake_types.host_memory
     enqueue: Callable[[int, Callable[[], None]], None] = fake_types.at_once
     built: list[Plan] = field(default_factory=list)

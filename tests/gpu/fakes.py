@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from appliance.errors import GpuError, GpuLost, GpuMemory
+from appliance.errors import GpuError, GpuLost, GpuMemory, GpuUnusable
 from runtime.gpu.device import Function, Room, Scalar
 from tests.gpu.fake_kernels import (
     MAGIC,
@@ -312,6 +312,8 @@ class FakeDevice:
             self._break(f"{fault.call} met a sticky error")
         if fault.kind == "memory":
             raise GpuMemory(f"{fault.call}: out of memory", remedy="free some")
+        if fault.kind == "unusable":
+            raise GpuUnusable(f"{fault.call}: the driver says no", remedy="ask the doctor")
         if fault.kind == "exit":
             os._exit(66)
         while fault.kind == "hang":

@@ -13,13 +13,14 @@ VARIABLE = "HOLDFAST_FAKE_GPU"
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The `at`-th call of a method, from 1, goes wrong; with a `token`, only while that file can be removed."""
+    """The `at`-th call of a method, from 1, goes wrong; with a `token`, only while that file can be removed.
+
+    `kind` is "lost", "error", "memory", "unusable", "exit" (the process ends) or "hang" (until it is killed).
+    """
 
     call: str
     at: int = 1
-    kind: str = (
-        "lost"  # or "error", "memory", "exit" (the process ends), "hang" (until it is killed)
-    )
+    kind: str = "lost"
     token: str = ""
 
 

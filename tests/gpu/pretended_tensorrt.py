@@ -23,7 +23,7 @@ def _installed() -> FakeTensorRT:
     return fake
 
 
-def open_execution(device: Device, plan: Buffer, header: Header, lanes: int) -> Execution:
+def open_execution(device: Device, plan: Buffer, header: Header) -> Execution:
     """As `runtime.gpu.execution.open_execution`, with the fake installed for good."""
     _installed().on(device)
-    return real(device, plan, header, lanes)
+    return real(device, plan, header)

@@ -22,7 +22,7 @@ _contexts: dict[int, "SessionContext"] = {}
 _numbers = count(1)
 
 
-def open_sessions(device: Device, plan: Any, _header: Any, _lanes: int) -> "SessionExecution":
+def open_sessions(device: Device, plan: Any, _header: Any) -> "SessionExecution":
     """See `runtime.gpu.execution.open_execution`."""
     return SessionExecution(device, bytes(plan))
 

@@ -34,7 +34,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     resident: int = 0
 
 
-def open_execution(device: Device, plan: bytes, _header: Any, _lanes: int) -> "StandinExecution":
+def open_execution(device: Device, plan: bytes, _header: Any) -> "StandinExecution":
     """See `runtime.gpu.execution.open_execution`."""
     try:
         told = msgspec.msgpack.decode(plan, type=Plan)

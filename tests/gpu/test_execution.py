@@ -31,7 +31,7 @@ class Box:
         """The plan, loaded."""
         header = Header(plan=SOMEWHERE, stamp={}, version_compatible=version_compatible)
         with self.fake.installed():
-            return open_execution(self.device, plan, header, 2)
+            return open_execution(self.device, plan, header)
 
     def placed(self, array: Any) -> int:
         """An array's bytes on the device."""
@@ -200,7 +200,7 @@ def test_without_tensorrt_nothing_is_opened() -> None:
         del sys.modules["tensorrt"]
         sys.modules["tensorrt"] = None  # type: ignore[assignment]
         with pytest.raises(GpuUnusable):
-            open_execution(box.device, b"", Header(plan=SOMEWHERE, stamp={}), 1)
+            open_execution(box.device, b"", Header(plan=SOMEWHERE, stamp={}))
 
 
 def test_inputs_without_a_shape_are_named(box: Box, release: str) -> None:
@@ -228,6 +228,16 @@ def test_a_profile_that_is_not_taken_is_an_error_of_ours(box: Box, release: str)
     box.fake.profile_fails = True
     with pytest.raises(GpuError, match="does not take profile 0"):
         execution.context({"x": (2, 10)})
+    execution.close()
+
+
+def test_shapes_that_the_engine_fits_to_none_are_an_error_of_ours(box: Box, release: str) -> None:
+    """As those of a model whose Reshape holds the batch that it was traced with."""
+    execution = box.open(plan_of(release))
+    box.fake.inference_fails = True
+    for ask in (execution.shapes, execution.context):
+        with pytest.raises(GpuError, match=r"no shapes for inputs of .*\(2, 10\).*error code: -1"):
+            ask({"x": (2, 10)})
     execution.close()
 
 

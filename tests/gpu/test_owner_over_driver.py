@@ -50,7 +50,7 @@ class Nothing:
         """Nothing is held."""
 
 
-def open_nothing(_device: Any, _plan: bytes, _header: Any, _lanes: int) -> Nothing:
+def open_nothing(_device: Any, _plan: bytes, _header: Any) -> Nothing:
     return Nothing()
 
 

@@ -86,9 +86,9 @@ def test_the_signal_that_ends_the_server_leaves_runs_in_peace(tmp_path: Path) ->
         assert gpu.standing().restarts == 0
 
 
-def open_held_up(device: Any, plan: bytes, header: Any, lanes: int) -> Any:
+def open_held_up(device: Any, plan: bytes, header: Any) -> Any:
     """As the stand-in's, but a plan that is `resident` waits until somebody writes to the pipe HELD_UP."""
-    opened = open_execution(device, plan, header, lanes)
+    opened = open_execution(device, plan, header)
     if opened.resident_bytes:
         Path(os.environ["HELD_UP"]).read_bytes()
     return opened

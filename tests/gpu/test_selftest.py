@@ -106,15 +106,34 @@ def test_results_out_of_tolerance_are_a_failure(config, card, fake, monkeypatch)
     assert "[proof.golden]" in step.why
 
 
+@pytest.mark.usefixtures("quick", "fake")
+def test_what_nobody_foresaw_fails_its_step_and_keeps_those_before(config, card, monkeypatch):
+    def odd(*_: object) -> None:
+        raise TypeError("incompatible function arguments")
+
+    monkeypatch.setattr(trying.Trial, "_prove", odd)
+    steps = run(config, card).tried[0].steps
+    assert [step.state for step in steps[:4]] == ["run", "run", "run", "failed"]
+    assert steps[1].figures
+    assert steps[3].why.startswith("TypeError in test_selftest.py:")
+    assert steps[3].why.endswith(": incompatible function arguments")
+
+
 @pytest.mark.usefixtures("quick")
-def test_a_child_that_dies_is_a_finding(config, card):
+def test_a_child_that_dies_is_a_finding_of_the_step_that_it_was_at(config, card):
     class Dying:
         def do(self, act, places, progress):
+            progress.stage(f"{act.precision}: rewrite")
+            progress.stage(f"{act.precision}: build")
+            progress.stage("building the plan", 100)
+            progress.step(3)
             raise BuildCrashed("the child process died of SIGSEGV", remedy="")
 
     found = run(config, card, Dying())
-    assert [item.steps[0].state for item in found.tried] == ["failed", "failed"]
+    for item in found.tried:
+        assert [step.state for step in item.steps] == ["run", "failed", *["not run"] * 4]
     assert "SIGSEGV" in telling.markdown(found)
+    assert "lost with its child" in telling.markdown(found)
     assert not found.right
 
 

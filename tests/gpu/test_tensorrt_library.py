@@ -200,6 +200,10 @@ def test_failure_names_node_and_reason() -> None:
         ("Requested amount of GPU memory could not be allocated: OutOfMemory", GpuMemory),
         ("Cuda Runtime (an illegal memory access was encountered)", GpuLost),
         ("Cuda failure: unspecified launch failure", GpuLost),
+        ("Cuda Runtime (misaligned address)", GpuLost),
+        ("Cuda Runtime (an illegal instruction was encountered)", GpuLost),
+        ("Cuda Runtime (uncorrectable ECC error encountered)", GpuLost),
+        ("Cuda Runtime (the launch timed out and was terminated)", GpuLost),
         ("anything else", EngineLoad),
     ],
 )
@@ -207,9 +211,10 @@ def test_failure_is_of_the_kind_that_the_words_tell(text: str, kind: type[Except
     assert type(room.failure("it failed", heard(text), kind=EngineLoad)) is kind
 
 
-def test_failure_of_an_allocation_is_the_allocators() -> None:
+@pytest.mark.parametrize("kind", [GpuMemory, GpuLost])
+def test_failure_of_an_allocation_is_the_allocators(kind: type[GpuError]) -> None:
     allocator = room.new_allocator(FakeTensorRT("10.13").module, None)  # type: ignore[arg-type]
-    allocator.error = GpuMemory("3 bytes are free", remedy="free some")
+    allocator.error = kind("3 bytes are free", remedy="free some")
     assert room.failure("it failed", heard("no"), allocator=allocator) is allocator.error
 
 

@@ -10,6 +10,7 @@ from compiler.targets.tensorrt.shapes import Range
 from compiler.targets.tensorrt.target import TensorRTTarget
 from runtime.gpu.tensorrt_library import new_monitor
 from tests.gpu.building import convolutions, gpu, opened
+from tests.gpu.fake_contexts import Context
 from tests.gpu.fake_tensorrt import RELEASES, FakeTensorRT
 from tests.gpu.plans import Logger
 
@@ -51,6 +52,21 @@ def test_ranges_that_the_library_refuses_are_an_error_of_ours(release: str) -> N
     falling = {"x": Range((4, 10), (2, 10), (8, 10))}
     with pytest.raises(EngineBuild, match="does not take the ranges"):
         configured(trt, builder, gpu().settings, falling)
+
+
+def test_shapes_that_cannot_be_inferred_are_an_error_of_ours(monkeypatch, tmp_path) -> None:
+    """The bindings' infer_shapes raises RuntimeError where inferShapes returns -1, and the log holds the node."""
+
+    def stuck(context: Context) -> list[str]:
+        context._refuse("IShuffleLayer fixed: reshape would change volume 24 to 3")
+        raise RuntimeError("infer_shapes error code: -1")
+
+    monkeypatch.setattr(Context, "infer_shapes", stuck)
+    with FakeTensorRT("11.4").installed():
+        source, interface = opened(convolutions(), tmp_path)
+        with pytest.raises(EngineBuild, match=r"error code: -1.*IShuffleLayer fixed") as refused:
+            TensorRTTarget(gpu=gpu()).compile(source, tmp_path, interface, 1, Precision.FP32)
+    assert "Reshape" in refused.value.remedy
 
 
 @pytest.mark.parametrize("release", RELEASES)

@@ -1,7 +1,9 @@
 """The toolchain: machine code for every GPU that is supported, from plain Python functions, and the lint over all kernels."""
 
 import re
+import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -146,6 +148,36 @@ def test_a_gpu_that_nobody_knows_is_refused():
         toolchain.compile_kernels([DOUBLED], capability=(3, 3))
 
 
+def test_a_gpu_that_only_some_of_the_libraries_know_is_refused(monkeypatch):
+    """Neither nvJitLink's nor NVVM's own error is a RuntimeError."""
+    with pytest.raises(GpuUnusable, match="nvJitLink compiles nothing for sm_990") as refused:
+        toolchain.link(toolchain.ptx_of(DOUBLED, (9, 0)), (99, 0))
+    assert refused.value.__cause__ is None
+    from cuda.bindings.nvvm import nvvmError
+    from numba.cuda.cudadrv import nvvm
+
+    def older(*_: Any, **__: Any) -> bytes:
+        raise nvvmError(8)
+
+    monkeypatch.setattr(nvvm, "compile_ir", older)
+    with pytest.raises(GpuUnusable, match=r"cannot be compiled for sm_90: NVVM refused them"):
+        toolchain.ptx_of(DOUBLED, (9, 0))
+
+
+def test_without_nvrtc_the_remedy_names_it_and_no_directories(monkeypatch):
+    """numba-cuda asks NVRTC which GPUs there are."""
+    from cuda.pathfinder import DynamicLibNotFoundError
+    from numba.cuda.cudadrv import nvrtc
+
+    def gone(*_: Any) -> str:
+        raise DynamicLibNotFoundError('Failure finding "libnvrtc.so.13"\n  listdir("/a/folder")')
+
+    monkeypatch.setattr(nvrtc, "get_arch_option", gone)
+    with pytest.raises(GpuUnusable, match=r'"libnvrtc\.so\.13"$') as refused:
+        toolchain.ptx_of(DOUBLED, (9, 0))
+    assert "nvidia-cuda-nvrtc 13.0" in refused.value.remedy
+
+
 @pytest.mark.parametrize("missing", ["numba.cuda", "cuda.bindings"])
 def test_without_the_libraries_the_remedy_is_said(monkeypatch, missing):
     monkeypatch.setitem(sys.modules, missing, None)
@@ -159,6 +191,20 @@ def test_without_the_libraries_the_remedy_is_said(monkeypatch, missing):
         with pytest.raises(GpuUnusable, match="numba-cuda") as refused:
             toolchain.ptx_of(DOUBLED, (9, 0))
     assert "extra 'gpu'" in refused.value.remedy
+
+
+def test_numba_cuda_is_taken_where_no_pth_file_is_read():
+    """As in a folder that PYTHONPATH names: numba's own numba.cuda knows no `abi`."""
+    code = (
+        "import sys; sys.path[:0] = sys.argv[1:]\n"
+        "from runtime.kernels.cuda.toolchain import _libraries\n"
+        "print(_libraries()[2].__file__)\n"
+    )
+    folders = [str(Path(toolchain.__file__).parents[3]), str(Path(np.__file__).parents[1])]
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", code, *folders], capture_output=True, text=True, check=False
+    )
+    assert "numba_cuda" in done.stdout, done.stderr
 
 
 def test_two_kernels_of_one_name_are_a_mistake():

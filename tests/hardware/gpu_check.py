@@ -7,6 +7,12 @@ every section ran and met its goals or told why it could not run, 1 when one fai
 nothing was checked: there is no GPU, or nothing of what the sections need. Leaves to others: the sections (`tests.hardware.checks`).
 """
 
+import sys
+
+if sys.version_info < (3, 11):  # noqa: UP036 - here nothing has asked for it yet
+    print("Nothing was checked: needs Python 3.11 or later (docs/gpu.md, 'What gpu-check needs').")
+    sys.exit(2)
+
 import argparse
 import ast
 import contextlib
@@ -15,7 +21,6 @@ import os
 import platform
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 import traceback
@@ -32,7 +37,7 @@ if __name__ == "__main__":  # whatever else in this environment is called `tests
     ours.__path__ = [str(ROOT / "tests")]
     sys.modules["tests"] = ours
 
-from tests.hardware.checks.needs import BASE, NEEDS, checkout, missing  # noqa: E402
+from tests.hardware.checks.needs import BASE, NEEDS, checkout, missing, toolkit  # noqa: E402
 
 FAILED, NOTHING, MISSED = 1, 2, 3
 if lacking := missing(BASE):
@@ -41,8 +46,8 @@ if lacking := missing(BASE):
 
 import msgspec  # noqa: E402
 
-from appliance.driver import probe  # noqa: E402
-from appliance.errors import ApplianceError  # noqa: E402
+from appliance.driver import Probe, probe  # noqa: E402
+from appliance.errors import ApplianceError, GpuUnusable  # noqa: E402
 from tests.hardware.checks import report  # noqa: E402
 from tests.hardware.checks.ground import Ground  # noqa: E402
 from tests.hardware.checks.outcome import NotRun, Outcome, State, Told  # noqa: E402
@@ -69,21 +74,22 @@ def main() -> int:
     options = _options()
     if options.into:
         return _section(options.only[0], options.device, options.into, fake=options.fake)
-    found = probe(options.device)
-    if not found.usable and not options.fake:
-        print(f"{found.trouble}: nothing was checked. What to do: {found.remedy}.")
-        return NOTHING
-    outcomes: list[Outcome] = []
-    written, box = options.reports, {} if options.fake else _box(found, options.device)
+    written, box, outcomes = "", dict[str, Any](), list[Outcome]()
+    if not options.fake:
+        try:
+            box = _box(probe(options.device), options.device)
+        except GpuUnusable as error:
+            print(f"{error}: nothing was checked. What to do: {error.remedy}.")
+            return NOTHING
     until = time.monotonic() + SECONDS_MAX
     with tempfile.TemporaryDirectory() as folder:
-        os.environ["PYTHONPATH"] = checkout(Path(folder))
+        os.environ |= toolkit() | {"PYTHONPATH": checkout(Path(folder))}
         for name in options.only or SECTIONS:
             seconds = min(SECTIONS[name], until - time.monotonic())
             outcomes.append(_in_child(name, options.device, seconds, fake=options.fake))
             _tell(outcomes[-1])
             if not options.fake:  # each time: whoever stops it keeps what was found
-                written = report.write(options.reports, box, outcomes, options.only)
+                written = _written(options, box, outcomes)
     if options.fake:
         print("Over a fake: no figure means anything, and no report was written.")
     else:
@@ -124,7 +130,10 @@ def _in_child(name: str, device: str, seconds: float, *, fake: bool) -> Outcome:
             child.wait()
         if not into.is_file():
             return _ended(name, "failed", f"its process ended with status {status}", began)
-        return msgspec.json.decode(into.read_bytes(), type=Outcome)
+        try:
+            return msgspec.json.decode(into.read_bytes(), type=Outcome)
+        except msgspec.DecodeError as error:  # such as a figure that is no number
+            return _ended(name, "failed", f"what it found cannot be read: {error}", began)
 
 
 def _section(name: str, device: str, into: Path, *, fake: bool) -> int:
@@ -169,7 +178,16 @@ def _tell(outcome: Outcome) -> None:
         print(f"    {figure.name}: {figure.value:,.4g} {figure.unit}{goal}", flush=True)
 
 
-def _box(found: Any, device: str) -> dict[str, Any]:
+def _written(options: argparse.Namespace, box: dict[str, Any], outcomes: Sequence[Outcome]) -> str:
+    """Where the report lies, or why there is none: what is printed is told all the same."""
+    try:
+        return str(report.write(options.reports, box, outcomes, options.only))
+    except OSError as error:
+        return f"none could be written ({error}); `--reports` names another folder"
+
+
+def _box(found: Probe, device: str) -> dict[str, Any]:
+    """What the report says of the machine. Raises GpuUnusable."""
     gpu = found.gpu(device)
     return {
         "date": datetime.now(UTC).isoformat(timespec="minutes"),
@@ -188,7 +206,7 @@ def _tensorrt() -> str:
 
     try:
         return str(library().__version__)
-    except ApplianceError:
+    except Exception:  # noqa: BLE001 - one that is broken stops no other section; its own says what is wrong
         return ""
 
 

@@ -3,21 +3,29 @@
 import importlib
 import json
 import os
+import re
+import runpy
 import subprocess
 import sys
+import tomllib
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from appliance.driver import Gpu, Probe
+from appliance.manifest import Precision
+from compiler.selftest import findings, telling
 from tests.hardware import gpu_check
-from tests.hardware.checks import needs, report
+from tests.hardware.checks import needs, report, tensorrt
 from tests.hardware.checks.ground import Ground
 from tests.hardware.checks.kernels import layer
 from tests.hardware.checks.outcome import Figure, NotRun, Outcome, Told
 
 SCRIPT = Path(gpu_check.__file__)
+CARD = Gpu(index=0, uuid="GPU-0", name="A card", capability=(9, 0), memory_bytes=1 << 34)
 BOX = {
     "date": "2026-11-21T13:40+00:00",
     "device": "NVIDIA Fake 9000",
@@ -100,6 +108,66 @@ def test_a_section_that_takes_too_long_or_dies_has_failed(monkeypatch: pytest.Mo
     assert (dead.state, dead.why) == ("failed", "its process ended with status 2")
 
 
+def test_what_a_section_found_and_nobody_can_read_is_told_as_failed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    unreadable = tmp_path / "section.py"
+    unreadable.write_text("import sys\nopen(sys.argv[-2], 'w').write('{')\n")
+    monkeypatch.setattr(gpu_check, "__file__", str(unreadable))
+    found = gpu_check._in_child("graphs", "0", 20, fake=True)
+    assert found.state == "failed"
+    assert found.why.startswith("what it found cannot be read: ")
+
+
+def test_before_python_3_11_it_says_what_it_needs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "version_info", (3, 10, 12))
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(SCRIPT))
+    assert ended.value.code == gpu_check.NOTHING
+    assert "needs Python 3.11 or later" in capsys.readouterr().out
+
+
+def test_a_broken_tensorrt_stops_no_other_section(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> None:
+        raise RuntimeError("half an installation")
+
+    monkeypatch.setattr("runtime.gpu.tensorrt_library.library", broken)
+    assert gpu_check._tensorrt() == ""
+
+
+def selftested(*tried: findings.Tried, **more: str) -> dict[str, Any]:
+    """What `selftest --json` prints."""
+    return telling.values(findings.Findings(release="1", box={}, tried=tried, **more))
+
+
+def test_what_the_selftest_found_is_taken_over_as_it_is() -> None:
+    """Its figures have goals as numbers; a report has them in words."""
+    figures = (
+        findings.Figure(name="engine alone", value=0.25, unit="ms"),
+        findings.Figure(name="kept", value=1.0, unit="bytes", goal=4194304.0, met=True),
+    )
+    done = findings.Step(name="measure", state="run", figures=figures)
+    right = findings.Tried(precision=Precision.FP32, steps=(done,))
+    old = findings.untried(Precision.BF16, "a T4 does not compute in it", failed=False)
+    told = Told(goals=True)
+    tensorrt.take_over(selftested(right, old), told)
+    outcome = Outcome(section="tensorrt", about="", state="run", figures=tuple(told.figures))
+    read = msgspec.json.decode(msgspec.json.encode(outcome), type=Outcome)
+    assert [figure.goal for figure in read.figures] == ["", "at most 4,194,304"]
+    assert [figure.met for figure in read.figures] == [None, True]
+    assert told.notes == ["bf16 was not run: a T4 does not compute in it"]
+
+
+def test_what_the_selftest_found_wrong_is_told_by_step() -> None:
+    broken = findings.untried(Precision.INT8, "[engine.build] no", failed=True)
+    with pytest.raises(AssertionError, match=r"^int8, rewrite: \[engine\.build\] no$"):
+        tensorrt.take_over(selftested(broken), Told(goals=True))
+    with pytest.raises(AssertionError, match=r"^no driver \(install one\)$"):
+        tensorrt.take_over(selftested(trouble="no driver", remedy="install one"), Told(goals=True))
+
+
 def hidden(tmp_path: Path, *packages: str) -> dict[str, str]:
     """The environment of a Python without these modules, and with a package `tests` that is not ours."""
     (tmp_path / "tests").mkdir(parents=True)
@@ -160,12 +228,42 @@ def test_a_checkout_that_is_not_installed_has_its_release(tmp_path: Path) -> Non
     assert metadata.version("holdfast") in told.read_text()
 
 
+def test_the_libraries_of_wheels_in_a_folder_of_pythonpath_are_found(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """cuda-pathfinder looks in site-packages, and in CUDA_HOME."""
+    for name in ("CUDA_HOME", "CUDA_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(("", str(tmp_path / "none"), str(tmp_path))))
+    assert needs.toolkit() == {}
+    (tmp_path / "nvidia" / "cu13").mkdir(parents=True)
+    assert needs.toolkit() == {"CUDA_HOME": str(tmp_path / "nvidia" / "cu13")}
+    monkeypatch.setenv("CUDA_PATH", "/usr/local/cuda")
+    assert needs.toolkit() == {}
+
+
 def test_the_page_names_every_package_of_every_section() -> None:
     page = (needs.ROOT / "docs" / "gpu.md").read_text()
     said = page[page.index("## What gpu-check needs") : page.index("## When something is wrong")]
     assert set(needs.NEEDS) == set(gpu_check.SECTIONS)
     for packages in needs.NEEDS.values():
         assert all(f"`{package}`" in said for package in packages)
+
+
+def test_the_wheels_that_the_page_fetches_are_those_of_the_extra() -> None:
+    """But for two that are sources: what `tensorrt` would fetch is named itself, and `pycuda` is optional."""
+    project = tomllib.loads((needs.ROOT / "pyproject.toml").read_text())["project"]
+    asked = project["optional-dependencies"]["gpu"]
+    names = {re.match(r"[a-z0-9-]+", each)[0] for each in asked} - {"tensorrt", "pycuda"}  # type: ignore[index]
+    page = (needs.ROOT / "docs" / "gpu.md").read_text()
+    for command in (
+        "pip download --dest wheelhouse --only-binary=:all: \\",
+        "pip install --no-index",
+    ):
+        given = page[page.index(command) :].partition("```")[0]
+        assert {
+            name for name in names if not re.search(rf"(?<![\w-]){name}(?![\w-])", given)
+        } == set()
 
 
 def outcome(state: Any, *met: bool | None) -> Outcome:
@@ -181,6 +279,35 @@ def test_the_exit_code_is_honest() -> None:
     assert verdict([outcome("not run")]) == gpu_check.NOTHING
     assert verdict([outcome("run", False), outcome("run")]) == gpu_check.MISSED
     assert verdict([outcome("run", False), outcome("failed")]) == gpu_check.FAILED
+
+
+def test_a_device_that_there_is_not_is_told_and_nothing_was_checked(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(gpu_check, "probe", lambda _: Probe(gpus=(CARD,), cuda=13000))
+    monkeypatch.setattr(sys, "argv", ["gpu_check", "--device", "7"])
+    assert gpu_check.main() == gpu_check.NOTHING
+    assert (
+        "'7' names none of the GPUs of this box: 0 (GPU-0): nothing was checked."
+        in capsys.readouterr().out
+    )
+
+
+def test_a_report_that_cannot_be_written_stops_no_section(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(gpu_check, "probe", lambda _: Probe(gpus=(CARD,), cuda=13000))
+    monkeypatch.setattr(gpu_check, "_in_child", lambda *_, **__: outcome("run"))
+    monkeypatch.setitem(os.environ, "PYTHONPATH", os.environ.get("PYTHONPATH", ""))
+    (tmp_path / "file").touch()
+    reports = str(tmp_path / "file" / "reports")
+    monkeypatch.setattr(
+        sys, "argv", ["gpu_check", "--reports", reports, "--only", "graphs", "device"]
+    )
+    assert gpu_check.main() == 0
+    told = capsys.readouterr().out
+    assert told.count("graphs: run") == 2
+    assert "Report: none could be written (" in told
 
 
 def test_the_report_says_what_ran_and_what_was_missed(tmp_path: Path) -> None:

@@ -129,7 +129,7 @@ def test_files_that_stay_wrong_are_told_once_and_what_was_in_use_stays(site, tol
     assert len(told) == 1
 
 
-def test_files_whose_owner_was_put_right_are_taken_up(site, told):
+def test_files_whose_owner_was_put_right_are_taken_up(site):
     certificates = Certificates(site.tls, CLOCK)
     first, key = certificates.material, Path(site.tls.key)
     again = site.authority.issue("server", "box", ["127.0.0.1"])

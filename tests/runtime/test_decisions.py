@@ -215,7 +215,7 @@ def test_a_store_without_the_model_leaves_it_listed_and_unready(
     ]
 
 
-async def test_traffic_moves_only_after_the_outcome_is_recorded(world, tmp_path):
+async def test_traffic_moves_only_after_the_outcome_is_recorded(world):
     await world.decide(Activate(version=1))
     log, append = world.recorder._log, world.recorder._log.append
 

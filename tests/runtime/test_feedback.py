@@ -75,8 +75,11 @@ def call(log: AuditLog, tmp_path: Path) -> Iterator[FeedbackCall]:
     recorder.close()
 
 
-async def tell(call: FeedbackCall, request_id: str, name: str, role: Role | None) -> Any:
-    context = SimpleNamespace(principal=Principal(name, role), peer=lambda: "ipv4:10.0.0.1:5")
+async def tell(
+    call: FeedbackCall, request_id: str, name: str, role: Role | None, *models: str
+) -> Any:
+    principal = Principal(name, role, frozenset(models) or None)
+    context = SimpleNamespace(principal=principal, peer=lambda: "ipv4:10.0.0.1:5")
     truth = [wire.Tensor(name="label", datatype="INT64", shape=[1], data=LABEL.data)]
     request = wire.FeedbackRequest(request_id=request_id, truth=truth, note="seen")
     return await call.Feedback(request, context)
@@ -114,7 +117,13 @@ async def test_who_runs_the_box_tells_of_any(
     )
 
 
-async def test_many_tell_at_once(call: FeedbackCall, log: AuditLog) -> None:
+async def test_who_runs_some_models_tells_of_these_only(call: FeedbackCall) -> None:
+    await tell(call, "b", "token:eve", Role.OPERATOR, "m")
+    with pytest.raises(UnknownRecord, match="no answered request 'b'"):
+        await tell(call, "b", "token:eve", Role.OPERATOR, "others")
+
+
+async def test_many_tell_at_once(call: FeedbackCall) -> None:
     told = await asyncio.gather(*(tell(call, "a", "token:alice", Role.CLIENT) for _ in range(8)))
     assert sorted(reply.sequence for reply in told) == [*range(4, 12)]
 

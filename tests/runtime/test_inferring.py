@@ -18,7 +18,6 @@ from appliance.audit.reader import AuditReader
 from appliance.audit.verify import verify
 from appliance.deployment import Deployment
 from appliance.signing import PublicKey
-from runtime.client import ControlClient
 from runtime.router import in_canary
 from tests.conftest import runtimes
 from tests.runtime.transport.test_tls import LOOPBACK, Authority
@@ -48,13 +47,8 @@ def runtime(digits_state, tmp_path_factory, lane):
     state = Path(shutil.copytree(digits_state, directory / "state"))
     with runtimes(directory) as start:
         running = start(state, SETTINGS.format(lane=lane))
-        decide(running, "activate", 1)
+        running.decide("activate", 1)
         yield running
-
-
-def decide(runtime, act, version=0, **more):
-    with ControlClient(runtime.socket) as control:
-        control.decide("digits", act, version, actor="test", reason="a test", **more)
 
 
 def tensor(image=IMAGE):
@@ -141,7 +135,7 @@ def test_a_sampled_request_leaves_its_times(client, runtime):
 
 
 def test_a_canary_answers_its_share_and_no_one_elses(client, runtime):
-    decide(runtime, "start_canary", 2, per_mille=500)
+    runtime.decide("start_canary", 2, per_mille=500)
     deployment = Deployment(model="digits", active=1, canary=2, canary_per_mille=500)
     seen = set()
     for number in range(12):
@@ -157,17 +151,17 @@ def test_a_canary_answers_its_share_and_no_one_elses(client, runtime):
         reply = client.infer("digits", [tensor()], model_version=label, request_id=f"pin-{label}")
         assert reply.get_response().model_version == "2"
         assert records(runtime, f"pin-{label}")[0].route == "pinned"
-    decide(runtime, "end_canary")
+    runtime.decide("end_canary")
 
 
 def test_a_shadow_answers_the_log_only(client, runtime):
-    decide(runtime, "start_shadow", 2)
+    runtime.decide("start_shadow", 2)
     reply = client.infer("digits", [tensor()], request_id="followed").get_response()
     assert reply.model_version == "1"
     pinned = client.infer("digits", [tensor()], model_version="1", request_id="alone")
     assert pinned.get_response().model_version == "1"
     found = both_records(runtime, "followed")
-    decide(runtime, "end_shadow")
+    runtime.decide("end_shadow")
     assert [(one.version, one.route) for one in records(runtime, "alone")] == [(1, "pinned")]
     assert [(one.version, one.route) for one in found] == [(1, "active"), (2, "shadow")]
     assert found[0].input_sha256 == found[1].input_sha256
@@ -245,7 +239,7 @@ role = "client"
 awaited = false
 """
     runtime = start_runtime(state, settings)
-    decide(runtime, "activate", 1)
+    runtime.decide("activate", 1)
     shown = {"ssl": True, "root_certificates": authority.certificate}
     with triton.InferenceServerClient(runtime.address, **shown) as nobody:
         with pytest.raises(InferenceServerException):

@@ -3,7 +3,6 @@
 import contextlib
 import signal
 import socket
-import threading
 from pathlib import Path
 
 import grpc
@@ -20,66 +19,12 @@ from appliance.errors import StoreError
 from appliance.signing import PublicKey
 from appliance.store import Store
 from runtime.client import ControlClient
-
-IMAGE = np.arange(64, dtype=np.uint8).reshape(1, 8, 8, 1)
-
-
-def decide(runtime, act, version=0):
-    with ControlClient(runtime.socket) as control:
-        return control.decide("digits", act, version, actor="test", reason="a test")
-
-
-def tensor():
-    made = triton.InferInput("image", [1, 8, 8, 1], "UINT8")
-    made.set_data_from_numpy(IMAGE)
-    return made
+from tests.runtime.loads import Load, tensor
 
 
 def infer(runtime, **more):
     with triton.InferenceServerClient(runtime.address) as client:
         return client.infer("digits", [tensor()], **more).get_response()
-
-
-class Load:
-    """Threads that keep asking; `answered` maps request id to version, `failed` holds the errors."""
-
-    def __init__(self, address, threads=4):
-        self.answered: dict[str, str] = {}
-        self.failed: list[InferenceServerException] = []
-        self._stop = threading.Event()
-        self._some = threading.Semaphore(0)
-        self._threads = [
-            threading.Thread(target=self._ask, args=(address, number)) for number in range(threads)
-        ]
-
-    def __enter__(self):
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-
-    def wait_for(self, more):
-        """Wait until `more` further requests have been answered."""
-        for _ in range(more):
-            assert self._some.acquire(timeout=30), self.failed
-
-    def _ask(self, address, number):
-        with triton.InferenceServerClient(address) as client:
-            for count in range(1_000_000):
-                if self._stop.is_set():
-                    return
-                name = f"{number}-{count}"
-                try:
-                    reply = client.infer("digits", [tensor()], request_id=name).get_response()
-                except InferenceServerException as error:
-                    self.failed.append(error)
-                    return
-                self.answered[name] = reply.model_version
-                self._some.release()
 
 
 def logged(state):
@@ -93,33 +38,33 @@ def verified(state):
 
 def test_swaps_under_load_lose_nothing(state, start_runtime):
     runtime = start_runtime(state)
-    decide(runtime, "activate", 1)
+    runtime.decide("activate", 1)
     with Load(runtime.address) as load:
-        decide(runtime, "activate", 2)
+        runtime.decide("activate", 2)
         load.wait_for(20)
         for _ in range(4):
-            decide(runtime, "roll_back")
+            runtime.decide("roll_back")
             load.wait_for(20)
     assert load.failed == []
-    assert {"1", "2"} == set(load.answered.values())
+    assert {1, 2} == set(load.answered.values())
     assert runtime.stop() == 0
-    in_log = {r.request_id: str(r.version) for r in logged(state) if isinstance(r, Inference)}
+    in_log = {r.request_id: r.version for r in logged(state) if isinstance(r, Inference)}
     assert in_log == load.answered
 
 
 def test_an_active_version_is_not_unloaded_under_a_request_that_pins_it(state, start_runtime):
     runtime = start_runtime(state)
-    decide(runtime, "activate", 1)
-    decide(runtime, "activate", 2)
+    runtime.decide("activate", 1)
+    runtime.decide("activate", 2)
     assert infer(runtime, model_version="1").model_version == "1"
-    decide(runtime, "retire", 1)
+    runtime.decide("retire", 1)
     with pytest.raises(InferenceServerException, match="not at ready state"):
         infer(runtime, model_version="1")
 
 
 def test_sigterm_drains_and_leaves_a_closed_log(state, start_runtime):
     runtime = start_runtime(state)
-    decide(runtime, "activate", 1)
+    runtime.decide("activate", 1)
     with Load(runtime.address) as load:
         load.wait_for(20)
         assert runtime.stop(signal.SIGTERM) == 0
@@ -161,8 +106,8 @@ def test_a_file_in_place_of_the_socket_is_left_alone(state, start_runtime):
 
 def test_kill_9_under_load_loses_no_answer_and_boots_to_the_last_decision(state, start_runtime):
     runtime = start_runtime(state)
-    decide(runtime, "activate", 1)
-    decide(runtime, "activate", 2)
+    runtime.decide("activate", 1)
+    runtime.decide("activate", 2)
     with Load(runtime.address) as load:
         load.wait_for(40)
         runtime.stop(signal.SIGKILL)
@@ -179,12 +124,12 @@ def test_kill_9_under_load_loses_no_answer_and_boots_to_the_last_decision(state,
 
 def test_a_version_that_fails_to_load_leaves_the_old_one_serving(state, start_runtime):
     runtime = start_runtime(state)
-    decide(runtime, "activate", 1)
+    runtime.decide("activate", 1)
     engine = Store(state / "store").describe("digits", 2).engine_path
     engine.chmod(0o644)
     engine.write_bytes(b"\0" + engine.read_bytes()[1:])
     with pytest.raises(StoreError, match="was changed"):
-        decide(runtime, "activate", 2)
+        runtime.decide("activate", 2)
     assert infer(runtime).model_version == "1"
     outcome = [record for record in logged(state) if isinstance(record, Outcome)][-1]
     assert (outcome.result, outcome.deployment.active) == ("failed", 1)
@@ -192,7 +137,7 @@ def test_a_version_that_fails_to_load_leaves_the_old_one_serving(state, start_ru
 
 def test_a_damaged_active_version_leaves_its_model_unready_after_boot(state, start_runtime):
     runtime = start_runtime(state)
-    decide(runtime, "activate", 1)
+    runtime.decide("activate", 1)
     runtime.stop()
     (state / "store" / "digits" / "1" / "golden.npz").unlink()
     again = start_runtime(state)
@@ -202,7 +147,7 @@ def test_a_damaged_active_version_leaves_its_model_unready_after_boot(state, sta
         assert not client.is_server_ready()
     with pytest.raises(InferenceServerException, match="not at ready state"):
         infer(again)
-    decide(again, "activate", 2)
+    again.decide("activate", 2)
     assert infer(again).model_version == "2"
 
 
@@ -256,7 +201,7 @@ def test_a_second_runtime_on_the_same_state_is_refused(state, start_runtime):
     code, told = refused_start(start_runtime, state)
     assert code == 11
     assert "error [state.unusable]" in told
-    decide(runtime, "activate", 1)
+    runtime.decide("activate", 1)
     assert infer(runtime).model_version == "1"
 
 
@@ -269,7 +214,7 @@ def test_a_wrong_setting_is_named_with_the_nearest_right_one(state, start_runtim
 def test_an_oversize_message_is_refused(state, start_runtime):
     settings = '[server]\naddress = "127.0.0.1:0"\nrequest_bytes_max = 10000\n'
     runtime = start_runtime(state, settings)
-    decide(runtime, "activate", 1)
+    runtime.decide("activate", 1)
     large = np.zeros((1, 200, 200, 1), np.uint8)
     made = triton.InferInput("image", list(large.shape), "UINT8")
     made.set_data_from_numpy(large)

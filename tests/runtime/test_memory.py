@@ -94,6 +94,6 @@ def test_what_would_not_fit_is_refused_with_the_figures(box, stored):
     )
 
 
-def test_this_box_tells(stored):
+def test_this_box_tells():
     free = free_bytes()
     assert free is None or free.bytes > 0

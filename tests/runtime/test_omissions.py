@@ -161,7 +161,7 @@ async def test_without_leave_an_answer_that_cannot_be_recorded_is_not_given():
     await asyncio.to_thread(recorder.close)
 
 
-def test_what_is_durable_is_told_so_although_no_checkpoint_can_be_signed(monkeypatch):
+def test_what_is_durable_is_told_so_although_no_checkpoint_can_be_signed():
     log, told = FakeLog(), []
 
     def refuse():

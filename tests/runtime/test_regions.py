@@ -60,18 +60,18 @@ def test_reads_give_exactly_the_bytes_of_the_region_or_refuse(
     regions.register("r", "holdfast-client-a", start, SIZE - 2 * start)
     whole = bytes(range(SIZE))[start : SIZE - start]
     if 0 <= offset < len(whole) and 0 <= size <= len(whole) - offset:
-        assert bytes(regions.read("r", offset, size)) == whole[offset : offset + size]
+        assert bytes(regions.find("r", offset, size).read()) == whole[offset : offset + size]
     else:
         with pytest.raises(RequestError, match="Invalid offset"):
-            regions.read("r", offset, size)
+            regions.find("r", offset, size).read()
 
 
 @pytest.mark.parametrize("number", [2**31, 2**32 - 1, 2**63 - 1, 2**64 - 1])
 def test_numbers_that_overflow_elsewhere_are_out_of_bounds(make, regions, number):
     with pytest.raises(RequestError, match="Invalid offset for"):
-        regions.read("r", number, 1)
+        regions.find("r", number, 1).read()
     with pytest.raises(RequestError, match=r"Invalid offset \+ byte size"):
-        regions.read("r", 1, number)
+        regions.find("r", 1, number).read()
     for offset, size in ((number, 1), (1, number), (number, number)):
         with pytest.raises(RequestError, match="invalid args"):
             make(bytes_max=2**31 - 1).register(
@@ -80,32 +80,32 @@ def test_numbers_that_overflow_elsewhere_are_out_of_bounds(make, regions, number
 
 
 def test_what_was_read_does_not_change_with_the_object(regions, tmp_path):
-    before = regions.read("r", 0, 4)
+    before = regions.find("r", 0, 4).read()
     (tmp_path / "holdfast-client-a").write_bytes(b"\xff" * SIZE)
     assert bytes(before) == b"\0\1\2\3"
-    assert bytes(regions.read("r", 0, 4)) == b"\xff" * 4
+    assert bytes(regions.find("r", 0, 4).read()) == b"\xff" * 4
 
 
 def test_an_object_that_shrinks_is_an_error_and_does_not_grow_again(regions, tmp_path):
     os.truncate(tmp_path / "holdfast-client-a", 10)
-    assert len(regions.read("r", 0, 10)) == 10
+    assert len(regions.find("r", 0, 10).read()) == 10
     with pytest.raises(RegionUnusable, match="Invalid shared memory region: 'r'"):
-        regions.read("r", 0, 11)
+        regions.find("r", 0, 11).read()
     with pytest.raises(RegionUnusable, match="Invalid shared memory region: 'r'"):
-        regions.write("r", 8, 4, b"1234")
+        regions.find("r", 8, 4).write(b"1234")
     assert (tmp_path / "holdfast-client-a").stat().st_size == 10
 
 
 def test_writes_go_where_they_should_and_nowhere_else(make, tmp_path):
     regions = make()
     regions.register("r", "/holdfast-client-a", 16, 16)
-    regions.write("r", 4, 8, memoryview(b"abcd"))
+    regions.find("r", 4, 8).write(memoryview(b"abcd"))
     whole = (tmp_path / "holdfast-client-a").read_bytes()
     assert whole == bytes(range(20)) + b"abcd" + bytes(range(24, SIZE))
     with pytest.raises(RequestError, match="Invalid offset"):
-        regions.write("r", 12, 5, b"abcde")
+        regions.find("r", 12, 5).write(b"abcde")
     with pytest.raises(UnknownRegion, match="Unable to find shared memory region: 's'"):
-        regions.write("s", 0, 1, b"a")
+        regions.find("s", 0, 1).write(b"a")
 
 
 def test_a_piece_outlives_its_region_and_does_not_follow_the_name(make, tmp_path):
@@ -124,13 +124,13 @@ def test_a_piece_outlives_its_region_and_does_not_follow_the_name(make, tmp_path
     assert not held_open(tmp_path)
 
 
-def test_regions_come_and_go_while_others_read(make, tmp_path):
+def test_regions_come_and_go_while_others_read(make):
     regions, wrong = make(), []
 
     def read():
         for _ in range(500):
             try:
-                got = bytes(regions.read("r", 8, 8))
+                got = bytes(regions.find("r", 8, 8).read())
             except UnknownRegion:
                 continue
             if got != bytes(range(8, 16)):
@@ -225,7 +225,7 @@ def test_limits_on_count_bytes_and_names(make):
 
 def test_where_it_is_not_allowed_nothing_is_found_either(make):
     with pytest.raises(NotGranted, match="Client shared memory is disabled"):
-        make(allowed=False).read("r", 0, 1)
+        make(allowed=False).find("r", 0, 1)
 
 
 @pytest.mark.parametrize(

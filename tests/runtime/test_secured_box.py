@@ -79,8 +79,7 @@ def box(site, state, start_runtime, lane):
     runtime = start_runtime(
         state, site.settings.replace("[server]", f'[server]\ntransport = "{lane}"')
     )
-    with ControlClient(runtime.socket) as control:
-        control.decide("digits", "activate", 1, actor="test", reason="first version")
+    runtime.decide("activate", 1)
     yield runtime
     assert runtime.stop() == 0
 

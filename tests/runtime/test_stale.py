@@ -10,8 +10,8 @@ import tritonclient.grpc as triton
 
 from appliance.audit.reader import AuditReader
 from appliance.config import Config, StateConfig
-from appliance.deployment import Activate
-from appliance.errors import EngineLoad, GoldenMissed
+from appliance.deployment import Activate, Deployment
+from appliance.errors import EngineLoad, GoldenMissed, StoreError
 from appliance.files import sha256_file
 from appliance.signing import SigningKey
 from appliance.store import RECORD_NAME, Store
@@ -72,7 +72,7 @@ async def test_where_nothing_fits_the_version_does_not_load(world, state):
     assert world.table.loaded("digits") == []
 
 
-async def test_a_version_that_is_replaced_while_it_loads_is_not_served(world, state, monkeypatch):
+async def test_a_version_that_is_replaced_while_it_loads_is_not_served(world, monkeypatch):
     def load(stored, tuning, real=world.table._loading.make):
         path = stored.directory / RECORD_NAME
         path.write_text(json.dumps(json.loads(path.read_text()) | {"warnings": ["anew"]}))
@@ -84,6 +84,17 @@ async def test_a_version_that_is_replaced_while_it_loads_is_not_served(world, st
     assert world.loaded[1].closed
     monkeypatch.undo()
     await world.decide(Activate(version=1))
+
+
+async def test_a_version_that_is_damaged_while_it_loads_is_freed(world, monkeypatch):
+    def load(stored, tuning, real=world.table._loading.make):
+        (stored.directory / RECORD_NAME).write_text("{")
+        return real(stored, tuning)
+
+    monkeypatch.setattr(world.table._loading, "make", load)
+    with pytest.raises(StoreError):
+        await world.table.prepare(Deployment(model="digits", active=1), about=1)
+    assert world.loaded[1].closed
 
 
 def test_status_and_journal_tell_what_serves(state, start_runtime):
@@ -140,8 +151,7 @@ def test_on_another_processor_with_another_library_the_version_goes_on_serving(
     state = built(kept)
     images, labels = held_out["image"][:32], held_out["label"][:32]
     runtime = start_runtime(state)
-    with ControlClient(runtime.socket) as control:
-        control.decide("digits", "activate", 1, actor="test", reason="first")
+    runtime.decide("activate", 1)
     before, digest = asked(runtime, images, "before")
     record = Store(state / "store").open("digits", 1).record
     assert (record.engine.kind, digest) == (kept, record.engine.sha256)

@@ -78,7 +78,7 @@ def test_with_leave_for_gaps_requests_are_answered(tmp_path):
     assert parts.gap == ""
 
 
-def test_a_ballast_that_does_not_fit_is_none(tmp_path, monkeypatch, caplog):
+def test_a_ballast_that_does_not_fit_is_none(tmp_path, monkeypatch):
     def refuse(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 

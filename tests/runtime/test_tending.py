@@ -78,9 +78,7 @@ def test_what_is_no_note_is_put_aside(log, state):
         read_note(notes_directory(state) / "gone.note")
 
 
-def test_a_note_that_may_not_be_removed_is_not_recorded_again_and_again(
-    log, state, clock, monkeypatch
-):
+def test_a_note_that_may_not_be_removed_is_not_recorded_again_and_again(log, state, monkeypatch):
     leave(state, NOTE)
     size = log.size
 

@@ -74,7 +74,7 @@ async def test_a_request_of_before_ends_where_it_began(world):
     assert not world.loaded[1].closed
 
 
-async def test_a_setting_that_does_not_load_changes_nothing(world, tmp_path):
+async def test_a_setting_that_does_not_load_changes_nothing(world):
     await world.decide(Activate(version=1))
     world.broken = {1}
     with pytest.raises(EngineLoad):

@@ -25,7 +25,6 @@ from appliance.audit.verify import verify
 from appliance.errors import ApplianceError, DecisionError
 from appliance.signing import PublicKey
 from runtime.client import ControlClient, InferenceClient, Retry
-from tests.simulation.tracing import ROOT
 
 THREADS = 4
 # While the runtime starts, and under load.
@@ -118,23 +117,6 @@ def _kill_serving(
     outcome.answered += len(life.answered)
     outcome.decided += life.decided is not None
     return life
-
-
-def built_state(root: Path) -> Path:
-    """A state directory below `root` with both digits versions built and nothing decided."""
-    from appliance.config import Config, StateConfig
-    from appliance.signing import SigningKey
-    from compiler.build import build
-    from compiler.pack import pack
-
-    state, key = root / "state", SigningKey.generate()
-    key.public.save(state / "trust" / "engineer.pub")
-    for number in (1, 2):
-        source = ROOT / "examples" / "digits" / f"digits-{number}.onnx"
-        bundle = root / f"{number}.holdfast"
-        pack(source, source.with_suffix(".toml"), bundle, key=key, in_process=True)
-        build(bundle, Config(state=StateConfig(directory=str(state))), in_process=True)
-    return state
 
 
 @contextmanager

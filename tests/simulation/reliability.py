@@ -140,12 +140,12 @@ def beside(seed: int, scale: float, _: Told) -> dict[str, Any]:
 
 def killed(seed: int, scale: float, told: Told) -> dict[str, Any]:
     """A real runtime under load."""
-    from tests.conftest import runtimes
+    from tests.conftest import built_state, runtimes
 
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
         told("building a model")
-        state = kills.built_state(work)
+        state = built_state(work)
         with np.load(ROOT / "examples" / "digits" / "held_out.npz") as archive:
             image = archive["image"][:1]
         with runtimes(work) as start:

@@ -93,7 +93,7 @@ def test_a_file_that_is_not_synced_is_found(child: Child, monkeypatch: pytest.Mo
     assert any("lost" in line or "missing" in line for line in found.broken)
 
 
-def test_a_lost_record_is_found(child: Child, tmp_path: Path) -> None:
+def test_a_lost_record_is_found(tmp_path: Path) -> None:
     with pytest.raises(Broken, match="record 0 was lost"):
         check("log", tmp_path, ["held 0 7"])
 

@@ -15,7 +15,7 @@ from tests.tui.conftest import FakeControl
 from tui.cli import app
 
 Run = Callable[..., Result]
-UNREACHABLE, UNKNOWN, CONFIG = 23, 18, 10
+UNREACHABLE, UNKNOWN, CONFIG, STATE = 23, 18, 10, 11
 
 
 @pytest.fixture
@@ -258,3 +258,27 @@ class TestTheCommandItself:
             check=True,
         )
         assert told.stdout.split() == found
+
+
+@pytest.mark.parametrize(
+    "words", [["status"], ["audit", "tail"], ["key", "status"], ["versions"], ["compare", "digits"]]
+)
+def test_whoever_may_not_enter_the_state_directory_is_told_so(
+    run: Run, monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    monkeypatch.setattr("os.access", lambda *_: False)
+    result = run(*words)
+    assert result.exit_code == STATE
+    assert "may not be read by this user" in result.stderr
+    assert "remedy: run this as root" in result.stderr
+
+
+def test_settings_that_may_not_be_read_are_told_with_a_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.access", lambda *_: False)
+    settings = tmp_path / "box.toml"
+    settings.write_text("[sever]\n")
+    result = CliRunner().invoke(app, ["status", "--config", str(settings)])
+    assert result.exit_code == CONFIG
+    assert "remedy:" in result.stderr

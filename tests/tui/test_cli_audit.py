@@ -8,6 +8,7 @@ import pty
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ import pytest
 from pysqlite3 import dbapi2 as sqlite
 from typer.testing import CliRunner, Result
 
+from appliance import notes
 from appliance.audit.checkpoint import read_checkpoint
-from appliance.audit.kinds import Boot, Decision, Failure, Outcome
+from appliance.audit.kinds import Boot, Decision, Failure, Outcome, Verified
 from appliance.audit.log import AuditLog
 from appliance.audit.tree import Frontier, leaf_hash
 from appliance.config import StateConfig
@@ -254,6 +256,25 @@ class TestVerify:
         assert result.exit_code == AUDIT_FAILED
         assert "error [audit.broken]: record 1: column result" in result.stderr
         assert result.stdout == ""
+
+    def test_checkpoints_that_cannot_be_read_are_a_finding_on_record(
+        self, log: AuditLog, run: Run, box_state: Path
+    ) -> None:
+        log.close()
+        path = box_state / "audit" / "log.db"
+        with closing(sqlite.connect(str(path))) as connection:
+            asked = "SELECT rootpage FROM sqlite_schema WHERE name = 'checkpoint'"
+            ((page,),) = connection.execute(asked)
+            ((size,),) = connection.execute("PRAGMA page_size")
+        with path.open("r+b") as file:
+            file.seek(size * (page - 1))
+            file.write(b"\xff" * size)
+        for options in ((), ("--key", str(box_state / "keys" / "box.pub"))):
+            result = run("verify", *options)
+            assert result.exit_code == AUDIT_FAILED
+            assert "error [audit.broken]: the checkpoints cannot be read" in result.stderr
+        left = [notes.read_note(path) for path in notes.left(StateConfig(directory=str(box_state)))]
+        assert [note.ok for note in left if isinstance(note, Verified)] == [False, False]
 
     def test_without_the_public_key(self, log: AuditLog, run: Run, box_state: Path) -> None:
         (box_state / "keys" / "box.pub").rename(box_state / "elsewhere.pub")

@@ -16,6 +16,7 @@ from appliance import notes
 from appliance.audit.cosignature import cosign
 from appliance.audit.kinds import Exported, Failure, Stop
 from appliance.audit.log import AuditLog
+from appliance.audit.reader import AuditReader
 from appliance.clock import SystemClock
 from appliance.config import StateConfig
 from appliance.errors import NotCovered
@@ -95,6 +96,19 @@ def test_a_receipt_goes_from_the_operator_to_an_auditor(
     assert left.sha256 == sha256(file.read_bytes()).hexdigest()
     assert run("receipt", "r-1").stdout == file.read_text()
     assert run("receipt", "--record", 150).stdout == file.read_text()
+
+
+def test_of_an_id_with_several_records_it_is_said_which_one_is_taken(
+    run: Run, box: StateConfig
+) -> None:
+    with AuditReader(box.audit_log) as reader:
+        (first,) = reader.show("r-1")
+    with AuditLog.open(
+        box.audit_log, key=SigningKey.load_or_generate(box.box_key), clock=SystemClock()
+    ) as log:
+        log.append([first.record])
+    remark = "r-1 has 2 records; this is the receipt of record 300, --record takes another."
+    assert told(run("receipt", "r-1")) == remark
 
 
 def test_what_does_not_verify_is_refused_with_a_remedy(
@@ -229,12 +243,40 @@ async def test_the_console_shows_it_under_k(
     async with console.run_test(size=size) as pilot:
         await pilot.press("k")
         await until(pilot, lambda: isinstance(console.screen, CheckpointScreen))
+        dialog = console.screen.query_one(".dialog").region
+        assert abs(2 * dialog.x + dialog.width - size[0]) <= 1
         note, code = (str(console.screen.query_one(name).render()) for name in ("#note", "#code"))
         assert note == newest_checkpoint(box).note
         assert ("█" in code) is fits
         assert ("holdfast audit checkpoint --qr" in code) is not fits
         await pilot.press("k")
         assert not isinstance(console.screen, CheckpointScreen)
+
+
+async def test_a_checkpoint_without_a_cosignature_tells_of_the_last_one_with_it(
+    run: Run, box: StateConfig
+) -> None:
+    earlier, witness = run("checkpoint").stdout, SigningKey.generate()
+    box.cosigned.parent.mkdir()
+    box.cosigned.write_text(earlier + cosign(earlier, witness, seconds=1_700_000_000))
+    with AuditLog.open(
+        box.audit_log, key=SigningKey.load_or_generate(box.box_key), clock=SystemClock()
+    ) as log:
+        log.append([Stop(reason="later")])
+    remark = "No witness has cosigned it yet; the last one that a witness did is over 300 records."
+    shown = run("checkpoint")
+    assert shown.stdout == newest_checkpoint(box).note
+    assert told(shown) == remark
+    console = ConsoleApp(
+        FakeGateway(snapshot()),
+        actor="alice",
+        tick_seconds=3600,
+        checkpoint=partial(newest_checkpoint, box),
+    )
+    async with console.run_test(size=(80, 24)) as pilot:
+        await pilot.press("k")
+        await until(pilot, lambda: isinstance(console.screen, CheckpointScreen))
+        assert str(console.screen.query_one("#remark").render()) == remark
 
 
 async def test_the_console_says_why_there_is_none() -> None:

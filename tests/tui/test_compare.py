@@ -191,6 +191,21 @@ def test_a_shadow_is_held_to_the_same_requests(write: Write, run: Any) -> None:
     ]
 
 
+def test_every_figure_is_on_a_terminal_of_80_cells(
+    write: Write, run: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tui.printing.PIPED_CELLS", 80)
+    write(
+        outcome(replace(BESIDE, canary_per_mille=125)),
+        answer("active", 1, compute_ns=230_000),
+        *(answer("canary", 2, f"c{n}", total_ns=650_000, compute_ns=280_000) for n in range(9)),
+        failure(2),
+    )
+    shown = run("digits").stdout
+    assert "0.65 ms  0.65 ms  0.28 ms" in shown
+    assert "1.8% to 40.4%" in shown
+
+
 def test_a_canary_alone_has_no_agreement(write: Write, run: Any) -> None:
     write(outcome(replace(BESIDE, shadow=None)), answer("active", 1), answer("canary", 2, "c"))
     assert told(run("digits", "--json"))["agreement"] is None

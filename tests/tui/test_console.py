@@ -3,6 +3,7 @@
 import threading
 from dataclasses import replace
 
+import pytest
 from textual.widgets import Input, Label
 
 from appliance.deployment import Activate, Retire, RollBack
@@ -199,11 +200,14 @@ class TestLeaving:
         assert gateway.closed
         assert app.return_code == 0
 
-    async def test_ctrl_c_leaves_too(self) -> None:
+    @pytest.mark.parametrize("before", [(), ("question_mark",), ("a", "x"), ("r",)])
+    async def test_ctrl_c_leaves_from_everywhere(self, before: tuple[str, ...]) -> None:
         gateway = FakeGateway(snapshot())
-        async with console(gateway) as (_, pilot):
-            await pilot.press("ctrl+c")
+        async with console(gateway) as (app, pilot):
+            await pilot.press(*before, "ctrl+c")
         assert gateway.closed
+        assert app.return_code == 0
+        assert gateway.orders == []
 
     async def test_help_opens_and_closes(self) -> None:
         async with console(FakeGateway(snapshot())) as (app, pilot):

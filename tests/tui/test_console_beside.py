@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from textual.widgets import Button, Label
 
-from appliance.deployment import EndCanary, EndShadow, Promote, StartCanary, StartShadow
+from appliance.deployment import EndCanary, EndShadow, Promote, StartCanary, StartShadow, Tuning
 from tests.tui.conftest import FakeGateway, accompanied, snapshot
 from tests.tui.piloting import console, see, until, write
 from tui.screens.deciding import DecidingScreen
@@ -98,3 +98,21 @@ async def test_what_does_not_run_cannot_be_ended_or_promoted() -> None:
         assert {"p", "e"} <= app.active_bindings.keys()
         await see(app, pilot, snapshot(models=(replace(accompanied(), canary=None),)))
         assert {"p", "e"} & app.active_bindings.keys() == {"e"}
+
+
+async def test_the_longest_dialog_shows_its_buttons_on_a_small_terminal() -> None:
+    tuning = Tuning(rows_max=16, delay_us_max=400, lanes=2, threads=1, bucket_rows=(1, 4, 16))
+    tuned = snapshot(models=(replace(accompanied(), tuning=tuning),))
+    async with console(FakeGateway(tuned)) as (app, pilot):
+        await pilot.press("tab", "down", "c")
+        buttons = app.screen.query_one("#confirm", Button).region
+        assert app.screen.region.contains_region(buttons)
+        assert app.screen.query_one(".dialog").max_scroll_y == 0
+
+
+async def test_keys_pressed_meanwhile_are_answered_once() -> None:
+    async with console(FakeGateway(BESIDE)) as (app, pilot):
+        app._busy = "Promote version 4 of digits"
+        await pilot.press("p", "s", "b")
+        (told,) = app._notifications
+        assert told.message == "Promote version 4 of digits is not finished yet."

@@ -212,6 +212,27 @@ def test_why_no_connection_comes_about(monkeypatch, error, words):
     assert found.remedy
 
 
+def test_a_user_who_may_not_enter_the_state_directory(doctor, state, monkeypatch):
+    def closed(_config):
+        raise AssertionError("the store is in the state directory")
+
+    monkeypatch.setattr("os.access", lambda *_: False)
+    monkeypatch.setattr(box, "examine_gpus", closed)
+    found = doctor()
+    assert list(found) == ["state directory"]
+    assert "may not be read by this user" in found["state directory"]["told"]
+
+
+def test_an_operator_who_may_not_read_the_key_sees_all_else(doctor, state, monkeypatch):
+    monkeypatch.setattr("os.access", lambda path, _: path != state.box_key)
+    found = doctor(code=0)
+    assert set(found) == {"box key", "runtime"}
+    assert found["box key"]["verdict"] == "warning"
+    assert "may not be read by this user" in found["box key"]["told"]
+    state.audit_log.unlink()
+    assert "had a log" in doctor()["audit log"]["told"]
+
+
 def test_files_of_this_side_that_are_none(tmp_path):
     (found,) = walk("127.0.0.1:1", root=tmp_path / "missing")
     assert "files of this side" in found.told

@@ -128,5 +128,5 @@ def test_records_that_no_checkpoint_covers_yet_are_told(box_state: Path, tmp_pat
         words = ["--state", str(box_state), "audit", "export", str(tmp_path / "a.csv")]
         told = CliRunner().invoke(app, words)
         found = json.loads(CliRunner().invoke(app, [*words, "--force", "--json"]).stdout)
-    assert "1 younger records are left out" in told.stdout
+    assert "1 younger record, which no checkpoint covers yet" in told.stdout
     assert (found["records"], found["left_out"]) == (1, 1)

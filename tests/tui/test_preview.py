@@ -9,11 +9,13 @@ from appliance.deployment import (
     Activate,
     EndCanary,
     EndShadow,
+    EndTuning,
     Promote,
     Retire,
     RollBack,
     StartCanary,
     StartShadow,
+    Tuning,
     Withdraw,
 )
 from appliance.errors import DecisionError, StoreError, UnknownVersion
@@ -117,3 +119,11 @@ def test_an_order_names_its_version_as_the_service_wants_it() -> None:
     assert (canary.version, canary.per_mille) == (2, 50)
     for act in (RollBack(), Promote(), EndCanary(), EndShadow(), Withdraw()):
         assert replace(made, act=act).version == 0
+
+
+def test_a_tuning_that_stays_is_not_told() -> None:
+    tuned = replace(digits(), tuning=Tuning(rows_max=16, delay_us_max=0, lanes=2, threads=0))
+    roles = [change.role for change in preview(tuned, Activate(version=4)).changes]
+    assert roles == ["active", "previous", "retired"]
+    ended = preview(tuned, EndTuning()).changes[-1]
+    assert (ended.role, ended.after) == ("tuning", "-")

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from appliance.audit.kinds import Boot, Inference, Outcome
 from appliance.audit.payload import Tensor
-from appliance.deployment import Deployment
+from appliance.deployment import Deployment, Tuning
 from appliance.tensors import DataType
 from tui.recordtext import record_lines, tensor_text
 
@@ -86,6 +86,11 @@ def test_an_outcome_shows_how_the_model_stands() -> None:
     beside = Deployment(model="digits", active=2, canary=3, canary_per_mille=5, shadow=4)
     told = dict(record_lines(replace(outcome, deployment=beside)))["deployment"]
     assert told == "active 2, canary 3 0.5%, shadow 4, previous -, retired -"
+    tuned = Deployment(
+        model="digits", active=2, tuning=Tuning(rows_max=8, delay_us_max=0, lanes=1, threads=0)
+    )
+    told = dict(record_lines(replace(outcome, deployment=tuned)))["deployment"]
+    assert told.startswith("active 2, previous -, retired -, tuning 1 lane on ")
 
 
 def test_a_boot_names_release_and_settings() -> None:

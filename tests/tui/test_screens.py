@@ -107,6 +107,13 @@ def test_help(snap_compare: Compare) -> None:
     assert snap_compare(console(snapshot()), press=["question_mark"])
 
 
+async def test_the_whole_help_page_is_on_a_small_terminal() -> None:
+    app = console(snapshot())
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("question_mark")
+        assert app.screen.query_one(".dialog").max_scroll_y == 0
+
+
 def test_connecting(snap_compare: Compare) -> None:
     assert snap_compare(console(CONNECTING))
 

@@ -107,6 +107,30 @@ def told(result: Result) -> Any:
     return json.loads(result.stdout)
 
 
+def test_what_decides_is_on_a_terminal_of_80_cells_too(
+    fake: type[FakeMeasuring],
+    run: Run,
+    log: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tui.printing.PIPED_CELLS", 80)
+    log(active())
+    lines = run("digits", "--p99-ms", "10", "--rate", "400", "--number", "1000").stdout.splitlines()
+    head = next(place for place, line in enumerate(lines) if "CPU a row" in line)
+    assert lines[head].split() == [
+        "Lanes",
+        "Threads",
+        "Rows",
+        "Delay",
+        "p50",
+        "p99",
+        *["CPU", "a", "row", "Meets"],
+    ]
+    assert lines[head + 1].startswith("now")
+    assert "1.0 ms  4.0 ms" in lines[head + 1]
+    assert lines[head + 1].split()[-1] == "yes"
+
+
 def test_a_table_a_plot_and_the_best_but_no_decision_without_a_reason(
     fake: type[FakeMeasuring], run: Run, log: Callable[..., None]
 ) -> None:
@@ -176,6 +200,7 @@ def test_what_may_meet_it_is_said_to_want_more_requests(
         (("letters", "--p99-ms", "10"), UNKNOWN, "unknown model"),
         (("digits", "--p99-ms", "10"), AUDIT, "no requests of 'digits'"),
         (("digits",), USAGE, "--p99-ms"),
+        (("digits", "--p99-ms", "10", "--rows", "3"), USAGE, "--rows"),
         (("digits", "--end"), CONFIG, "needs a reason"),
         (("digits", "--p99-ms", "10", "--reason", "r"), CONFIG, "nobody is at a terminal"),
         (("digits", "--p99-ms", "10", "--reason", "r", "--yes"), UNREACHABLE, "no runtime"),

@@ -41,7 +41,6 @@ def verify(
     `witnesses` the public keys of those who must have cosigned that. Raises AuditBroken naming the first broken place, StateError when there is no log, KeyFileError.
     """
     with AuditReader(state.audit_log) as reader:
-        notes = reader.checkpoints()
         public = _public_key(key or state.box_key.with_suffix(".pub"))
         if key is not None:
             _check_whose_log(reader, public, key)
@@ -72,6 +71,8 @@ def verify(
             by="",
         ),
     )
+    with AuditReader(state.audit_log) as reader:
+        notes = reader.checkpoints()
     if as_json:
         print_json(_verification_json(state.audit_log, found, notes))
     else:
@@ -125,8 +126,11 @@ def show(state: StateConfig, event_id: str, *, as_json: bool) -> None:
 
 def _check_whose_log(reader: AuditReader, public: PublicKey, path: Path) -> None:
     """Raise KeyFileError when the log names another key than the one given: that is no broken log."""
-    boxes = [entry.box for entry in reader.tail(1)]
-    changes = [entry.record for entry in reader.key_changes()]
+    try:
+        boxes = [entry.box for entry in reader.tail(1)]
+        changes = [entry.record for entry in reader.key_changes()]
+    except AuditError:
+        return  # verifying tells what is wrong with it
     for change in changes:
         if isinstance(change, KeyChange):
             boxes += [change.old_key_id, change.new_key_id]

@@ -23,7 +23,7 @@ from appliance.clock import timestamp
 from appliance.config import StateConfig
 from appliance.errors import AuditError
 from appliance.files import sync_directory, unwritable, write_file
-from tui import parquet
+from tui import parquet, wording
 from tui.noting import leave_note
 from tui.printing import cell, out, print_json, progress
 
@@ -91,7 +91,7 @@ def export(
     console.print(cell(f"{entries.count:,} records written to {target}", "bold green"))
     console.print(cell(f"The checkpoint over the first {end:,} is in {beside}"))
     if left_out:
-        told = f"{left_out:,} younger records are left out: no checkpoint covers them yet. Export again in a while."
+        told = f"Left out: {wording.plural(left_out, 'younger record')}, which no checkpoint covers yet. Export again in a while."
         console.print(cell(told, "yellow"))
     console.print(cell(f"SHA-256 {digest}"))
 

@@ -80,7 +80,7 @@ def status(config: Config, *, as_json: bool) -> None:
     )
     shown.add_row("Size", f"{found.bytes_used / 1e6:,.1f} MB")
     rate = "" if found.records_a_day is None else f", {found.records_a_day:,.0f} records a day"
-    shown.add_row("Disk", f"room for {found.bytes_room / 1e6:,.0f} MB{rate}: {found.words}")
+    shown.add_row("Disk", f"room for {max(found.bytes_room, 0) / 1e6:,.0f} MB{rate}: {found.words}")
     out().print(shown)
 
 

@@ -63,8 +63,8 @@ def _scope(report: CompareReport) -> str:
 
 def _versions(versions: tuple[Served, ...]) -> Table:
     """One line a version; the failure rate with the rates between which the true one lies."""
-    numbers = ("Version", "Answered", "Failed", "Failure rate", "p50", "p99", "Compute p50")
-    shown = table("Role", *numbers, right=numbers, whole=("Role", *numbers))
+    numbers = ("Version", "Answered", "Failed", "Failure rate", "p50", "p99", "Compute")
+    shown = table("Role", *numbers, right=numbers, whole=numbers)
     for served in versions:
         shown.add_row(
             wording.role(served.role, served.per_mille),

@@ -86,8 +86,8 @@ def _kept(state: StateConfig, request_id: str) -> list[tuple[int, Payload]]:
         why = (
             f"erased: {erased[-1].reason} (by {erased[-1].by})"
             if erased
-            else "not here: gone by age or budget, which a record tells, not written yet, as in the second after "
-            "its answer, or lost in a crash before that"
+            else "not here: gone by age or budget, which a record tells; erased, and the record of that waits for "
+            "the runtime; not written yet, as in the second after its answer; or lost in a crash before that"
         )
         raise PayloadGone(
             f"the payload of '{request_id}' is {why}",

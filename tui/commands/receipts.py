@@ -47,7 +47,14 @@ def receipt(
         )
     with AuditReader(state.audit_log) as log:
         if sequence is None:
-            sequence = answer_among(log.show(request_id)).sequence
+            entries = log.show(request_id)
+            sequence = answer_among(entries).sequence
+            if len(entries) > 1:
+                aside().print(
+                    f"{request_id} has {len(entries)} records; this is the receipt of record {sequence}, "
+                    "--record takes another.",
+                    markup=False,
+                )
         try:
             data = receipt_of(log, sequence, cosigned=cosigned_checkpoint(state))
         except NotCovered as error:
@@ -118,6 +125,8 @@ def checkpoint(state: StateConfig, *, output: Path | None, qr: bool, as_json: bo
         )
     elif output is not None or not qr:
         _write(note.encode(), output)
+        if newest.remark:
+            aside().print(cell(newest.remark))
         if output is not None:
             tell_exported(state, "checkpoint", note.encode(), output, range(said.size))
     if qr and not as_json:

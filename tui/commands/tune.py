@@ -24,6 +24,9 @@ from tui.printing import cell, out, print_json, progress, someone_is_there, tabl
 from tui.tuneplot import draw
 
 _MEETS = {"yes": "green", "open": "yellow", "no": "red"}
+# What decides is on a terminal of 80 cells too; these need a wider one.
+_MORE = ("Requests", "Throughput", "Batch", "Buckets")
+_WIDE_CELLS = 110
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +101,7 @@ def _evidence(report: TuneReport) -> str:
 def _print(console: Console, report: TuneReport) -> None:
     console.print(cell(_scope(report), "dim"))
     console.print()
-    console.print(_settings(report))
+    console.print(_settings(report, wide=console.width >= _WIDE_CELLS))
     for tried in report.tried:
         if tried.trouble:
             told = f"{wording.tuning(tried.setting)}: {tried.trouble}"
@@ -129,41 +132,50 @@ def _verdict(report: TuneReport) -> str:
     return f"Best: {wording.tuning(report.chosen)}"
 
 
-def _settings(report: TuneReport) -> Table:
+def _settings(report: TuneReport, *, wide: bool) -> Table:
     """One line a setting, what runs now first, the cheapest of those that meet the goal next."""
-    numbers = ("Lanes", "Threads", "Rows", "Delay", "Requests", "Throughput", "p50", "p99")
-    more = ("Batch", "CPU a row")
-    shown = table(
-        "", *numbers, *more, "Meets", "Buckets", right=(*numbers, *more), whole=(*numbers, *more)
-    )
-    for tried in sorted(report.tried, key=lambda tried: _place(report, tried)):
-        setting = tried.setting
-        shown.add_row(
-            _mark(report, setting),
-            str(setting.lanes),
-            str(setting.threads or "all"),
-            str(setting.rows_max),
-            f"{setting.delay_us_max:,} us" if setting.delay_us_max else wording.NOTHING,
-            f"{tried.requests:,}",
-            *_figures(tried),
-            cell(tried.meets, _MEETS[tried.meets]),
-            wording.numbers(setting.bucket_rows),
-            style="bold" if setting == report.chosen else "",
-        )
+    lines = [
+        (tried.setting, _cells(report, tried))
+        for tried in sorted(report.tried, key=lambda tried: _place(report, tried))
+    ]
+    headings = [name for name in lines[0][1] if wide or name not in _MORE]
+    words = ("", "Meets", "Buckets")
+    numbers = [name for name in headings if name not in words]
+    shown = table(*headings, right=numbers, whole=[name for name in headings if name != "Buckets"])
+    for setting, cells in lines:
+        style = "bold" if setting == report.chosen else ""
+        shown.add_row(*(cells[name] for name in headings), style=style)
     return shown
 
 
-def _figures(tried: Tried) -> tuple[str, ...]:
-    """Throughput and what follows; of a setting that was abandoned they mean nothing."""
+def _cells(report: TuneReport, tried: Tried) -> dict[str, str | Text]:
+    """The line of a setting, by heading."""
+    setting = tried.setting
+    return {
+        "": _mark(report, setting),
+        "Lanes": str(setting.lanes),
+        "Threads": str(setting.threads or "all"),
+        "Rows": str(setting.rows_max),
+        "Delay": f"{setting.delay_us_max:,} us" if setting.delay_us_max else wording.NOTHING,
+        "Requests": f"{tried.requests:,}",
+        **_figures(tried),
+        "Meets": cell(tried.meets, _MEETS[tried.meets]),
+        "Buckets": wording.numbers(setting.bucket_rows),
+    }
+
+
+def _figures(tried: Tried) -> dict[str, str]:
+    """What was measured, by heading; of a setting that was abandoned it means nothing."""
+    told = {
+        "Throughput": wording.rate(tried.throughput),
+        "p50": wording.latency(tried.p50_ms or 0.0),
+        "p99": wording.latency(tried.p99_ms or 0.0),
+        "Batch": f"{tried.batch_rows:.1f}",
+        "CPU a row": f"{tried.cpu_us_row:,.0f} us",
+    }
     if tried.abandoned or not tried.batch_rows:
-        return (wording.NOTHING,) * 5
-    return (
-        wording.rate(tried.throughput),
-        wording.latency(tried.p50_ms or 0.0),
-        wording.latency(tried.p99_ms or 0.0),
-        f"{tried.batch_rows:.1f}",
-        f"{tried.cpu_us_row:,.0f} us",
-    )
+        return dict.fromkeys(told, wording.NOTHING)
+    return told
 
 
 def _place(report: TuneReport, tried: Tried) -> tuple[bool, int, int, float]:

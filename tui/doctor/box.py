@@ -1,8 +1,8 @@
 """The box itself: its state directory, key, log, disk, clock, runtime and ports.
 
 Knows: what must hold on the machine that the box runs on. Rules: reads only; the log is opened, not verified, which
-`holdfast audit verify` does. Leaves to others: the TLS files (`tui.doctor.files`), the GPUs (`gpu`), the way to a box
-(`remote`).
+`holdfast audit verify` does. Leaves to others: the TLS files (`tui.doctor.files`), the GPUs (`gpu`), the witnesses
+(`witnesses`), the way to a box (`remote`).
 """
 
 import os
@@ -10,12 +10,13 @@ import shutil
 import socket
 import stat
 from collections.abc import Iterator
+from pathlib import Path
 
 from appliance.audit.checkpoint import open_checkpoint, read_checkpoint
 from appliance.audit.reader import AuditReader
 from appliance.clock import Clock, timestamp
 from appliance.config import Config, StateConfig, split_address
-from appliance.errors import ApplianceError, AuditBroken, Unreachable
+from appliance.errors import ApplianceError, AuditBroken, StateError, Unreachable
 from appliance.keys import BoxKeys
 from appliance.sealing import is_sealed_here
 from runtime.client import ControlClient
@@ -23,6 +24,8 @@ from tui.doctor.files import examine_files
 from tui.doctor.finding import Finding, failed, trouble, warning, well
 from tui.doctor.gpu import examine_gpus
 from tui.doctor.timekeeping import examine_clock
+from tui.doctor.witnesses import examine_witnesses
+from tui.entry import check_entry
 
 FREE_BYTES_MIN, FREE_SHARE_MIN = 256 << 20, 0.05
 OTHERS = stat.S_IRWXO
@@ -32,6 +35,13 @@ def examine_box(config: Config, clock: Clock) -> Iterator[Finding]:
     """Look at the box that `config` describes, one thing after the other."""
     yield well("settings", f"read; their digest is {config.digest[:16]}")
     state = config.state
+    try:
+        check_entry(state)
+    except StateError as error:
+        # Files, store and control socket are out of reach: only what lies elsewhere can be looked at.
+        yield failed("state directory", error)
+        yield from _elsewhere(config, clock)
+        return
     if not state.root.is_dir():
         yield trouble(
             "state directory",
@@ -41,18 +51,21 @@ def examine_box(config: Config, clock: Clock) -> Iterator[Finding]:
     else:
         yield _directory(state)
         yield from _log_and_key(state, clock)
+        yield from examine_witnesses(config)
         yield _disk(state)
-    yield from examine_clock(clock)
-    yield from examine_files(config.server.tls, clock)
+    yield from _elsewhere(config, clock)
     yield from examine_gpus(config)
     yield from _runtime(config)
 
 
+def _elsewhere(config: Config, clock: Clock) -> Iterator[Finding]:
+    """What does not lie in the state directory."""
+    yield from examine_clock(clock)
+    yield from examine_files(config.server.tls, clock)
+
+
 def _directory(state: StateConfig) -> Finding:
     subject, status = "state directory", state.root.stat()
-    if not os.access(state.root, os.R_OK | os.X_OK):
-        remedy = "run this as root, or as the runtime's user"
-        return trouble(subject, f"{state.root} may not be read by this user", remedy)
     if status.st_mode & OTHERS:
         told = f"{state.root} is open to every user of this machine"
         return warning(subject, told, f"chmod o-rwx {state.root}")
@@ -61,16 +74,19 @@ def _directory(state: StateConfig) -> Finding:
 
 def _log_and_key(state: StateConfig, clock: Clock) -> Iterator[Finding]:
     try:
-        keys = BoxKeys(state)
+        keys = None if _is_closed(state.box_key) else BoxKeys(state)
     except ApplianceError as error:
         yield failed("box key", error)
         return
     log_is_there = state.audit_log.exists()
-    if state.box_key.exists() and state.box_key.stat().st_mode & (stat.S_IRWXG | OTHERS):
+    if keys is None:
+        told = f"{state.box_key} may not be read by this user, so it was not held to the log"
+        yield warning("box key", told, "run this as root, or as the runtime's user")
+    elif state.box_key.exists() and state.box_key.stat().st_mode & (stat.S_IRWXG | OTHERS):
         told = f"{state.box_key} may be read by others than its owner"
         yield trouble("box key", told, f"chmod 600 {state.box_key}, and `holdfast key rotate`")
     if not log_is_there:
-        if keys.public.exists():
+        if state.box_key.with_suffix(".pub").exists():
             told = f"the box had a log, and {state.audit_log} is gone"
             yield trouble("audit log", told, "restore it from its copy")
         else:
@@ -82,7 +98,8 @@ def _log_and_key(state: StateConfig, clock: Clock) -> Iterator[Finding]:
     except ApplianceError as error:
         yield failed("audit log", error)
         return
-    yield from _key(keys, notes)
+    if keys is not None:
+        yield from _key(keys, notes)
     if not last:
         yield well("audit log", "it holds no record yet")
         return
@@ -91,6 +108,14 @@ def _log_and_key(state: StateConfig, clock: Clock) -> Iterator[Finding]:
     if last[0].wall_ns > clock.wall_ns():
         told = f"the clock is behind the log, whose last record is of {written}Z"
         yield trouble("clock", told, "set the clock; certificates and records depend on it")
+
+
+def _is_closed(key: Path) -> bool:
+    """Whether the key is there, and this user, such as an operator by group, may not read it."""
+    try:
+        return key.exists() and not os.access(key, os.R_OK)
+    except PermissionError:
+        return True
 
 
 def _key(keys: BoxKeys, notes: list[str]) -> Iterator[Finding]:

@@ -33,10 +33,12 @@ class CheckpointScreen(ModalScreen[None]):
         self._newest = newest
 
     def compose(self) -> ComposeResult:
-        """The text, then the code or what it needs."""
+        """The text, what a witness says of it, then the code or what it needs."""
         with Vertical(classes="dialog -page"):
             yield Label("The newest checkpoint; keep a copy off the box", classes="dialog-title")
             yield Static(Text(self._newest.told), id="note")
+            if self._newest.remark:
+                yield Static(Text(self._newest.remark), id="remark")
             yield Static(self._code(), id="code")
 
     def _code(self) -> Text:

@@ -44,7 +44,6 @@ class ServingScreen(Screen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         *(Binding(key.key, key.action, key.label) for key in wording.KEYS),
         Binding("k", "app.checkpoint", show=False),
-        Binding("ctrl+c", "app.quit", show=False),
     ]
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (_WIDE_CELLS, "-wide")]  # noqa: RUF012 - Textual's
 
@@ -59,6 +58,7 @@ class ServingScreen(Screen[None]):
         super().__init__()
         self.snapshot = CONNECTING
         self.busy = ""
+        self._offered: tuple[bool | None, ...] = ()
 
     def compose(self) -> ComposeResult:
         """Top line, tables, plots, keys; the notice takes their place when there is nothing in them."""
@@ -192,5 +192,11 @@ class ServingScreen(Screen[None]):
         version = model.version(versions.number) if model and versions.number else None
         self.query_one(VersionDetail).show(version, wide=self._wide)
         self.query_one(Plots).show(model)
-        # Which acts are offered hangs on the model under the cursor and on its roles.
-        self.refresh_bindings()
+        self._offer()
+
+    def _offer(self) -> None:
+        """Tell the footer when other acts are offered: it makes all of its keys anew, too much for every look."""
+        offered = tuple(self.check_action(action, ()) for action in sorted(_DECISIONS))
+        if offered != self._offered:
+            self._offered = offered
+            self.refresh_bindings()

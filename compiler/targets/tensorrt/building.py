@@ -164,9 +164,9 @@ def built(
 
     Raises EngineBuild, GpuMemory or GpuLost with what TensorRT said, and StateError.
     """
-    timings.given_to(
-        config
-    )  # before anything is recorded: that old timings do not fit is no reason of a failure
+    progress.stage("building the plan", BAR_STEPS)
+    # Before anything is recorded: that old timings do not fit is no reason of a failure.
+    timings.given_to(config)
     recorder = new_recorder(trt)
     builder.error_recorder = recorder
     monitor = new_monitor(trt, Fraction(progress).tell)

@@ -114,7 +114,15 @@ def _told(engine: Loaded, ranges: Mapping[str, Range], heard: Heard) -> str:
             raise failure(
                 f"TensorRT does not take {item.best} for '{name}'", heard, kind=EngineBuild
             )
-    context.infer_shapes()
+    try:
+        context.infer_shapes()
+    except RuntimeError as error:  # what the bindings make of its -1
+        raise failure(
+            f"TensorRT finds no shapes of results for inputs as they are served ({error})",
+            heard,
+            kind=EngineBuild,
+            remedy="export the model with open axes: a Reshape holds the rows of the example that it was traced with",
+        ) from error
     for at in range(of.num_io_tensors):
         name = of.get_tensor_name(at)
         if -1 in tuple(context.get_tensor_shape(name)):

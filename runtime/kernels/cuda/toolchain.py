@@ -15,6 +15,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from types import CellType, FunctionType
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -123,10 +124,10 @@ def ptx_of(
         ImportError,
         OSError,
         RuntimeError,
-    ) as cause:  # NVVM is missing, in part, or knows no such GPU
+    ) as cause:  # NVVM or NVRTC is missing, or knows no such GPU
         raise GpuUnusable(
-            f"the kernels cannot be compiled for sm_{capability[0]}{capability[1]}: {cause}",
-            remedy="install nvidia-nvvm 13.0, as the extra 'gpu' asks for; GPUs before sm_75 are too old",
+            f"the kernels cannot be compiled for sm_{capability[0]}{capability[1]}: {_first_line(cause)}",
+            remedy="install nvidia-nvvm 13.0 and nvidia-cuda-nvrtc 13.0, as the extra 'gpu' asks for; GPUs before sm_75 are too old",
         ) from cause
     if version_of(text) > PTX_NEWEST:
         raise GpuUnusable(
@@ -177,7 +178,12 @@ def _lowered(
         library, mangled = compiled.library, compiled.fndesc.llvm_func_name
         library._entry_name = mangled  # noqa: SLF001  as numba.cuda.compile does
         compiler.kernel_fixup(library.get_function(mangled), debug=False)
-        return library.get_asm_str(cc=capability), mangled
+        from cuda.bindings.nvvm import nvvmError  # noqa: PLC0415
+
+        try:
+            return library.get_asm_str(cc=capability), mangled
+        except nvvmError as cause:  # no RuntimeError: an NVVM older than NVRTC knows fewer GPUs
+            raise RuntimeError(f"NVVM refused them ({cause})") from cause
 
 
 class Binding:
@@ -266,6 +272,8 @@ def _kernel_at(text: str, at: int) -> str:
 def _libraries() -> tuple[Any, Any, Any]:
     """numba.cuda, numba's types and numba-cuda's compiler. Raises GpuUnusable."""
     try:
+        # Else numba finds a numba.cuda of its own: numba-cuda's .pth file, which does this, is not read in a folder of PYTHONPATH.
+        import_module("_numba_cuda_redirector")
         from numba import cuda, types  # noqa: PLC0415  only a build on a box with a GPU pays for it
         from numba.cuda import compiler  # noqa: PLC0415
     except (ImportError, AttributeError) as cause:  # or it asks numpy for what a newer one lacks
@@ -304,6 +312,11 @@ def link(ptx: str, capability: tuple[int, int]) -> tuple[bytes, str]:
         handle = nvjitlink.create(len(options), options)
     except (ImportError, RuntimeError) as cause:
         raise _missing("nvJitLink", cause) from cause
+    except nvjitlink.nvJitLinkError as cause:
+        raise GpuUnusable(
+            f"nvJitLink compiles nothing for sm_{capability[0]}{capability[1]}: {cause}",
+            remedy="install nvidia-nvjitlink of a release that knows this GPU",
+        ) from None  # as a chained cause it would say that kernels of ours were refused
     try:
         nvjitlink.add_data(handle, nvjitlink.InputType.PTX, data, len(data), "kernels")
         nvjitlink.complete(handle)
@@ -326,6 +339,11 @@ def link(ptx: str, capability: tuple[int, int]) -> tuple[bytes, str]:
 
 def _missing(what: str, cause: BaseException) -> GpuUnusable:
     return GpuUnusable(
-        f"the kernels cannot be compiled: {what} is not usable ({cause})",
+        f"the kernels cannot be compiled: {what} is not usable ({_first_line(cause)})",
         remedy="install holdfast with the extra 'gpu'",
     )
+
+
+def _first_line(cause: BaseException) -> str:
+    """What a library says, without the list of all directories where it looked."""
+    return str(cause).partition("\n")[0]

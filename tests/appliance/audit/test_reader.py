@@ -262,3 +262,37 @@ def test_a_file_that_cannot_be_read_further_is_an_audit_error(mixed: Path) -> No
     with AuditReader(mixed) as reader, pytest.raises(AuditError) as caught:
         list(reader.records())
     assert "holdfast audit verify" in caught.value.remedy
+
+
+class Stuck:
+    """A damaged file: whatever is asked for, it gives the same row."""
+
+    format = 2
+
+    def __init__(self) -> None:
+        self.connection = self
+
+    def execute(self, *_: object) -> "Stuck":
+        return self
+
+    def fetchall(self) -> list[tuple[object, ...]]:
+        return [(7, b"", "")]
+
+    def fetchmany(self, _: int) -> list[tuple[object, ...]]:
+        return [] if self.read else [self._row()]
+
+    def _row(self) -> tuple[object, ...]:
+        self.read = True
+        return (7, *(b"",) * 9)
+
+    def close(self) -> None:
+        self.read = False
+
+    read = False
+
+
+def test_a_damaged_page_is_not_read_without_end() -> None:
+    with pytest.raises(AuditBroken, match=r"^checkpoint 7: it stands behind 7"):
+        list(paging.checkpoint_rows(Stuck(), up_to=9))  # type: ignore[arg-type]
+    with pytest.raises(AuditBroken, match=r"^record 7: it stands behind record 7"):
+        list(paging.pages(Stuck()))  # type: ignore[arg-type]

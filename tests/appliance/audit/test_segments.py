@@ -242,6 +242,13 @@ def test_a_file_from_the_middle_that_looks_removed_is_named(three: Path, key: Si
         verify(three, key.public)
 
 
+def test_another_file_in_the_place_of_a_sealed_one_is_named(three: Path, key: SigningKey) -> None:
+    first, second = sealed_segments(three)
+    shutil.copy(first.path, second.path)
+    with pytest.raises(AuditBroken, match=r"^record 300: a file with checkpoint 0 is in its place"):
+        verify(three, key.public)
+
+
 def test_a_growing_file_that_is_gone_is_no_new_log(three: Path, open_log: Open) -> None:
     three.unlink()
     with pytest.raises(AuditBroken, match=r"^record 601: the growing file"):

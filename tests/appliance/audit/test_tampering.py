@@ -1,11 +1,13 @@
 """Whatever is done to a log without its key is found, and named where it happened."""
 
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pysqlite3 import dbapi2 as sqlite
 
 from appliance.audit import verify as room
 from appliance.audit.reader import AuditReader
@@ -16,6 +18,7 @@ from appliance.errors import AuditBroken, StateError
 from appliance.signing import SigningKey
 
 COUNT = 40
+PAGE_BYTES = 4096
 RECORDS = st.integers(0, COUNT - 1)
 UNHURRIED = settings(deadline=None)
 SECOND_NOTE_TWICE = (
@@ -219,6 +222,45 @@ def test_any_byte_of_the_file_is_harmless_or_found(
     except (AuditBroken, StateError):
         return
     assert (result.records, result.root) == (COUNT, verify(whole, key.public).root)
+
+
+def spoil(path: Path, page: int) -> None:
+    """Write over a page of the database, counted from 1; nothing of it can be read then."""
+    with path.open("r+b") as file:
+        file.seek(PAGE_BYTES * (page - 1))
+        file.write(b"\xff" * PAGE_BYTES)
+
+
+def test_a_record_that_cannot_be_read_is_named_whatever_is_read_with_it(
+    grown: Path, key: SigningKey
+) -> None:
+    """Records are read by hundreds; the first of them that is in the damaged page is the broken place."""
+    with grown.open("rb") as file:
+        content = file.read()
+    sought = body_of(grown, 300)
+    spoil(grown, content.index(sought) // PAGE_BYTES + 1)
+    one = "SELECT body FROM record NOT INDEXED WHERE sequence = ?"
+    with closing(sqlite.connect(str(grown))) as connection:
+        for sequence in range(600):
+            try:
+                connection.execute(one, (sequence,)).fetchall()
+            except sqlite.DatabaseError:
+                break
+    assert 200 < sequence <= 300
+    with pytest.raises(AuditBroken, match=f"^record {sequence}: the file is damaged here"):
+        verify(grown, key.public)
+
+
+def test_checkpoints_that_cannot_be_read_put_no_record_in_doubt(
+    grown: Path, key: SigningKey
+) -> None:
+    with closing(sqlite.connect(str(grown))) as connection:
+        ((page,),) = connection.execute(
+            "SELECT rootpage FROM sqlite_schema WHERE name = 'checkpoint'"
+        )
+    spoil(grown, page)
+    with pytest.raises(AuditBroken, match=r"^the checkpoints cannot be read: "):
+        verify(grown, key.public)
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,5 @@ status nvmlDeviceGetMemoryInfo(device *of, memory *told) { ENTER(); told->total 
 status nvmlDeviceGetUtilizationRates(device *of, rates *told) { WHOLE(of); told->gpu = 75; told->memory = 20; return DONE; }
 status nvmlDeviceGetTemperature(device *of, unsigned sensor, unsigned *celsius) { WHOLE(of); if (sensor) return INVALID; *celsius = 61; return DONE; }
 status nvmlDeviceGetPowerUsage(device *of, unsigned *milliwatts) { WHOLE(of); *milliwatts = 215500; return DONE; }
-status nvmlDeviceGetEnforcedPowerLimit(device *of, unsigned *milliwatts) { WHOLE(of); *milliwatts = 350000; return DONE; }
 status nvmlDeviceGetCurrentClocksThrottleReasons(device *of, unsigned long long *reasons) { WHOLE(of); *reasons = setting("throttle", 0); return DONE; }
 status nvmlDeviceGetTotalEccErrors(device *of, unsigned kind, unsigned counter, unsigned long long *count) { WHOLE(of); if (counter) return INVALID; *count = kind ? 1 : 7; return DONE; }

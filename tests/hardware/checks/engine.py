@@ -29,7 +29,7 @@ class DensePlan(msgspec.Struct, frozen=True, kw_only=True):
     bias: bytes
 
 
-def open_dense(device: Device, plan: bytes, _header: Any, _lanes: int) -> "DenseExecution":
+def open_dense(device: Device, plan: bytes, _header: Any) -> "DenseExecution":
     """See `runtime.gpu.execution.open_execution`."""
     return DenseExecution(device, msgspec.msgpack.decode(plan, type=DensePlan))
 

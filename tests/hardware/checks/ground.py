@@ -70,7 +70,8 @@ class Ground:
             if type(error.__cause__).__name__ == "nvJitLinkError":
                 raise  # it was there, and refused what we wrote
             why = f"the kernels cannot be compiled here: {error}"
-            raise NotRun(f"{why}; needs numba-cuda, NVVM 13.0 and nvidia-nvjitlink 13") from error
+            needs = "numba-cuda, NVVM and NVRTC 13.0, and nvidia-nvjitlink 13"
+            raise NotRun(f"{why}; needs {needs}") from error
         return (Compiled("cubin", self.capability, module.cubin),), module.names
 
     def open(self, library: str = "auto") -> Device:

@@ -1,8 +1,8 @@
 """What each section of `make gpu-check` needs of packages, and whether it is here.
 
 Knows: packages as pip calls them, and the module of each. Rules: nothing but the standard library is imported, so that what is missing
-can be said whatever is missing; all of it is said at once; a checkout that was not installed will do. Leaves to others: NVVM and nvJitLink,
-which only compiling finds (`ground`).
+can be said whatever is missing; all of it is said at once; a checkout that was not installed will do. Leaves to others: NVVM, NVRTC and
+nvJitLink, which only compiling finds (`ground`).
 """
 
 import os
@@ -81,6 +81,20 @@ def checkout(folder: Path) -> str:
         )
     given = os.environ.get("PYTHONPATH")
     return os.pathsep.join([str(folder), str(ROOT), *([given] if given else [])])
+
+
+def toolkit() -> dict[str, str]:
+    """CUDA_HOME, where NVIDIA's wheels of CUDA 13 lie in a folder of PYTHONPATH and nothing else is named.
+
+    cuda-pathfinder, which finds NVVM, NVRTC and nvJitLink, looks for wheels in site-packages alone, and then there.
+    """
+    given = [place for place in os.environ.get("PYTHONPATH", "").split(os.pathsep) if place]
+    found = [
+        place for each in given if (place := Path(each).absolute() / "nvidia" / "cu13").is_dir()
+    ]
+    if not found or {"CUDA_HOME", "CUDA_PATH"} & set(os.environ):
+        return {}
+    return {"CUDA_HOME": str(found[0])}
 
 
 def _module(package: str) -> str:

@@ -13,7 +13,6 @@ from tritonclient.utils import InferenceServerException
 from appliance.access import Role, issue_token
 from appliance.audit.reader import AuditReader
 from appliance.config import StateConfig
-from runtime.client import ControlClient
 from tests.conftest import runtimes
 from tests.runtime.transport.test_tls import LOOPBACK, Authority
 
@@ -145,7 +144,6 @@ def guarded_box(lane, digits_state, directory):
             seed.issue(name)
         guarded = Guarded(start(state, settings), authority)
         guarded.tokens = seed.tokens
-        with ControlClient(guarded.runtime.socket) as control:
-            control.decide("digits", "activate", 1, actor="test", reason="first version")
+        guarded.runtime.decide("activate", 1)
         yield guarded
         assert guarded.runtime.stop() == 0

@@ -2,6 +2,7 @@
 
 import grpc
 import pytest
+from tritonclient.grpc import service_pb2 as oip
 
 from appliance.access import Role, revoke_tokens
 from appliance.config import Config, PrincipalConfig
@@ -213,6 +214,26 @@ async def test_a_guarded_call_is_for_the_models_and_settings_that_a_principal_ma
         reply = await guarded(Named(name="", settings={}), context)
         kept = ["digits"] if method == "ModelStatistics" else ["digits", "others"]
         assert [entry.name for entry in reply.model_stats] == kept
+    assert [record.code for record in site.recorder.records] == ["access.forbidden"]
+
+
+@pytest.mark.parametrize("call", ["Load", "Unload"])
+async def test_an_operator_of_some_models_steers_no_others(site, call):
+    loaded = []
+
+    async def answer(request, context):
+        loaded.append(request.model_name)
+
+    class Context:
+        principal = Principal("token:x", Role.OPERATOR, frozenset({"digits"}))
+        peer = staticmethod(lambda: "p")
+
+    guarded = site.door().guarded(f"/inference.GRPCInferenceService/RepositoryModel{call}", answer)
+    request = getattr(oip, f"RepositoryModel{call}Request")
+    await guarded(request(model_name="digits"), Context)
+    with pytest.raises(Forbidden, match="may not ask model 'others'"):
+        await guarded(request(model_name="others"), Context)
+    assert loaded == ["digits"]
     assert [record.code for record in site.recorder.records] == ["access.forbidden"]
 
 

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.access import DAY_NS, Role, issue_token, revoke_tokens
+from appliance.audit.kinds import Boot, Failure
 from appliance.config import AccessConfig
 from appliance.errors import ConfigError, Forbidden, LimitReached, StateError, Unidentified
 from runtime.access import (
@@ -169,7 +170,7 @@ def test_a_change_of_the_list_keeps_who_stays(listed, site):
     assert not tokens.any
 
 
-def test_a_list_that_cannot_be_read_leaves_the_last_one_standing(listed, site, caplog):
+def test_a_list_that_cannot_be_read_leaves_the_last_one_standing(listed, site):
     secret, _ = listed()
     tokens = open_tokens(listed, site)
     listed.path.write_text("no list")
@@ -279,3 +280,28 @@ def test_outside_of_a_call_this_process_acts():
     token = CALLER.set(person(60_000))
     assert caller_name() == "uid 60000"
     CALLER.reset(token)
+
+
+def test_each_sees_the_records_that_are_its_own_or_of_its_models():
+    def record(model, principal="token:b"):
+        return Failure(
+            request_id="r",
+            model=model,
+            version=1,
+            principal=principal,
+            peer="",
+            code="c",
+            message="",
+        )
+
+    digits, boot = frozenset({"digits"}), Boot(release="1", config_sha256="")
+    client = Principal("token:a", Role.CLIENT, digits)
+    auditor, limited = Principal("t", Role.AUDITOR), Principal("t", Role.AUDITOR, digits)
+    seen = [
+        [
+            who.sees(each)
+            for each in (record("digits", "token:a"), record("digits"), record("m"), boot)
+        ]
+        for who in (client, auditor, limited)
+    ]
+    assert seen == [[True, False, False, False], [True] * 4, [True, True, False, True]]

@@ -15,7 +15,7 @@ from tritonclient.utils import InferenceServerException
 from appliance.access import Role, revoke_tokens
 from appliance.audit.kinds import Failure, Inference
 from runtime.access import METHODS
-from runtime.client import ControlClient
+from runtime.protocol import evidence_pb2 as wire
 from tests.conftest import runtimes
 from tests.runtime.access.guarded import SETTINGS, Guarded, code, guarded_box, image, raw, until
 from tests.runtime.transport.test_tls import LOOPBACK, Authority
@@ -120,6 +120,22 @@ def test_a_principal_asks_its_own_models_only_and_sees_no_others(box):
     assert (record.model, record.version) == ("digits", 0)
 
 
+def test_an_auditor_of_some_models_gets_no_receipts_of_others(box):
+    for model in ("digits", "others"):
+        box.issue(f"audits-{model}", Role.AUDITOR, models=(model,))
+    with box.client() as client, box.channel() as channel:
+        client.infer("digits", [image()], request_id="audited", headers=box.bearer("client"))
+        asking = channel.unary_unary("/holdfast.EvidenceService/Receipt")
+        wanted = wire.ReceiptRequest(request_id="audited").SerializeToString()
+
+        def asked(name):
+            return code(lambda: asking(wanted, metadata=tuple(box.bearer(name).items())))
+
+        for name, told in (("digits", "OK"), ("others", "NOT_FOUND")):
+            until(lambda: asked(f"audits-{name}") is not grpc.StatusCode.UNAUTHENTICATED)  # noqa: B023
+            assert asked(f"audits-{name}") is grpc.StatusCode[told]
+
+
 def test_settings_are_read_by_all_and_changed_by_few(box):
     with box.client() as client:
         client.get_log_settings(headers=box.bearer("client"))
@@ -184,8 +200,7 @@ def test_certificates_state_their_roles(digits_state, tmp_path, lane):
 
     with runtimes(tmp_path) as start:
         runtime = start(state, settings)
-        with ControlClient(runtime.socket) as control:
-            control.decide("digits", "activate", 1, actor="test", reason="first version")
+        runtime.decide("activate", 1)
 
         def ask(**given):
             with triton.InferenceServerClient(runtime.address, **given) as client:

@@ -85,9 +85,7 @@ async def test_a_client_is_its_name_or_its_host(served, queue, caller):
         assert queue.given["client"] == told
 
 
-async def test_a_request_that_chose_what_is_being_drained_chooses_again(
-    served, caller, monkeypatch
-):
+async def test_a_request_that_chose_what_is_being_drained_chooses_again(served, monkeypatch):
     await served.decide(Activate(version=2))
     await served.decide(RollBack())
     choose, chosen = swap.choose, []

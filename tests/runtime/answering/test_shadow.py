@@ -72,7 +72,7 @@ async def test_a_shadow_that_crashes_reaches_nobody(served, caller, records, mon
     assert (counts[1].success.count, 2 in counts) == (1, False)
 
 
-async def test_a_shadow_that_is_busy_is_left_alone(served, caller, records):
+async def test_a_shadow_that_is_busy_is_left_alone(served, caller):
     await served.decide(StartShadow(version=2))
     one = loaded(served, 2)
     await asyncio.to_thread(one.batcher.close)

@@ -153,7 +153,7 @@ async def test_a_trace_that_crashes_costs_nobody_the_answer(served, caller, monk
     check_nothing_held(served)
 
 
-async def test_without_waiting_for_the_record_there_is_one_all_the_same(world, caller, records):
+async def test_without_waiting_for_the_record_there_is_one_all_the_same(world, records):
     rooms = world.dataplane._rooms
     plane = DataPlane(
         table=rooms.table,

@@ -35,6 +35,7 @@ step = st.one_of(
     st.tuples(st.just("burst")),
     st.tuples(st.just("check")),
     st.tuples(st.just("hang")),
+    st.tuples(st.just("rest"), st.integers(0, 2), st.booleans()),
     st.tuples(st.just("settle")),
     st.tuples(st.just("settle")),
 )
@@ -66,6 +67,8 @@ def run(ours, script, tickets):
                 ours.batcher.check()
             case "settle":
                 ours.settle()
+            case "rest":
+                ours.runners[more[0] % len(ours.runners)].resting = more[1]
             case "hang":
                 ours.clock.now += 61 * SECOND
                 ours.batcher.check()

@@ -1,10 +1,14 @@
 """Lanes whose device is away: the others take what comes, and nobody waits for nothing."""
 
+import threading
 from collections import Counter
 
 import pytest
 
+from appliance.errors import EngineError
 from runtime.batching import Served
+
+SECOND = 1_000_000_000
 
 
 @pytest.fixture
@@ -94,3 +98,85 @@ def test_closing_answers_what_is_queued_with_the_lanes_that_are_left(bench):
     ours.close()
     assert all(isinstance(one, Served) for one in ours.callers.wait(*range(3)))
     assert ours.engine.closed == 3
+
+
+def turns_away(lane, *, after):
+    """Let a lane's device go away once it was asked about so often."""
+    told = iter([False] * after)
+    runner = lane.runner
+    resting = property(lambda _: next(told, True))
+    runner.__class__ = type("Turning", (type(runner),), {"resting": resting})
+
+
+@pytest.mark.parametrize("after", [1, 2, 3, 4])
+def test_a_device_that_goes_away_at_any_moment_keeps_nobody_waiting(bench, after):
+    ours = bench(lanes=2, rows_max=1)
+    ours.settle()
+    turns_away(ours.batcher._idle[-1], after=after)  # the one that is woken first
+    ours.callers.send(1)
+    assert isinstance(ours.callers.wait(0)[0], Served)
+
+
+@pytest.mark.parametrize("after", [1, 2, 3, 4])
+def test_so_it_is_while_the_others_are_busy(bench, after):
+    ours = bench(lanes=2, rows_max=1)
+    ours.occupy()
+    ours.settle()
+    turns_away(ours.batcher._idle[-1], after=after)
+    ours.callers.send(1)
+    ours.engine.let_go()
+    assert isinstance(ours.callers.wait(0)[0], Served)
+    ours.settle()
+
+
+def test_lanes_that_come_and_go_while_it_closes_leave_nothing_unanswered(bench):
+    ours = bench(lanes=2, rows_max=1)
+    ours.occupy()
+    (away,), (busy,) = ours.batcher._idle, [x for x in ours.batcher._lanes.working if x.batch]
+    away.runner.resting = True
+    ours.callers.send(1)
+    closing = threading.Thread(target=ours.batcher.close)
+    closing.start()
+    assert away.over.wait(30)
+    away.runner.resting, busy.runner.resting = False, True
+    ours.engine.let_go()
+    assert isinstance(ours.callers.wait(0)[0], Served)
+    closing.join()
+
+
+def test_closing_while_one_rests_and_the_other_hangs_tells_everybody(bench):
+    ours = bench(lanes=2, rows_max=1, engine_seconds_max=0.01)
+    ours.occupy()
+    ours.engine.lanes_left = 0
+    ours.batcher._idle[0].runner.resting = True
+    ours.callers.send(1)
+    ours.clock.now += SECOND
+    ours.batcher.close()
+    assert isinstance(ours.callers.wait(0)[0], EngineError)
+
+
+def test_a_lane_waits_for_more_although_another_rests(bench):
+    ours = bench(lanes=2, rows_max=3, delay_us_max=60_000_000)
+    ours.runners[1].resting = True
+    ours.occupy()
+    ours.callers.send(1)
+    ours.clock.now += 1
+    ours.engine.let_go()
+    ours.until(lambda: ours.batcher._holding)
+    ours.callers.send(2)
+    ours.callers.send(3)
+    ours.callers.wait(0, 1, 2)
+    assert ours.engine.batches == [[[1], [2], [3]]]
+
+
+def test_a_lane_that_rests_does_not_wait_for_more(bench):
+    ours = bench(lanes=2, rows_max=3, delay_us_max=60_000_000)
+    ours.occupy(lanes=2)
+    ours.callers.send(1)
+    ours.clock.now += 1
+    ours.runners[0].resting = True
+    ours.engine.let_go(2)
+    ours.until(lambda: ours.batcher._holding)
+    ours.settle()
+    assert [lane.runner for lane in ours.batcher._holding] == [ours.runners[1]]
+    ours.engine.let_go()

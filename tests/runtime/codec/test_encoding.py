@@ -53,11 +53,11 @@ def test_a_reply_is_what_protobuf_would_write(call, version, outputs):
     assert message == by_protobuf(call, version, outputs).SerializeToString()
 
 
-@given(calls, versions, st.lists(tensors, max_size=3), st.booleans())
-def test_so_is_a_reply_in_a_stream(call, version, outputs, final):
+@given(calls, versions, st.lists(tensors, max_size=3))
+def test_so_is_a_reply_in_a_stream(call, version, outputs):
     infer = by_protobuf(call, version, outputs)
-    infer.parameters["triton_final_response"].bool_param = final
-    message = encode_stream(call, version=version, outputs=outputs, final=final)
+    infer.parameters["triton_final_response"].bool_param = True
+    message = encode_stream(call, version=version, outputs=outputs)
     if not call.sent_id:
         infer.parameters["holdfast-request-id"].string_param = call.request_id
         assert oip.ModelStreamInferResponse.FromString(message).infer_response == infer

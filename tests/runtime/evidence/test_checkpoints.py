@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from appliance import journal
 from appliance.audit import checker
 from appliance.audit.checkpoint import read_checkpoint
 from appliance.audit.kinds import Stop
@@ -16,7 +17,7 @@ from appliance.audit.log import AuditLog
 from appliance.audit.verify import verify
 from appliance.clock import SystemClock
 from appliance.config import CheckpointsConfig, StateConfig, WitnessPeer
-from appliance.errors import ConfigError, NotGranted
+from appliance.errors import ConfigError, NotGranted, Unreachable
 from appliance.signing import PublicKey, SigningKey
 from runtime.checkpoints import Publisher
 from runtime.client import EvidenceClient
@@ -46,6 +47,17 @@ def box(tmp_path: Path) -> Box:
     made = Box(tmp_path / "box")
     made.grow()
     return made
+
+
+@pytest.fixture
+def journalled(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, object]]:
+    """The events of this process, each with its way."""
+    told: list[tuple[str, object]] = []
+    monkeypatch.setattr(journal, "event", lambda name, **more: told.append((name, more.get("way"))))
+    monkeypatch.setattr(
+        journal, "failure", lambda name, _error, **more: told.append((name, more.get("way")))
+    )
+    return told
 
 
 def test_a_directory_gets_the_newest_and_one_of_the_day(box: Box, tmp_path: Path) -> None:
@@ -90,9 +102,7 @@ def test_syslog_gets_the_note_word_for_word(box: Box, tmp_path: Path) -> None:
         assert note.splitlines()[0] in server.recv(65536).decode()
 
 
-def test_a_log_server_that_is_gone_holds_up_nothing_else(
-    box: Box, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_log_server_that_is_gone_holds_up_nothing_else(box: Box, tmp_path: Path) -> None:
     drop = tmp_path / "stick"
     drop.mkdir()
     publisher = box.publisher(syslog=str(tmp_path / "nobody"), directory=str(drop), journal=True)
@@ -101,6 +111,56 @@ def test_a_log_server_that_is_gone_holds_up_nothing_else(
     assert read_checkpoint((drop / "latest.note").read_text()).size == 1
     with pytest.raises(ConfigError):
         box.publisher(syslog="nonsense")
+
+
+def test_a_way_that_is_free_again_gets_what_did_not_leave(
+    box: Box, tmp_path: Path, journalled: list[tuple[str, object]]
+) -> None:
+    drop = tmp_path / "stick"
+    publisher = box.publisher(directory=str(drop), journal=True)
+    publisher.publish()
+    publisher.publish()
+    drop.mkdir()
+    publisher.publish()
+    assert publisher.troubles == {}
+    assert read_checkpoint((drop / "latest.note").read_text()).size == 1
+    assert [name for name, _ in journalled] == [
+        "checkpoint.undelivered",
+        "checkpoint.signed",
+        "checkpoint.delivered",
+    ]
+
+
+class Silent:
+    """A witness that does not answer until it is told to; `asked` counts."""
+
+    name = "witness.example:8001"
+
+    def __init__(self) -> None:
+        self.answers, self.asked = False, 0
+
+    def cosignature(self, _log: object, _note: str) -> str:
+        self.asked += 1
+        if not self.answers:
+            raise Unreachable("no answer", remedy="wait")
+        return "a line\n"
+
+
+def test_a_witness_that_answers_again_is_asked_for_the_checkpoint_that_it_missed(
+    box: Box, tmp_path: Path
+) -> None:
+    witness = Silent()
+    publisher = box.publisher(witnesses=(witness,), directory=str(tmp_path))  # type: ignore[arg-type]
+    publisher.publish()
+    note = (tmp_path / "latest.note").read_text()
+    assert publisher.troubles == {witness.name: "no answer"}
+    witness.answers = True
+    publisher.publish()
+    assert publisher.troubles == {}
+    assert (tmp_path / "latest.note").read_text() == note + "a line\n"
+    assert box.state.cosigned.read_text() == note + "a line\n"
+    publisher.publish()
+    assert witness.asked == 2, "not again for what it has cosigned"
 
 
 def test_a_log_without_a_checkpoint_or_without_news_sends_nothing(tmp_path: Path) -> None:
@@ -148,9 +208,7 @@ key = "{states[1]}/keys/witness.pub"
     return start_runtime(states[0], settings), witness, drop
 
 
-def test_another_holdfast_cosigns_and_remembers(
-    pair: tuple[Any, Any, Path], start_runtime: Callable[..., Any]
-) -> None:
+def test_another_holdfast_cosigns_and_remembers(pair: tuple[Any, Any, Path]) -> None:
     box, witness, drop = pair
     public = PublicKey.load(witness.state / "keys" / "witness.pub")
     key = PublicKey.load(box.state / "keys" / "box.pub")
@@ -176,7 +234,7 @@ def test_another_holdfast_cosigns_and_remembers(
 
 
 def test_a_log_that_was_put_back_is_an_alarm(
-    pair: tuple[Any, Any, Path], start_runtime: Callable[..., Any], tmp_path: Path
+    pair: tuple[Any, Any, Path], journalled: list[tuple[str, object]]
 ) -> None:
     """An older copy of the log, which verifies by itself, is shorter than what the witness has seen."""
     box, witness, _drop = pair
@@ -210,6 +268,8 @@ def test_a_log_that_was_put_back_is_an_alarm(
         writer.append([Stop(reason="other")] * 9)
     publisher.publish()
     assert "did not grow" in publisher.troubles[witness.address]
+    refused = ("checkpoint.undelivered", witness.address)
+    assert journalled.count(refused) == 1, "told once, however the log goes on"
     assert witness.stop() == 0
     with AuditLog.open(log, key=key, clock=SystemClock()) as writer:
         writer.append([Stop(reason="other")])

@@ -94,12 +94,10 @@ def test_the_public_lane_and_answers_that_do_not_wait(
     state: Path, start_runtime: Callable[..., Any]
 ) -> None:
     """Where an answer leaves before its record is durable, no place can be told; a receipt can."""
-    from runtime.client import ControlClient
 
     settings = '[server]\naddress = "127.0.0.1:0"\ntransport = "public"\n[audit]\nawaited = false\n'
     runtime = start_runtime(state, settings)
-    with ControlClient(runtime.socket) as control:
-        control.decide("digits", "activate", 1, actor="test", reason="first version")
+    runtime.decide("activate", 1)
     with InferenceClient(runtime.address) as client:
         reply = client.infer("digits", {"image": IMAGE}, request_id="early", receipt=True)
     assert "holdfast-record" not in reply.receipt

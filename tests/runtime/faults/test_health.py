@@ -129,7 +129,6 @@ async def test_a_version_that_leaves_is_forgotten(box, check):
 
 
 def test_health_says_that_a_model_cannot_answer(state, start_runtime):
-    from runtime.client import ControlClient
 
     def status():
         with grpc.insecure_channel(runtime.address) as channel:
@@ -137,8 +136,7 @@ def test_health_says_that_a_model_cannot_answer(state, start_runtime):
             return stub.Check(health_pb2.HealthCheckRequest()).status
 
     runtime = start_runtime(state)
-    with ControlClient(runtime.socket) as control:
-        control.decide("digits", "activate", 1, actor="test", reason="first")
+    runtime.decide("activate", 1)
     assert status() == health_pb2.HealthCheckResponse.SERVING
     runtime.stop()
     (state / "store" / "digits" / "1" / "golden.npz").unlink()
@@ -146,8 +144,7 @@ def test_health_says_that_a_model_cannot_answer(state, start_runtime):
     assert status() == health_pb2.HealthCheckResponse.NOT_SERVING
     with triton.InferenceServerClient(runtime.address) as client:
         assert not client.is_model_ready("digits")
-    with ControlClient(runtime.socket) as control:
-        control.decide("digits", "activate", 2, actor="test", reason="the other one")
+    runtime.decide("activate", 2)
     with grpc.insecure_channel(runtime.address) as channel:
         watch = health_pb2_grpc.HealthStub(channel).Watch(health_pb2.HealthCheckRequest())
         while next(watch).status != health_pb2.HealthCheckResponse.SERVING:

@@ -106,7 +106,7 @@ async def test_a_version_that_cannot_be_read_is_left_alone(aged, state):
     assert box.active.stale
 
 
-async def test_only_what_serves_with_another_engine_is_looked_at(box, digits_state):
+async def test_only_what_serves_with_another_engine_is_looked_at(box):
     await box.decide(Activate(version=2))
     assert box.table.waiting_for_engine() == []
 

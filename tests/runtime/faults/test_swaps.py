@@ -9,7 +9,6 @@ import weakref
 
 import numpy as np
 import pytest
-import tritonclient.grpc as triton
 
 from appliance.audit.kinds import Inference
 from appliance.audit.reader import AuditReader
@@ -20,9 +19,9 @@ from appliance.golden import Golden
 from appliance.manifest import GOLDEN_FILE
 from appliance.store import RECORD_NAME
 from runtime.client import ControlClient
+from tests.runtime.loads import Load
 
 SWAPS, GOOD, BAD = 20, (1, 2, 3), 4
-IMAGE = np.arange(64, dtype=np.uint8).reshape(1, 8, 8, 1)
 
 
 def more_versions(state):
@@ -42,42 +41,6 @@ def more_versions(state):
     record.write_text(json.dumps(told))
 
 
-class Load:
-    """Threads that ask on a Poisson schedule while the block runs; `answered` maps id to version."""
-
-    def __init__(self, address, threads=4, mean_seconds=0.02):
-        self.answered, self.failed = {}, []
-        self._stop = threading.Event()
-        self._threads = [
-            threading.Thread(target=self._ask, args=(address, number, mean_seconds))
-            for number in range(threads)
-        ]
-
-    def __enter__(self):
-        for thread in self._threads:
-            thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._stop.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _ask(self, address, number, mean_seconds):
-        random, count = np.random.default_rng(number), 0
-        tensor = triton.InferInput("image", [1, 8, 8, 1], "UINT8")
-        tensor.set_data_from_numpy(IMAGE)
-        with triton.InferenceServerClient(address) as client:
-            while not self._stop.wait(random.exponential(mean_seconds)):
-                name, count = f"{number}-{count}", count + 1
-                try:
-                    reply = client.infer("digits", [tensor], request_id=name).get_response()
-                except Exception as error:  # noqa: BLE001 - whatever it is, the test tells it
-                    self.failed.append(error)
-                    return
-                self.answered[name] = int(reply.model_version)
-
-
 def test_swaps_with_failed_candidates_among_them_cost_no_request(state, start_runtime):
     more_versions(state)
     runtime = start_runtime(state)
@@ -87,7 +50,7 @@ def test_swaps_with_failed_candidates_among_them_cost_no_request(state, start_ru
 
     with ControlClient(runtime.socket) as control:
         activate(1)
-        with Load(runtime.address) as load:
+        with Load(runtime.address, mean_seconds=0.02) as load:
             for number in range(1, SWAPS + 1):
                 activate(GOOD[number % len(GOOD)])
                 if number % 5 == 0:

@@ -22,7 +22,7 @@ from appliance.exits import exit_code
 from appliance.notes import left
 from appliance.payloads import PayloadReader
 from appliance.signing import PublicKey
-from runtime.client import ControlClient, EvidenceClient, InferenceClient
+from runtime.client import EvidenceClient, InferenceClient
 from tui.cli import app
 
 ALL = '[payloads]\nkeep = "all"\n'
@@ -72,8 +72,7 @@ def box(
     state = Path(shutil.copytree(digits_state, directory / "state"))
     with runtimes(directory) as start:
         running = start(state, ALL)
-        with ControlClient(running.socket) as control:
-            control.decide("digits", "activate", 1, actor="test", reason="first version")
+        running.decide("activate", 1)
         ask(running, held_out["image"], [f"q-{n}" for n in range(20)])
         wait_for_payload(running.state, "q-19")
         yield running
@@ -184,8 +183,7 @@ def test_feedback_that_says_nothing_of_use_is_refused(
 
 
 def test_a_new_version_is_run_with_what_was_kept(box: Any) -> None:
-    with ControlClient(box.socket) as control:
-        control.decide("digits", "start_shadow", 2, actor="test", reason="beside")
+    box.decide("start_shadow", 2)
     told = box.wait_for("version.replayed")
     assert (told["version"], told["failed"]) == (2, 0)
     assert int(str(told["payloads"])) >= 18
@@ -196,8 +194,7 @@ def test_only_the_unsure_are_kept(
 ) -> None:
     """Digits that the model reads with little confidence; a sure one leaves its digest alone."""
     running = start_runtime(state, '[payloads]\nkeep = "unsure"\nconfidence_per_mille_min = 990\n')
-    with ControlClient(running.socket) as control:
-        control.decide("digits", "activate", 1, actor="test", reason="first version")
+    running.decide("activate", 1)
     names = [f"r-{n}" for n in range(40)]
     ask(running, held_out["image"], names)
     assert running.stop() == 0
@@ -216,8 +213,7 @@ def test_after_a_crash_what_is_kept_fits_its_record(
     state: Path, start_runtime: Callable[..., Any], held_out: dict[str, np.ndarray]
 ) -> None:
     running = start_runtime(state, ALL)
-    with ControlClient(running.socket) as control:
-        control.decide("digits", "activate", 1, actor="test", reason="first version")
+    running.decide("activate", 1)
     names = [f"r-{n}" for n in range(30)]
     ask(running, held_out["image"], names)
     running.process.send_signal(signal.SIGKILL)
@@ -237,8 +233,7 @@ def test_whoever_saw_a_payload_is_recorded(
     state: Path, start_runtime: Callable[..., Any], held_out: dict[str, np.ndarray]
 ) -> None:
     running = start_runtime(state, ALL)
-    with ControlClient(running.socket) as control:
-        control.decide("digits", "activate", 1, actor="test", reason="first version")
+    running.decide("activate", 1)
     ask(running, held_out["image"], ["r-0"])
     assert running.stop() == 0
     holdfast(state, "audit", "show", "r-0", "--payload")
@@ -256,8 +251,7 @@ def test_without_a_runtime_the_erasure_is_recorded_at_the_next_start(
     state: Path, start_runtime: Callable[..., Any], held_out: dict[str, np.ndarray]
 ) -> None:
     running = start_runtime(state, ALL)
-    with ControlClient(running.socket) as control:
-        control.decide("digits", "activate", 1, actor="test", reason="first version")
+    running.decide("activate", 1)
     ask(running, held_out["image"], ["r-0"])
     assert running.stop() == 0
     done = holdfast(state, "audit", "erase", "r-0", "--reason", "asked for")

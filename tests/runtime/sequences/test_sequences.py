@@ -272,7 +272,7 @@ def test_any_number_of_beginnings_may_be_refused_when_their_turn_comes():
     assert not ours.batcher.refusing
 
 
-def test_a_caller_that_fails_keeps_no_other_waiting(bench, capsys):
+def test_a_caller_that_fails_keeps_no_other_waiting(bench):
     turn = bench.ask(1, start=True)
     turn.then = lambda outcome: 1 / 0
     bench.ask(2)

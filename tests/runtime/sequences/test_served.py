@@ -181,7 +181,7 @@ def test_many_sequences_at_a_time_keep_their_own_states(sequenced):
         ),
     ],
 )
-def test_refusals_in_tritons_words(client, sequenced, flags, text):
+def test_refusals_in_tritons_words(client, flags, text):
     with pytest.raises(InferenceServerException) as refused:
         client.infer(MODEL, [value_of(1)], **flags)
     assert refused.value.status() == "StatusCode.INVALID_ARGUMENT"

@@ -104,7 +104,7 @@ def test_what_cannot_be_read_is_an_error_in_its_place(wire, plane, stream):
     assert len(plane.asked) == 3
 
 
-@pytest.mark.parametrize("step", ["encode_stream", "refused"])
+@pytest.mark.parametrize("step", ["encode_stream", "refusal"])
 def test_an_answer_that_cannot_be_encoded_does_not_hold_up_the_others(
     wire, plane, stream, monkeypatch, step
 ):
@@ -115,7 +115,7 @@ def test_an_answer_that_cannot_be_encoded_does_not_hold_up_the_others(
     for name in "ab":
         stream.received(message(name))
     monkeypatch.setattr(infer, step, broken)
-    plane.answer(0, Overloaded("full", remedy="none") if step == "refused" else None)
+    plane.answer(0, Overloaded("full", remedy="none") if step == "refusal" else None)
     plane.answer(1)
     first, second = wire.taken
     assert first.error_message.startswith("internal error, incident ")
@@ -171,7 +171,7 @@ def test_the_end_comes_after_the_last_answer_and_once(wire, plane, stream):
     assert wire.reads == 3
 
 
-def test_a_stream_without_requests_ends_at_once(wire, plane, stream):
+def test_a_stream_without_requests_ends_at_once(wire, stream):
     stream.ended()
     assert wire.finished == 1
 
@@ -228,7 +228,7 @@ class Exchange:
 
 
 @pytest.mark.parametrize("step", ["encode", "reply"])
-def test_a_reply_that_cannot_be_sent_is_an_incident(plane, monkeypatch, step):
+def test_a_reply_that_cannot_be_sent_is_an_incident(monkeypatch, step):
     def broken(*_, **__):
         raise ZeroDivisionError("the secret")
 

@@ -14,7 +14,7 @@ async def test_the_server_is_live_and_ready_until_it_drains(serve, world):
     assert not await client.is_server_ready()
 
 
-async def test_a_model_is_ready_by_number_role_or_neither(serve, world, refused):
+async def test_a_model_is_ready_by_number_role_or_neither(serve, world):
     client = await serve()
     assert not await client.is_model_ready("digits")
     await world.decide(Activate(version=1))

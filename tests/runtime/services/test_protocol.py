@@ -16,7 +16,7 @@ def test_the_families_answer_every_call_but_inferences_each_once():
     assert len(answered) == 18
 
 
-async def test_bytes_that_are_no_request_are_refused(serve, world):
+async def test_bytes_that_are_no_request_are_refused(serve):
     import grpc
     import pytest
 

@@ -44,7 +44,7 @@ async def test_the_index_tells_loaded_from_unloaded_and_why(serve, world):
     assert await states(client) == {"1": ("UNAVAILABLE", "retired"), "2": ("READY", "")}
 
 
-async def test_the_index_of_ready_models_only_and_of_one_repository(serve, world, refused):
+async def test_the_index_of_ready_models_only_and_of_one_repository(serve, world):
     from tritonclient.grpc import service_pb2 as oip
 
     await world.decide(Activate(version=1))
@@ -95,7 +95,7 @@ async def test_a_load_may_name_its_version(serve, world, decisions):
 
 
 async def test_unloading_frees_all_and_loading_brings_the_same_version_back(
-    serve, world, refused, decisions
+    serve, world, decisions
 ):
     await world.decide(Activate(version=2))
     await world.decide(Activate(version=1))
@@ -118,7 +118,7 @@ async def test_unloading_what_is_not_loaded_or_unknown_is_no_error(serve, decisi
     assert not decisions()
 
 
-async def test_a_first_load_passes_over_what_may_not_be_activated(serve, world, decisions):
+async def test_a_first_load_passes_over_what_may_not_be_activated(serve, world):
     await world.decide(Retire(version=2))
     await (await serve(server=GRANTED)).load_model("digits")
     assert world.table.deployment("digits").active == 1
@@ -221,6 +221,16 @@ async def test_a_config_that_would_change_something_is_refused(serve, world, ref
     assert "failed to load 'digits'" in told.text
     assert why in told.text
     assert world.table.deployment("digits").active == 1
+
+
+async def test_a_models_own_config_is_taken_whole_also_after_a_swap(serve, world, decisions):
+    await world.decide(Activate(version=1))
+    await world.decide(Activate(version=2))
+    client = await serve(server=GRANTED)
+    own = (await client.get_model_config("digits", as_json=True))["config"]
+    assert own["version_policy"] == {"specific": {"versions": ["1", "2"]}}
+    await client.load_model("digits", config=json.dumps(own))
+    assert len(decisions()) == 2
 
 
 async def test_a_version_that_is_not_there_cannot_be_named(serve, refused):

@@ -29,10 +29,10 @@ async def test_registered_listed_read_written_forgotten(serve, region):
     }
     one = await client.get_system_shared_memory_status("in")
     assert list(one.regions) == ["in"]
-    sent = np.frombuffer(client.regions.read("in", 4, 8), np.float32)
+    sent = np.frombuffer(client.regions.find("in", 4, 8).read(), np.float32)
     assert sent.tolist() == [1, 2]
-    client.regions.write("out", 0, 8, np.float32([7, 8]).tobytes())
-    assert np.frombuffer(client.regions.read("out", 0, 8), np.float32).tolist() == [7, 8]
+    client.regions.find("out", 0, 8).write(np.float32([7, 8]).tobytes())
+    assert np.frombuffer(client.regions.find("out", 0, 8).read(), np.float32).tolist() == [7, 8]
     await client.unregister_system_shared_memory("in")
     assert list((await client.get_system_shared_memory_status()).regions) == ["out"]
     await client.unregister_system_shared_memory()
@@ -99,7 +99,7 @@ async def test_only_a_caller_on_this_box_may_touch_regions(serve, region, refuse
         client.get_system_shared_memory_status(),
     ):
         assert (await refused(call)).text == "Client shared memory is disabled"
-    assert client.regions.read("in", 0, 4)
+    assert client.regions.find("in", 0, 4).read()
 
 
 async def test_changes_are_journalled_with_who_made_them(serve, region, lines):
@@ -143,7 +143,7 @@ async def test_memory_of_a_gpu_is_registered_listed_and_forgotten(
     await client.register_cuda_shared_memory("g", handle, 1, 32)
     told = (await client.get_cuda_shared_memory_status("g", as_json=True))["regions"]["g"]
     assert told == {"name": "g", "device_id": "1", "byte_size": "32"}
-    assert bytes(client.regions.read("g", 30, 2)) == b"\7\7"
+    assert bytes(client.regions.find("g", 30, 2).read()) == b"\7\7"
     told = await refused(client.register_cuda_shared_memory("g", handle, 1, 32))
     assert told.status == "StatusCode.ALREADY_EXISTS"
     told = await refused(client.register_cuda_shared_memory("h", b"", 1, 32))

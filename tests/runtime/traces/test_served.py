@@ -1,7 +1,5 @@
 """One request's id and trace, wherever they are told: reply, record, journal, span."""
 
-from concurrent.futures import ThreadPoolExecutor
-
 import grpc
 import numpy as np
 import pytest
@@ -10,41 +8,12 @@ from tritonclient.grpc import service_pb2_grpc as oip_stubs
 
 from appliance.audit.kinds import Failure, Inference
 from appliance.audit.reader import AuditReader
-from runtime.client import ControlClient
 
 pytest.importorskip("opentelemetry.sdk", reason="the extra 'otel' is not installed")
-
-from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as otlp
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 CALLER = (("traceparent", f"00-{TRACE}-b7ad6b7169203331-01"),)
 ID_KEY = "holdfast-request-id"
-
-
-@pytest.fixture
-def collector():
-    """An OTLP receiver: its `endpoint`, and the `spans` that it got."""
-    spans = []
-
-    def export(request, context):
-        for resource in request.resource_spans:
-            spans.extend(span for scope in resource.scope_spans for span in scope.spans)
-        return otlp.ExportTraceServiceResponse()
-
-    handler = grpc.unary_unary_rpc_method_handler(
-        export,
-        otlp.ExportTraceServiceRequest.FromString,
-        otlp.ExportTraceServiceResponse.SerializeToString,
-    )
-    server = grpc.server(ThreadPoolExecutor(1))
-    service = "opentelemetry.proto.collector.trace.v1.TraceService"
-    server.add_generic_rpc_handlers(
-        (grpc.method_handlers_generic_handler(service, {"Export": handler}),)
-    )
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    yield f"http://127.0.0.1:{port}", spans
-    server.stop(0).wait()
 
 
 def request(model="digits", **other):
@@ -63,8 +32,7 @@ def test_a_request_is_found_by_one_id_everywhere(state, start_runtime, collector
         f'[server]\naddress = "127.0.0.1:0"\ntransport = "{transport}"\n'
         f'[traces]\nendpoint = "{endpoint}"\nshare_per_mille = 0\n',
     )
-    with ControlClient(runtime.socket) as control:
-        control.decide("digits", "activate", 1, actor="test", reason="first version")
+    runtime.decide("activate", 1)
     with grpc.insecure_channel(runtime.address) as channel:
         stub = oip_stubs.GRPCInferenceServiceStub(channel)
         reply, call = stub.ModelInfer.with_call(request(), metadata=CALLER)

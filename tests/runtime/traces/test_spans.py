@@ -3,9 +3,7 @@
 import json
 import logging
 import threading
-from concurrent.futures import ThreadPoolExecutor
 
-import grpc
 import pytest
 
 from appliance import journal
@@ -15,7 +13,6 @@ from runtime.traces import Trace, open_traces
 pytest.importorskip("opentelemetry.sdk", reason="the extra 'otel' is not installed")
 pytest.importorskip("opentelemetry.exporter.otlp.proto.grpc", reason="as above")
 
-from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as otlp
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
@@ -163,33 +160,11 @@ def test_an_endpoint_that_does_not_answer_holds_up_nobody(monkeypatch, lines):
     assert told["message"]
 
 
-def test_spans_reach_a_collector(lines):
-    got = []
-
-    def export(request, context):
-        got.append(request)
-        return otlp.ExportTraceServiceResponse()
-
-    handler = grpc.unary_unary_rpc_method_handler(
-        export,
-        otlp.ExportTraceServiceRequest.FromString,
-        otlp.ExportTraceServiceResponse.SerializeToString,
-    )
-    server = grpc.server(ThreadPoolExecutor(1))
-    service = "opentelemetry.proto.collector.trace.v1.TraceService"
-    server.add_generic_rpc_handlers(
-        (grpc.method_handlers_generic_handler(service, {"Export": handler}),)
-    )
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    config = TracesConfig(endpoint=f"http://127.0.0.1:{port}", share_per_mille=1000)
-    traces = open_traces(config, service="box-7")
+def test_spans_reach_a_collector(lines, collector):
+    endpoint, spans = collector
+    traces = open_traces(TracesConfig(endpoint=endpoint, share_per_mille=1000), service="box-7")
     traces.ended("m", CALLER, 0, lambda: ANSWERED)
     traces.close()
-    server.stop(0).wait()
-    (request,) = got
-    (resource,) = request.resource_spans
-    spans = resource.scope_spans[0].spans
     assert len(spans) == 6
     assert {span.trace_id.hex() for span in spans} == {TRACE}
     assert not lines()

@@ -89,7 +89,7 @@ async def test_a_method_that_raises_tells_only_an_incident(wire, caplog):
 
 
 @pytest.mark.parametrize("trailing", [(("key", "\u00e4"),), (("Key", "v"),), (("key", "a\nb"),)])
-async def test_metadata_that_cannot_travel_is_an_internal_error(wire, trailing, caplog):
+async def test_metadata_that_cannot_travel_is_an_internal_error(wire, trailing):
     for end in ("reply", "refuse"):
         call = wire.ask("Held")
         exchange = await wire.held.next(len(wire.held.exchanges) + 1)
