@@ -16,11 +16,16 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).parent.parent
 # Compiled kernels are kept between runs, inside the repository and never in the home directory.
 os.environ["NUMBA_CACHE_DIR"] = str(ROOT / "build" / "numba")
 os.environ.pop("HOLDFAST_CONFIG", None)
+
+# The time of a single case says nothing where processors are shared; pytest-timeout bounds each test.
+settings.register_profile("shared", deadline=None)
+settings.load_profile("shared")
 
 # A shell that runs the tests in the background has children ignore Ctrl-C; here they are sent it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
