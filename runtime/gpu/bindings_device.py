@@ -7,12 +7,11 @@ address (`driver_calls`).
 
 import ctypes
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from typing import Any
 
 from appliance.errors import GpuUnusable
 from runtime.gpu.device import Float32, Function, Handle, Int32, Pointer, Room, Scalar
-from runtime.gpu.driver_calls import CapturedGraph, driver_calls
+from runtime.gpu.driver_calls import ByDriver
 from runtime.gpu.failures import NOT_READY, refused_module
 
 NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING: waits for no other stream, the default one included
@@ -26,12 +25,12 @@ def bindings() -> Any:
     return driver
 
 
-class BindingsDevice:
+class BindingsDevice(ByDriver):
     """The device with this ordinal among those that the process sees; its primary context is current afterwards."""
 
     def __init__(self, ordinal: int) -> None:
         self._driver = bindings()
-        self._calls = driver_calls()
+        super().__init__()
         self._do("cuInit", 0, doing="starting the driver")
         self._device = self._do("cuDeviceGet", ordinal, doing=f"looking for device {ordinal}")
         words = self._do("cuDeviceGetName", 256, self._device, doing="asking for its name")
@@ -41,16 +40,6 @@ class BindingsDevice:
         self._context = self._do("cuDevicePrimaryCtxRetain", self._device, doing=doing)
         self._do("cuCtxPushCurrent", self._context, doing=doing)
         self._closed = False
-
-    @property
-    def name(self) -> str:
-        """What the driver calls it."""
-        return self._name
-
-    @property
-    def capability(self) -> tuple[int, int]:
-        """Its compute capability."""
-        return self._capability
 
     def room(self) -> Room:
         """Its memory now."""
@@ -64,20 +53,6 @@ class BindingsDevice:
     def free(self, pointer: Pointer) -> None:
         """Give back what `allocate` gave."""
         self._do("cuMemFree", pointer, doing="giving back memory")
-
-    def extent(self, pointer: Pointer) -> int:
-        """Bytes from `pointer` to the end of its allocation."""
-        return self._calls.extent(pointer)
-
-    def pin(self, memory: memoryview) -> Pointer:
-        """Lock host memory."""
-        host = ctypes.addressof(ctypes.c_char.from_buffer(memory))
-        self._calls.pin(host, memory.nbytes)
-        return host
-
-    def unpin(self, pointer: Pointer) -> None:
-        """Undo `pin`."""
-        self._calls.unpin(pointer)
 
     def stream(self) -> Handle:
         """A stream of its own."""
@@ -118,14 +93,6 @@ class BindingsDevice:
     def synchronise(self, stream: Handle) -> None:
         """Wait for what is queued."""
         self._do("cuStreamSynchronize", stream, doing="computing")
-
-    def copy_in(self, to: Pointer, host: Pointer, size: int, stream: Handle) -> None:
-        """Host memory to the device."""
-        self._calls.copy_in(to, host, size, stream)
-
-    def copy_out(self, host: Pointer, source: Pointer, size: int, stream: Handle) -> None:
-        """The device to host memory."""
-        self._calls.copy_out(host, source, size, stream)
 
     def copy(self, to: Pointer, source: Pointer, size: int, stream: Handle) -> None:
         """Device memory to device memory."""
@@ -178,26 +145,6 @@ class BindingsDevice:
         self._do(
             "cuLaunchKernel", function.handle, *shape, 0, stream, parameters, 0, doing="launching"
         )
-
-    def captured(self, stream: Handle) -> AbstractContextManager[CapturedGraph]:
-        """Keep what is queued inside as a graph."""
-        return self._calls.captured(stream)
-
-    def replay(self, graph: Handle, stream: Handle) -> None:
-        """Queue a captured graph."""
-        self._calls.replay(graph, stream)
-
-    def drop_graph(self, graph: Handle) -> None:
-        """Give a graph back."""
-        self._calls.drop_graph(graph)
-
-    def open_shared(self, handle: bytes) -> Pointer:
-        """Device memory of another process."""
-        return self._calls.open_shared(handle)
-
-    def close_shared(self, pointer: Pointer) -> None:
-        """Undo `open_shared`."""
-        self._calls.close_shared(pointer)
 
     def close(self) -> None:
         """Release the primary context."""

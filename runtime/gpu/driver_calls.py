@@ -9,13 +9,14 @@ Leaves to others: everything else of the driver (`pycuda_device`, `bindings_devi
 
 import ctypes
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any, NoReturn
 
 from appliance.driver.asking import LIBRARY, Refusal, devices
 from appliance.errors import GpuError, GpuUnusable
+from runtime.gpu.device import Handle, Pointer
 from runtime.gpu.failures import failure
 
 HANDLE_BYTES = 64  # CU_IPC_HANDLE_SIZE
@@ -203,3 +204,65 @@ class DriverCalls:
 def driver_calls() -> DriverCalls:
     """The functions of this process's driver."""
     return DriverCalls()
+
+
+class ByDriver:
+    """What both libraries' devices do by these functions; `_name` and `_capability` are theirs to set."""
+
+    _name: str
+    _capability: tuple[int, int]
+
+    def __init__(self) -> None:
+        self._calls = driver_calls()
+
+    @property
+    def name(self) -> str:
+        """What the driver calls it."""
+        return self._name
+
+    @property
+    def capability(self) -> tuple[int, int]:
+        """Its compute capability."""
+        return self._capability
+
+    def extent(self, pointer: Pointer) -> int:
+        """Bytes from `pointer` to the end of its allocation."""
+        return self._calls.extent(pointer)
+
+    def pin(self, memory: memoryview) -> Pointer:
+        """Lock host memory."""
+        host = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+        self._calls.pin(host, memory.nbytes)
+        return host
+
+    def unpin(self, pointer: Pointer) -> None:
+        """Undo `pin`."""
+        self._calls.unpin(pointer)
+
+    def copy_in(self, to: Pointer, host: Pointer, size: int, stream: Handle) -> None:
+        """Host memory to the device."""
+        self._calls.copy_in(to, host, size, stream)
+
+    def copy_out(self, host: Pointer, source: Pointer, size: int, stream: Handle) -> None:
+        """The device to host memory."""
+        self._calls.copy_out(host, source, size, stream)
+
+    def captured(self, stream: Handle) -> AbstractContextManager[CapturedGraph]:
+        """Keep what is queued inside as a graph."""
+        return self._calls.captured(stream)
+
+    def replay(self, graph: Handle, stream: Handle) -> None:
+        """Queue a captured graph."""
+        self._calls.replay(graph, stream)
+
+    def drop_graph(self, graph: Handle) -> None:
+        """Give a graph back."""
+        self._calls.drop_graph(graph)
+
+    def open_shared(self, handle: bytes) -> Pointer:
+        """Device memory of another process."""
+        return self._calls.open_shared(handle)
+
+    def close_shared(self, pointer: Pointer) -> None:
+        """Undo `open_shared`."""
+        self._calls.close_shared(pointer)

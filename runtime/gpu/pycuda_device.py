@@ -8,15 +8,14 @@ the errors mean (`failures`), graphs, pinning and copies by address (`driver_cal
 """
 
 import atexit
-import ctypes
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from itertools import count
 from typing import Any
 
 from appliance.errors import GpuError
 from runtime.gpu.device import Address, Float32, Function, Handle, Int32, Pointer, Room, Scalar
-from runtime.gpu.driver_calls import UNKNOWN, CapturedGraph, driver_calls
+from runtime.gpu.driver_calls import UNKNOWN, ByDriver
 from runtime.gpu.failures import refused_module
 
 NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING: waits for no other stream, the default one included
@@ -29,12 +28,12 @@ def pycuda() -> Any:
     return pycuda.driver
 
 
-class PycudaDevice:
+class PycudaDevice(ByDriver):
     """The device with this ordinal among those that the process sees; its primary context is current afterwards."""
 
     def __init__(self, ordinal: int) -> None:
         self._driver = pycuda()
-        self._calls = driver_calls()
+        super().__init__()
         self._numbers = count(1)
         self._held: dict[int, Any] = {}
         self._kernels: dict[
@@ -50,16 +49,6 @@ class PycudaDevice:
         self._do(doing, self._context.push)
         atexit.register(self._leave)  # pycuda aborts a process that ends within a context
 
-    @property
-    def name(self) -> str:
-        """What the driver calls it."""
-        return self._name
-
-    @property
-    def capability(self) -> tuple[int, int]:
-        """Its compute capability."""
-        return self._capability
-
     def room(self) -> Room:
         """Its memory now."""
         free, total = self._do("asking for its memory", self._driver.mem_get_info)
@@ -74,20 +63,6 @@ class PycudaDevice:
     def free(self, pointer: Pointer) -> None:
         """Give back what `allocate` gave."""
         self._do("giving back memory", self._held.pop(pointer).free)
-
-    def extent(self, pointer: Pointer) -> int:
-        """Bytes from `pointer` to the end of its allocation."""
-        return self._calls.extent(pointer)
-
-    def pin(self, memory: memoryview) -> Pointer:
-        """Lock host memory."""
-        host = ctypes.addressof(ctypes.c_char.from_buffer(memory))
-        self._calls.pin(host, memory.nbytes)
-        return host
-
-    def unpin(self, pointer: Pointer) -> None:
-        """Undo `pin`."""
-        self._calls.unpin(pointer)
 
     def stream(self) -> Handle:
         """A stream of its own."""
@@ -127,14 +102,6 @@ class PycudaDevice:
     def synchronise(self, stream: Handle) -> None:
         """Wait for what is queued."""
         self._do("computing", self._held[stream].synchronize)
-
-    def copy_in(self, to: Pointer, host: Pointer, size: int, stream: Handle) -> None:
-        """Host memory to the device."""
-        self._calls.copy_in(to, host, size, stream)
-
-    def copy_out(self, host: Pointer, source: Pointer, size: int, stream: Handle) -> None:
-        """The device to host memory."""
-        self._calls.copy_out(host, source, size, stream)
 
     def copy(self, to: Pointer, source: Pointer, size: int, stream: Handle) -> None:
         """Device memory to device memory."""
@@ -181,26 +148,6 @@ class PycudaDevice:
         """Queue a kernel."""
         kernel: _Kernel = self._held[function.handle]
         self._do("launching", kernel.launch, grid, block, arguments, self._held[stream])
-
-    def captured(self, stream: Handle) -> AbstractContextManager[CapturedGraph]:
-        """Keep what is queued inside as a graph."""
-        return self._calls.captured(stream)
-
-    def replay(self, graph: Handle, stream: Handle) -> None:
-        """Queue a captured graph."""
-        self._calls.replay(graph, stream)
-
-    def drop_graph(self, graph: Handle) -> None:
-        """Give a graph back."""
-        self._calls.drop_graph(graph)
-
-    def open_shared(self, handle: bytes) -> Pointer:
-        """Device memory of another process."""
-        return self._calls.open_shared(handle)
-
-    def close_shared(self, pointer: Pointer) -> None:
-        """Undo `open_shared`."""
-        self._calls.close_shared(pointer)
 
     def close(self) -> None:
         """Release the primary context."""

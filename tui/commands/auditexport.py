@@ -28,17 +28,7 @@ from tui.noting import leave_note
 from tui.printing import cell, out, print_json, progress
 
 Form: TypeAlias = Literal["jsonl", "csv", "parquet"]
-CSV_HEAD = (
-    "sequence",
-    "time",
-    "category",
-    "model",
-    "version",
-    "event_id",
-    "result",
-    "principal",
-    "record",
-)
+CSV_HEAD = tuple(name for name in parquet.COLUMNS if name != "leaf")
 CHECKPOINT_SUFFIX = ".checkpoint"
 TOLD_EVERY = 1000
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")

@@ -121,10 +121,6 @@ class FormPart(Plain):
         )
         self._scales = tuple(Single(float(np.float32(x))) for x in (step.width, step.height))
 
-    def kernels(self) -> tuple[KernelSource, ...]:
-        """One."""
-        return (self._source,)
-
     def made(self, shapes: Mapping[str, Shape]) -> dict[str, tuple[Shape, str]]:
         """The shape read, FP32. Raises EngineError as `Part.made`."""
         return {self.makes[0]: (_boxes_shape(self.reads[0], shapes), "float32")}
@@ -152,10 +148,6 @@ class AnchorPart(Plain):
         pointer = pointer_to(source)
         floats: tuple[Parameter, ...] = ("float32*",) * 3
         self._source = source_of(kernels.move_anchors, (pointer, *floats, "int32", "int64"))
-
-    def kernels(self) -> tuple[KernelSource, ...]:
-        """One."""
-        return (self._source,)
 
     def constants(self, shapes: Mapping[str, Shape]) -> bytes:  # noqa: ARG002
         """The variances, then the anchors, as pairs."""
@@ -192,10 +184,6 @@ class RescalePart(Plain):
         pointer = pointer_to(source)
         floats: tuple[Parameter, ...] = ("float32*",) * 2
         self._source = source_of(kernels.rescale, (pointer, *floats, "int32", "int64"))
-
-    def kernels(self) -> tuple[KernelSource, ...]:
-        """One."""
-        return (self._source,)
 
     def made(self, shapes: Mapping[str, Shape]) -> dict[str, tuple[Shape, str]]:
         """The shape read, FP32. Raises EngineError as `Part.made`."""

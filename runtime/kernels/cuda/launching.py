@@ -15,10 +15,16 @@ BLOCK: Final = 256  # threads of a kernel whose threads do not wait for each oth
 
 
 class Plain:
-    """A part's names; it needs no constants and nothing between its kernels, unless it says so."""
+    """A part's names; it has one kernel and needs no constants and nothing between kernels, unless it says so."""
+
+    _source: KernelSource
 
     def __init__(self, reads: tuple[str, ...], makes: tuple[str, ...]) -> None:
         self.reads, self.makes = reads, makes
+
+    def kernels(self) -> tuple[KernelSource, ...]:
+        """One."""
+        return (self._source,)
 
     def constants(self, shapes: Mapping[str, Shape]) -> bytes:  # noqa: ARG002
         """None."""

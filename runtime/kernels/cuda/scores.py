@@ -18,7 +18,7 @@ from appliance.errors import EngineError
 from appliance.recipe import ArgMax, Labels, ScoreStep, Sigmoid, Softmax, Threshold, TopK
 from appliance.tensors import DataType, TensorSpec
 from runtime.gpu.program import Argument, Launch, Place, Single, Whole
-from runtime.kernels.cuda import KernelSource, Parameter, Part, Shape
+from runtime.kernels.cuda import Parameter, Part, Shape
 from runtime.kernels.cuda import score_kernels as kernels
 from runtime.kernels.cuda.launching import (
     Plain,
@@ -63,10 +63,6 @@ class OfRows(Plain):
         super().__init__((source.name,), makes)
         self._classes, self._threads = source.shape[-1], threads
         self._source = source_of(function, (pointer_to(source), *parameters), {"THREADS": threads})
-
-    def kernels(self) -> tuple[KernelSource, ...]:
-        """One."""
-        return (self._source,)
 
     def made(self, shapes: Mapping[str, Shape]) -> dict[str, tuple[Shape, str]]:
         """The shape read, on the last axis as long as the step says. Raises EngineError as `Part.made`."""
@@ -122,10 +118,6 @@ class OfValues(Plain):
             parameters, self._numbers = (*parameters, "float32"), (Single(float(np.float32(at))),)
         super().__init__((source.name,), (output,))
         self._source, self._dtype = source_of(function, (pointer_to(source), *parameters)), dtype
-
-    def kernels(self) -> tuple[KernelSource, ...]:
-        """One."""
-        return (self._source,)
 
     def made(self, shapes: Mapping[str, Shape]) -> dict[str, tuple[Shape, str]]:
         """The shape read."""

@@ -136,10 +136,6 @@ class ScorePart(VectorPart):
             {"LOGITS": int(part.logits), "THREADS": threads},
         )
 
-    def kernels(self) -> tuple[KernelSource, ...]:
-        """One."""
-        return (self._source,)
-
     def launches(
         self,
         shapes: Mapping[str, Shape],
@@ -167,10 +163,6 @@ class ColumnPart(VectorPart):
         self._source = source_of(
             kernels.columns, (pointer_to(source), "float32*", "int32", "int32", "int64")
         )
-
-    def kernels(self) -> tuple[KernelSource, ...]:
-        """One."""
-        return (self._source,)
 
     def launches(
         self,
