@@ -16,6 +16,7 @@ from runtime.batching import Batcher
 from runtime.checking import Checked, check_request
 from runtime.codec import Call, Head, Sequence
 from runtime.gpu import current
+from runtime.holding import is_on_gpu
 from runtime.places import Place
 from runtime.router import Route
 from runtime.sequences import Sequences
@@ -30,9 +31,8 @@ class Loaded:
     """A loaded version with its queue, and how many requests are using it.
 
     `stored` names the engine that is loaded; `stale` says why that is not the version's own, else "".
-    `tuning` is what it was loaded under, `failing` why it fails its own row, else "";
-    `on_gpu` says that its engine runs on one. `sequences` are those of a model with states, None of one
-    without. `checked` remembers what requests of one header ask for.
+    `tuning` is what it was loaded under, `failing` why it fails its own row, else "".
+    `sequences` are those of a model with states, None of one without. `checked` remembers what requests of one header ask for.
     """
 
     stored: StoredVersion
@@ -42,7 +42,6 @@ class Loaded:
     stale: str = ""
     tuning: Tuning | None = None
     failing: str = ""
-    on_gpu: bool = False
     sequences: Sequences | None = None
     checked: dict[bytes, Checked] = field(default_factory=dict)
     _users: int = 0
@@ -52,7 +51,11 @@ class Loaded:
     @property
     def trouble(self) -> str:
         """Why it cannot answer as it should, "" when it can."""
-        return self.batcher.trouble or self.failing or (current.trouble() if self.on_gpu else "")
+        return (
+            self.batcher.trouble
+            or self.failing
+            or (current.trouble() if is_on_gpu(self.stored) else "")
+        )
 
     def asked(self, call: Call, header: bytes | None, heads: Mapping[str, Head]) -> Checked:
         """What a request asks: found out once for all of one `header`, None for one that shares none.

@@ -18,7 +18,7 @@ from appliance.manifest import recipe_sha256
 from appliance.store import Store, StoredVersion
 from runtime.background import giving_way
 from runtime.batching import Batcher
-from runtime.holding import batching_of, is_on_gpu
+from runtime.holding import batching_of
 from runtime.loaded import Loaded
 from runtime.memory import check_room
 from runtime.sequences import Sequences
@@ -85,7 +85,6 @@ class Loading:
             stale=stale,
             tuning=tuning,
             sequences=self._room(stored, batcher),
-            on_gpu=is_on_gpu(stored),
         )
 
     def _made(self, stored: StoredVersion, tuning: Tuning | None) -> Sequence[Servable]:

@@ -128,7 +128,8 @@ class Servable:
         and the largest batch: those are left out, but on a GPU, where a proof brings more back than an answer does
         and a program becomes a graph only when it has run a few times.
         """
-        runs, on_gpu = (WARM_RUNS_ON_GPU, True) if self._engine.kind == ON_GPU else (1, False)
+        on_gpu = self._engine.kind == ON_GPU
+        runs = WARM_RUNS_ON_GPU if on_gpu else 1
         self._chain.warm()
         for shapes in shapes_to_try(self.interface):
             self._run_often(of_lengths(self.interface, shapes, golden), runs)
