@@ -16,7 +16,7 @@ from runtime.gpu.kept import Kept, Written
 from runtime.gpu.program import Program
 from runtime.gpu.writing import Draft
 from runtime.loaded import Loaded
-from runtime.servable import Servable
+from runtime.servable import ON_GPU, Servable
 from tests.gpu.models import tiny_engine
 from tests.gpu.sessions import BREAKS
 
@@ -140,11 +140,15 @@ def test_a_process_may_reach_its_gpus_only_while_it_holds_them(load, gpu):
 
 
 def test_a_version_on_a_gpu_has_the_trouble_of_its_gpu(monkeypatch):
-    batcher = SimpleNamespace(trouble="")
     monkeypatch.setattr(current, "trouble", lambda: "GPU 0 is restarting")
-    shared = {"stored": None, "servable": None, "batcher": batcher, "recipe_sha256": ""}
-    assert Loaded(**shared).trouble == ""
-    assert Loaded(**shared, on_gpu=True).trouble == "GPU 0 is restarting"
+    batcher = SimpleNamespace(trouble="")
+
+    def trouble(kind):
+        stored = SimpleNamespace(record=SimpleNamespace(engine=SimpleNamespace(kind=kind)))
+        return Loaded(stored, servable=None, batcher=batcher, recipe_sha256="").trouble
+
+    assert trouble("onnxruntime") == ""
+    assert trouble(ON_GPU) == "GPU 0 is restarting"
 
 
 def test_no_gpu_is_opened_before_an_engine_is_loaded():
