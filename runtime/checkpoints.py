@@ -10,7 +10,7 @@ import asyncio
 import json
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from logging.handlers import SysLogHandler
@@ -37,7 +37,7 @@ class Way(NamedTuple):
 
 
 class Publisher:
-    """Sends each new checkpoint of the log out."""
+    """Sends each new checkpoint of the log out; `blocked` is why one did not leave, by way and by witness."""
 
     def __init__(
         self, config: CheckpointsConfig, state: StateConfig, witnesses: list[Asking], clock: Clock
@@ -49,13 +49,8 @@ class Publisher:
         self._note = ""  # the newest checkpoint
         self._words: dict[str, str] = {}  # its cosignatures, by witness
         self._left: dict[str, str] = {}  # what left last, by way
-        self._blocked: dict[str, Exception] = {}
+        self.blocked: Mapping[str, Exception] = {}  # why, by way or witness; never changed in place
         self._publishing = threading.Lock()
-
-    @property
-    def troubles(self) -> dict[str, str]:
-        """Which ways and witnesses are blocked, and why."""
-        return {name: str(error) for name, error in self._blocked.items()}
 
     async def keep_publishing(self) -> None:
         """Look for a new checkpoint every `seconds`, until cancelled."""
@@ -115,9 +110,10 @@ class Publisher:
 
     def _settle(self, name: str, error: Exception | None) -> None:
         """Tell the journal when a way is blocked, or blocked otherwise, and when it is free again."""
-        before = self._blocked.pop(name, None)
+        before = self.blocked.get(name)
+        others = {way: kept for way, kept in self.blocked.items() if way != name}
+        self.blocked = others if error is None else {**others, name: error}
         if error is not None:
-            self._blocked[name] = error
             if type(error) is not type(before):  # the words may tell how many records there are now
                 journal.failure("checkpoint.undelivered", error, way=name)
         elif before is not None:

@@ -193,6 +193,7 @@ def show_metrics(parts: Parts, inference: Transport) -> MetricsServer:
     metrics.commits, metrics.audit_queue = recorder.commits, lambda: recorder.queued
     metrics.queued, metrics.standings = table.queued, table.standings
     metrics.certificates = parts.certificates.shown
+    metrics.checkpoints_blocked = lambda: parts.recording.publisher.blocked
     metrics.payloads = parts.recording.payloads.counts
     metrics.gpus, metrics.gpu_owners = parts.gpus.newest, current.standings
     metrics.bytes_free = lambda: parts.storage.bytes_free

@@ -17,7 +17,7 @@ from appliance.errors import ApplianceError
 from appliance.payloads import PayloadWriter
 from appliance.version import release
 from runtime.boxkey import open_with_key
-from runtime.checkpoints import open_publisher
+from runtime.checkpoints import Publisher, open_publisher
 from runtime.feedback import FeedbackTaker
 from runtime.omissions import Omissions
 from runtime.payloads import PayloadKeeper
@@ -27,10 +27,11 @@ from runtime.tending import Tending
 
 
 class Recording(NamedTuple):
-    """Records and what is left out of them, payloads, feedback, and whoever shows evidence of it all."""
+    """Records and what is left out of them, checkpoints, payloads, feedback, and whoever shows evidence of it all."""
 
     recorder: Recorder
     omissions: Omissions
+    publisher: Publisher
     payloads: PayloadKeeper
     feedback: FeedbackTaker
     evidence: EvidenceService
@@ -45,7 +46,7 @@ async def open_recording(config: Config, clock: Clock, life: AsyncExitStack) -> 
     payloads = await _open_payloads(config, clock, recorder, life)
     feedback = FeedbackTaker(config.state.audit_log, recorder)
     life.push_async_callback(asyncio.to_thread, feedback.close)
-    return Recording(recorder, omissions, payloads, feedback, evidence)
+    return Recording(recorder, omissions, publisher, payloads, feedback, evidence)
 
 
 async def _open_recorder(

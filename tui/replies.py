@@ -10,6 +10,7 @@ from appliance.commands import printable
 from appliance.deployment import Tuning
 from runtime.protocol import control_pb2 as wire
 from tui.snapshot import (
+    BlockedWay,
     Box,
     CertificateLine,
     GpuLine,
@@ -44,6 +45,10 @@ def box_from_wire(status: wire.StatusReply) -> Box:
         ),
         certificates_failure=printable(status.certificates_failure),
         gpus=tuple(map(_gpu_from_wire, status.gpus)),
+        checkpoints_blocked=tuple(
+            BlockedWay(way=printable(item.way), trouble=printable(item.trouble), code=item.code)
+            for item in status.checkpoints_blocked
+        ),
     )
 
 

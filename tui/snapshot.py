@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from appliance.commands import printable
 from appliance.deployment import Deployment, Tuning
-from appliance.errors import ApplianceError
+from appliance.errors import ApplianceError, WitnessRefused
 from tui import wording
 
 
@@ -180,6 +180,20 @@ class CertificateLine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BlockedWay:
+    """A way out, or a witness, that the newest checkpoint did not get to, and why."""
+
+    way: str
+    trouble: str
+    code: str = ""
+
+    @property
+    def alarming(self) -> bool:
+        """Whether it says that the log was changed, and not only that something is away."""
+        return self.code == WitnessRefused.code
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GpuLine:
     """A GPU that engines are loaded on; None for what it does not tell.
 
@@ -231,6 +245,7 @@ class Box:
     certificates: tuple[CertificateLine, ...] = ()
     certificates_failure: str = ""
     gpus: tuple[GpuLine, ...] = ()
+    checkpoints_blocked: tuple[BlockedWay, ...] = ()
 
     @property
     def expiring(self) -> tuple[CertificateLine, ...]:

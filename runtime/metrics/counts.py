@@ -9,7 +9,7 @@ counters. Leaves to others: showing them (`exposition`).
 import time
 from bisect import bisect_left
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING, NamedTuple, Protocol
@@ -278,7 +278,7 @@ class Metrics:
 
     `queued` and `audit_queue` tell what waits, `standings` where every version stands, `calls` how many
     calls are open and `calls_refused` how many were refused because too many were, `certificates` which ones
-    are in use, `payloads` what is kept of inputs, `gpus` and `gpu_owners` how the GPUs in use fare,
+    are in use, `checkpoints_blocked` where the newest checkpoint did not get to, `payloads` what is kept of inputs, `gpus` and `gpu_owners` how the GPUs in use fare,
     `bytes_free` is of the state directory's disk, `audit_bytes` what the log takes there.
     """
 
@@ -290,6 +290,7 @@ class Metrics:
     calls: Callable[[], int] = int
     calls_refused: Callable[[], int] = int
     certificates: Callable[[], Iterable[Expiring]] = tuple
+    checkpoints_blocked: Callable[[], Mapping[str, Exception]] = dict
     payloads: Callable[[], Payloads] = Payloads
     gpus: Callable[[], Iterable["Reading"]] = tuple
     gpu_owners: Callable[[], Iterable["Owner"]] = tuple

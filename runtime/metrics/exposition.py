@@ -190,6 +190,14 @@ class _Box(Collector):
         for item in metrics.certificates():
             expiry.add_metric([item.what, item.name], item.not_after_ns / 1e9)
         yield expiry
+        blocked = GaugeMetricFamily(
+            "holdfast_checkpoint_blocked",
+            "1 for each way or witness that the newest checkpoint did not get to",
+            labels=["way"],
+        )
+        for way in metrics.checkpoints_blocked():
+            blocked.add_metric([way], 1)
+        yield blocked
         payloads = metrics.payloads()
         kept = CounterMetricFamily(
             "holdfast_payloads", "Requests whose inputs were to be kept", labels=["result"]

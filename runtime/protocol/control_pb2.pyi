@@ -180,7 +180,7 @@ class WatchRequest(_message.Message):
     def __init__(self, interval_ms: _Optional[int] = ...) -> None: ...
 
 class StatusReply(_message.Message):
-    __slots__ = ("release", "address", "metrics_address", "wall_ns", "started_wall_ns", "draining", "audit_records", "audit_queue", "audit_failure", "models", "certificates", "certificates_failure", "gpus")
+    __slots__ = ("release", "address", "metrics_address", "wall_ns", "started_wall_ns", "draining", "audit_records", "audit_queue", "audit_failure", "models", "certificates", "certificates_failure", "gpus", "checkpoints_blocked")
     RELEASE_FIELD_NUMBER: _ClassVar[int]
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
     METRICS_ADDRESS_FIELD_NUMBER: _ClassVar[int]
@@ -194,6 +194,7 @@ class StatusReply(_message.Message):
     CERTIFICATES_FIELD_NUMBER: _ClassVar[int]
     CERTIFICATES_FAILURE_FIELD_NUMBER: _ClassVar[int]
     GPUS_FIELD_NUMBER: _ClassVar[int]
+    CHECKPOINTS_BLOCKED_FIELD_NUMBER: _ClassVar[int]
     release: str
     address: str
     metrics_address: str
@@ -207,7 +208,18 @@ class StatusReply(_message.Message):
     certificates: _containers.RepeatedCompositeFieldContainer[Certificate]
     certificates_failure: str
     gpus: _containers.RepeatedCompositeFieldContainer[Gpu]
-    def __init__(self, release: _Optional[str] = ..., address: _Optional[str] = ..., metrics_address: _Optional[str] = ..., wall_ns: _Optional[int] = ..., started_wall_ns: _Optional[int] = ..., draining: _Optional[bool] = ..., audit_records: _Optional[int] = ..., audit_queue: _Optional[int] = ..., audit_failure: _Optional[str] = ..., models: _Optional[_Iterable[_Union[ModelStatus, _Mapping]]] = ..., certificates: _Optional[_Iterable[_Union[Certificate, _Mapping]]] = ..., certificates_failure: _Optional[str] = ..., gpus: _Optional[_Iterable[_Union[Gpu, _Mapping]]] = ...) -> None: ...
+    checkpoints_blocked: _containers.RepeatedCompositeFieldContainer[BlockedWay]
+    def __init__(self, release: _Optional[str] = ..., address: _Optional[str] = ..., metrics_address: _Optional[str] = ..., wall_ns: _Optional[int] = ..., started_wall_ns: _Optional[int] = ..., draining: _Optional[bool] = ..., audit_records: _Optional[int] = ..., audit_queue: _Optional[int] = ..., audit_failure: _Optional[str] = ..., models: _Optional[_Iterable[_Union[ModelStatus, _Mapping]]] = ..., certificates: _Optional[_Iterable[_Union[Certificate, _Mapping]]] = ..., certificates_failure: _Optional[str] = ..., gpus: _Optional[_Iterable[_Union[Gpu, _Mapping]]] = ..., checkpoints_blocked: _Optional[_Iterable[_Union[BlockedWay, _Mapping]]] = ...) -> None: ...
+
+class BlockedWay(_message.Message):
+    __slots__ = ("way", "trouble", "code")
+    WAY_FIELD_NUMBER: _ClassVar[int]
+    TROUBLE_FIELD_NUMBER: _ClassVar[int]
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    way: str
+    trouble: str
+    code: str
+    def __init__(self, way: _Optional[str] = ..., trouble: _Optional[str] = ..., code: _Optional[str] = ...) -> None: ...
 
 class Gpu(_message.Message):
     __slots__ = ("device", "name", "state", "trouble", "restarts", "engines", "memory_free_bytes", "memory_bytes", "busy", "celsius", "watts", "throttled", "ecc_uncorrected")

@@ -59,6 +59,7 @@ class TestStatus:
             "certificates": [],
             "certificates_failure": "",
             "gpus": [],
+            "checkpoints_blocked": [],
             "models": [
                 {
                     "model": "digits",

@@ -111,6 +111,7 @@ def _status_json(snapshot: Snapshot) -> dict[str, object]:
         ],
         "certificates_failure": box.certificates_failure,
         "gpus": box.gpus,
+        "checkpoints_blocked": box.checkpoints_blocked,
         "models": [_traffic_json(model) for model in snapshot.models],
     }
 
@@ -142,6 +143,13 @@ def _box_lines(link: str, box: Box) -> list[tuple[str, str]]:
         ("Inference", box.address),
         ("Metrics", f"http://{box.metrics_address}/metrics" if box.metrics_address else "off"),
         ("Audit log", f"takes no records: {box.audit_failure}" if box.audit_failure else audit),
+        *[
+            (
+                "Checkpoints",
+                f"{'ALARM, ' if item.alarming else ''}not to {item.way}: {item.trouble}",
+            )
+            for item in box.checkpoints_blocked
+        ],
         *_certificate_lines(box),
         *[("GPU", _gpu(gpu)) for gpu in box.gpus],
     ]

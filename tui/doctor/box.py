@@ -16,7 +16,13 @@ from appliance.audit.checkpoint import open_checkpoint, read_checkpoint
 from appliance.audit.reader import AuditReader
 from appliance.clock import Clock, timestamp
 from appliance.config import Config, StateConfig, split_address
-from appliance.errors import ApplianceError, AuditBroken, StateError, Unreachable
+from appliance.errors import (
+    ApplianceError,
+    AuditBroken,
+    StateError,
+    Unreachable,
+    WitnessRefused,
+)
 from appliance.keys import BoxKeys
 from appliance.sealing import is_sealed_here
 from runtime.client import ControlClient
@@ -173,6 +179,10 @@ def _runtime(config: Config) -> Iterator[Finding]:
         yield trouble("runtime", told, "put files there that belong together")
     else:
         yield well("runtime", f"release {status.release} serves on {status.address}")
+    for item in status.checkpoints_blocked:
+        finding = trouble if item.code == WitnessRefused.code else warning
+        told = f"the newest checkpoint did not get to {item.way}: {item.trouble}"
+        yield finding("checkpoints", told, "see `checkpoint.undelivered` in its journal")
     for gpu in status.gpus:
         if gpu.state != "ready" or gpu.trouble:
             told = f"{gpu.device} is {gpu.state} in the runtime: {gpu.trouble}".rstrip(": ")

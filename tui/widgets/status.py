@@ -4,7 +4,7 @@ Knows: what an operator must see without looking for it. Rules: one line at 80 c
 first and in words, colour only underlines it. Leaves to others: the remedy (`tui.widgets.notice`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from rich.text import Text
 from textual.widgets import Static
@@ -44,23 +44,31 @@ class StatusLine(Static):
 
 def _box(box: Box, *, wide: bool) -> list[Text]:
     up = f"up {wording.span(box.uptime_seconds)}"
-    if box.audit_failure:
-        audit = Text(f"audit log takes no records: {box.audit_failure}", style="bold red")
-        return [audit, Text(box.address), Text(up)]
-    if box.certificates_failure:
-        told = f"new certificates are not used: {box.certificates_failure}"
-        return [Text(told, style="bold red"), Text(box.address), Text(up)]
-    for item in box.expiring:
-        told = f"{item.what} certificate {item.state}, until {timestamp(item.not_after_ns)[:10]}"
-        return [Text(told, style="bold yellow"), Text(box.address), Text(up)]
-    for gpu in box.gpus:
-        if gpu.failing:
-            style = "bold red" if gpu.state == "failed" else "bold yellow"
-            told = f"GPU {gpu.called} {gpu.failing}"
-            return [Text(told, style=style), Text(box.address), Text(up)]
+    for worst in _troubles(box):
+        return [worst, Text(box.address), Text(up)]
     records, waiting = wording.count(box.audit_records), wording.count(box.audit_queue)
     log = Text(f"audit {records} records, {waiting} waiting")
     return [Text(box.address), log, Text(up), *(_gpus(box.gpus) if wide else [])]
+
+
+def _troubles(box: Box) -> Iterator[Text]:
+    """What somebody must see to, the worst first."""
+    if box.audit_failure:
+        yield Text(f"audit log takes no records: {box.audit_failure}", style="bold red")
+    for way in box.checkpoints_blocked:
+        if way.alarming:
+            yield Text(f"ALARM: {way.trouble}", style="bold red")
+    if box.certificates_failure:
+        yield Text(f"new certificates are not used: {box.certificates_failure}", style="bold red")
+    for item in box.expiring:
+        told = f"{item.what} certificate {item.state}, until {timestamp(item.not_after_ns)[:10]}"
+        yield Text(told, style="bold yellow")
+    for gpu in box.gpus:
+        if gpu.failing:
+            style = "bold red" if gpu.state == "failed" else "bold yellow"
+            yield Text(f"GPU {gpu.called} {gpu.failing}", style=style)
+    for way in box.checkpoints_blocked:
+        yield Text(f"no checkpoint to {way.way}: {way.trouble}", style="bold yellow")
 
 
 def _gpus(gpus: tuple[GpuLine, ...]) -> list[Text]:

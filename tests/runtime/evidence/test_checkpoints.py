@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 
@@ -20,7 +21,7 @@ from appliance.config import CheckpointsConfig, StateConfig, WitnessPeer
 from appliance.errors import ConfigError, NotGranted, Unreachable
 from appliance.signing import PublicKey, SigningKey
 from runtime.checkpoints import Publisher
-from runtime.client import EvidenceClient
+from runtime.client import ControlClient, EvidenceClient
 from runtime.witnessing import Asking, asked_witnesses
 
 SECONDS_MAX = 30.0
@@ -65,7 +66,7 @@ def test_a_directory_gets_the_newest_and_one_of_the_day(box: Box, tmp_path: Path
     publisher = box.publisher(directory=str(drop))
     publisher.publish()
     assert not drop.exists(), "a stick that is not plugged in is never made"
-    assert "there is no directory" in publisher.troubles[str(drop)]
+    assert "there is no directory" in str(publisher.blocked[str(drop)])
 
     drop.mkdir()
     box.grow()
@@ -76,7 +77,7 @@ def test_a_directory_gets_the_newest_and_one_of_the_day(box: Box, tmp_path: Path
     publisher.publish()
     publisher.close()
 
-    assert publisher.troubles == {}
+    assert publisher.blocked == {}
     newest = (drop / "latest.note").read_text()
     assert read_checkpoint(newest).size == read_checkpoint(first).size + 1
     (daily,) = drop.glob("checkpoint-*.note")
@@ -107,7 +108,7 @@ def test_a_log_server_that_is_gone_holds_up_nothing_else(box: Box, tmp_path: Pat
     drop.mkdir()
     publisher = box.publisher(syslog=str(tmp_path / "nobody"), directory=str(drop), journal=True)
     publisher.publish()
-    assert set(publisher.troubles) == {str(tmp_path / "nobody")}
+    assert set(publisher.blocked) == {str(tmp_path / "nobody")}
     assert read_checkpoint((drop / "latest.note").read_text()).size == 1
     with pytest.raises(ConfigError):
         box.publisher(syslog="nonsense")
@@ -122,7 +123,7 @@ def test_a_way_that_is_free_again_gets_what_did_not_leave(
     publisher.publish()
     drop.mkdir()
     publisher.publish()
-    assert publisher.troubles == {}
+    assert publisher.blocked == {}
     assert read_checkpoint((drop / "latest.note").read_text()).size == 1
     assert [name for name, _ in journalled] == [
         "checkpoint.undelivered",
@@ -153,10 +154,10 @@ def test_a_witness_that_answers_again_is_asked_for_the_checkpoint_that_it_missed
     publisher = box.publisher(witnesses=(witness,), directory=str(tmp_path))  # type: ignore[arg-type]
     publisher.publish()
     note = (tmp_path / "latest.note").read_text()
-    assert publisher.troubles == {witness.name: "no answer"}
+    assert str(publisher.blocked[witness.name]) == "no answer"
     witness.answers = True
     publisher.publish()
-    assert publisher.troubles == {}
+    assert publisher.blocked == {}
     assert (tmp_path / "latest.note").read_text() == note + "a line\n"
     assert box.state.cosigned.read_text() == note + "a line\n"
     publisher.publish()
@@ -196,16 +197,20 @@ def pair(tmp_path: Path, start_runtime: Callable[..., Any]) -> tuple[Any, Any, P
     witness = start_runtime(states[1], f'[[witness.logs]]\nkey = "{states[0]}/keys/box.pub"\n')
     drop = tmp_path / "stick"
     drop.mkdir()
-    settings = f"""[audit]
+    return start_runtime(states[0], publishing(drop, witness)), witness, drop
+
+
+def publishing(drop: Path, witness: Any) -> str:
+    """Settings of a box that sends checkpoints to `drop` and asks `witness`."""
+    return f"""[audit]
 checkpoint_seconds = 0.05
 [checkpoints]
 seconds = 0.05
 directory = "{drop}"
 [[checkpoints.witnesses]]
 address = "{witness.address}"
-key = "{states[1]}/keys/witness.pub"
+key = "{witness.state}/keys/witness.pub"
 """
-    return start_runtime(states[0], settings), witness, drop
 
 
 def test_another_holdfast_cosigns_and_remembers(pair: tuple[Any, Any, Path]) -> None:
@@ -255,27 +260,63 @@ def test_a_log_that_was_put_back_is_an_alarm(
         writer.append([Stop(reason="more")] * 3)
     publisher = Publisher(config, state, asked_witnesses(config), SystemClock())
     publisher.publish()
-    assert publisher.troubles == {}
+    assert publisher.blocked == {}
     assert checker.cosigned_at(state.cosigned.read_text(), public.raw)
     publisher.close()
 
     log.write_bytes(whole)
     publisher = Publisher(config, state, asked_witnesses(config), SystemClock())
     publisher.publish()
-    assert "has seen" in publisher.troubles[witness.address]
+    assert "has seen" in str(publisher.blocked[witness.address])
 
     with AuditLog.open(log, key=key, clock=SystemClock()) as writer:
         writer.append([Stop(reason="other")] * 9)
     publisher.publish()
-    assert "did not grow" in publisher.troubles[witness.address]
+    assert "did not grow" in str(publisher.blocked[witness.address])
     refused = ("checkpoint.undelivered", witness.address)
     assert journalled.count(refused) == 1, "told once, however the log goes on"
     assert witness.stop() == 0
     with AuditLog.open(log, key=key, clock=SystemClock()) as writer:
         writer.append([Stop(reason="other")])
     publisher.publish()
-    assert "does not answer" in publisher.troubles[witness.address]
+    assert "does not answer" in str(publisher.blocked[witness.address])
     publisher.close()
+
+
+def test_the_box_tells_where_its_checkpoints_do_not_get_to(pair: tuple[Any, Any, Path]) -> None:
+    box, _, drop = pair
+    metric = f'holdfast_checkpoint_blocked{{way="{drop}"}} 1.0'
+    with ControlClient(box.socket) as control:
+        exposed = f"http://{control.status().metrics_address}/metrics"
+        wait_for((drop / "latest.note").exists)
+        assert not control.status().checkpoints_blocked
+        assert metric not in urlopen(exposed).read().decode()
+        drop.rename(drop.with_name("drawer"))
+        control.sign(0)  # there is a checkpoint that has to leave
+        (away,) = wait_for(lambda: control.status().checkpoints_blocked)
+        assert (away.way, away.code) == (str(drop), "state.unusable")
+        assert "there is no directory" in away.trouble
+        assert metric in urlopen(exposed).read().decode()
+        drop.mkdir()
+        wait_for(lambda: not control.status().checkpoints_blocked)
+
+
+def test_a_box_whose_log_was_cut_back_says_so_itself(
+    pair: tuple[Any, Any, Path], start_runtime: Callable[..., Any]
+) -> None:
+    box, witness, drop = pair
+    cosigned, log = box.state / "checkpoints" / "cosigned.note", box.state / "audit" / "log.db"
+    wait_for(cosigned.exists)
+    assert box.stop() == 0
+    older, size = log.read_bytes(), read_checkpoint((drop / "latest.note").read_text()).size
+    box = start_runtime(box.state, publishing(drop, witness))
+    wait_for(lambda: read_checkpoint(cosigned.read_text()).size > size)
+    assert box.stop() == 0
+    log.write_bytes(older)
+    box = start_runtime(box.state, publishing(drop, witness))
+    with ControlClient(box.socket) as control:
+        (alarm,) = wait_for(lambda: control.status().checkpoints_blocked)
+    assert (alarm.way, alarm.code) == (witness.address, "witness.refused")
 
 
 def test_a_witness_under_another_key_counts_for_nothing(
@@ -292,5 +333,5 @@ def test_a_witness_under_another_key_counts_for_nothing(
     state = StateConfig(directory=str(box.state))
     publisher = Publisher(config, state, asked_witnesses(config), SystemClock())
     publisher.publish()
-    assert "is not signed by its key" in publisher.troubles[witness.address]
+    assert "is not signed by its key" in str(publisher.blocked[witness.address])
     publisher.close()
