@@ -11,7 +11,6 @@ import json
 import logging
 import threading
 from collections.abc import Callable, Mapping
-from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from logging.handlers import SysLogHandler
 from pathlib import Path
@@ -120,15 +119,10 @@ class Publisher:
             journal.event("checkpoint.delivered", way=name)
 
 
-def open_publisher(config: Config, clock: Clock, life: AsyncExitStack) -> Publisher:
-    """The publisher that [checkpoints] asks for; `life` ends it, which sends the last checkpoint out.
-
-    Raises KeyFileError, ConfigError.
-    """
+def open_publisher(config: Config, clock: Clock) -> Publisher:
+    """The publisher that [checkpoints] asks for. Raises KeyFileError, ConfigError."""
     witnesses = asked_witnesses(config.checkpoints)
-    publisher = Publisher(config.checkpoints, config.state, witnesses, clock)
-    life.push_async_callback(asyncio.to_thread, publisher.close)
-    return publisher
+    return Publisher(config.checkpoints, config.state, witnesses, clock)
 
 
 def _sent(way: Way, note: str) -> Exception | None:

@@ -39,8 +39,12 @@ class Recording(NamedTuple):
 
 async def open_recording(config: Config, clock: Clock, life: AsyncExitStack) -> Recording:
     """Open them all and record this boot; `life` closes them. Raises as the log, its key and payloads do."""
-    publisher = open_publisher(config, clock, life)  # its last act follows the log's own
-    recorder, omissions = await _open_recorder(config, clock, life)
+    publisher = open_publisher(config, clock)
+    async with AsyncExitStack() as log:
+        recorder, omissions = await _open_recorder(config, clock, log)
+        # Its last act follows the log's own; where the log did not open, it is another's to publish.
+        life.push_async_callback(asyncio.to_thread, publisher.close)
+        life.push_async_exit(log.pop_all())
     life.callback(asyncio.create_task(publisher.keep_publishing()).cancel)
     evidence = open_evidence(config, clock, recorder, life)
     payloads = await _open_payloads(config, clock, recorder, life)

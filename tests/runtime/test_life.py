@@ -201,6 +201,7 @@ def test_a_second_runtime_on_the_same_state_is_refused(state, start_runtime):
     code, told = refused_start(start_runtime, state)
     assert code == 11
     assert "error [state.unusable]" in told
+    assert "checkpoint.signed" not in told, "the log is the other's to publish"
     runtime.decide("activate", 1)
     assert infer(runtime).model_version == "1"
 
