@@ -95,11 +95,6 @@ class StoredVersion:
     record: VersionRecord
     manifest: Manifest
 
-    @property
-    def engine_path(self) -> Path:
-        """Where the engine's bytes are."""
-        return self.directory / self.record.engine.file
-
 
 class Filed(NamedTuple):
     """The number of a version that was filed; `new` is False when its bundle had one already."""

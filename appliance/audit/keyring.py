@@ -9,7 +9,7 @@ Leaves to others: making the change, and where the first key comes from.
 from collections.abc import Sequence
 
 from appliance.audit.checker import KEY_CHANGE_KIND
-from appliance.audit.checkpoint import Checkpoint, open_checkpoint, origin_of, read_checkpoint
+from appliance.audit.checkpoint import Checkpoint, open_checkpoint, origin_of
 from appliance.audit.kinds import KeyChange
 from appliance.audit.record import EVIDENCE_REMEDY
 from appliance.errors import AuditBroken
@@ -61,11 +61,6 @@ class KeyRing:
         self.origin = origin or origin_of(self.keys[0])
         for change in changes:
             self.admit(change)
-
-    @classmethod
-    def for_note(cls, note: str, public: PublicKey) -> "KeyRing":
-        """The ring of the log that `note` claims to be of, trusting `public`; AuditBroken when it is no checkpoint."""
-        return cls(public, origin=read_checkpoint(note).origin)
 
     def admit(self, change: KeyChange) -> bool:
         """Trust the new key of `change` from here on; False when it is another's or from before `public` came.

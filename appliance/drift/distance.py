@@ -28,13 +28,10 @@ def ks_statistic(reference: Counts, live: Counts) -> float:
     return _largest_gap(reference, live) / max(1, int(reference.sum()) * int(live.sum()))
 
 
-def ks_p(reference: Counts, live: Counts) -> float:
-    """P(the Kolmogorov-Smirnov statistic is at least the one seen), two-sided; see `ks_ps`."""
-    return ks_ps([(reference, live)])[0]
-
-
 def ks_ps(pairs: Sequence[tuple[Counts, Counts]]) -> list[float]:
-    """p-values of several pairs of counts, each as if alone; pairs of equal m and n share the work.
+    """P(the Kolmogorov-Smirnov statistic is at least the one seen), two-sided, of each pair as if alone.
+
+    Pairs of equal m and n share the work.
 
     Up to EXACT_CELLS_MAX exact, given the counts of both samples together: all ways to deal them out
     are equally likely (Schroer & Trenkler 1995, Comput. Stat. Data Anal. 20, 185). Above it Kolmogorov's

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from appliance.clock import Clock
 
-# Trailing metadata of a refusal: whole milliseconds to stay away, below zero for ever. The first is
-# gRPC's own, https://github.com/grpc/proposal/blob/master/A6-client-retries.md#pushback.
-HINT_KEYS = ("grpc-retry-pushback-ms", "holdfast-retry-ms")
+# Trailing metadata of a refusal: whole milliseconds to stay away, below zero for ever; see
+# https://github.com/grpc/proposal/blob/master/A6-client-retries.md#pushback.
+HINT_KEY = "grpc-retry-pushback-ms"
 GROWTH = 2.0
 
 
@@ -60,8 +60,8 @@ class Attempts:
     def wait_after(self, trailing: Mapping[str, str | bytes]) -> float | None:
         """Seconds to wait now that a try failed with `trailing` metadata; None: make no other."""
         self._made += 1
-        hints = [trailing[key] for key in HINT_KEYS if key in trailing]
-        wait = self._asked(hints[0]) if hints else self._backed_off()
+        hint = trailing.get(HINT_KEY)
+        wait = self._backed_off() if hint is None else self._asked(hint)
         if wait is None or self._made >= self._retry.attempts_max or wait >= self.seconds_left:
             return None
         return wait

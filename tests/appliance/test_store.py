@@ -43,7 +43,7 @@ def test_a_filed_version_is_found_again(store, add, manifest, contents):
     stored = store.open("tiny", 1)
     assert stored.manifest == manifest
     assert stored.number == 1
-    assert stored.engine_path.read_bytes() == contents["model.onnx"]
+    assert (stored.directory / stored.record.engine.file).read_bytes() == contents["model.onnx"]
     assert store.models() == ["tiny"]
     assert staged(store) == []
 

@@ -125,7 +125,8 @@ def test_kill_9_under_load_loses_no_answer_and_boots_to_the_last_decision(state,
 def test_a_version_that_fails_to_load_leaves_the_old_one_serving(state, start_runtime):
     runtime = start_runtime(state)
     runtime.decide("activate", 1)
-    engine = Store(state / "store").describe("digits", 2).engine_path
+    second = Store(state / "store").describe("digits", 2)
+    engine = second.directory / second.record.engine.file
     engine.chmod(0o644)
     engine.write_bytes(b"\0" + engine.read_bytes()[1:])
     with pytest.raises(StoreError, match="was changed"):

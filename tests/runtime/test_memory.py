@@ -79,7 +79,8 @@ def test_where_nothing_tells_nothing_is_refused(box, stored):
 
 def test_a_version_takes_what_it_took_when_built_but_at_least_its_file(stored):
     assert needed_bytes(stored(50)) == 50 * MIB
-    engine = stored(0).engine_path.stat().st_size
+    version = stored(0)
+    engine = (version.directory / version.record.engine.file).stat().st_size
     assert needed_bytes(stored(0)) == needed_bytes(stored(None)) == engine
 
 

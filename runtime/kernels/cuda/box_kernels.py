@@ -50,13 +50,15 @@ def head_scores(head: Array, scores: Array, anchors: int, values: int) -> None:
     """The scores of a YOLO head, times the objectness where there is one; see `head_boxes`.
 
     A block turns TILE anchors and TILE classes over in shared memory, so that reads and writes both run along lines. Blocks
-    are TILE x 8 threads, over rows, classes and anchors. scores: FP32 (rows, anchors, classes).
+    are TILE x 8 threads: along the first axis all tiles of a row's anchors and then the next row's, along the second
+    the classes. scores: FP32 (rows, anchors, classes).
     """
     tile = gpu.shared.array(TILE_CELLS, np.float32)
     first = 4 + OBJECTNESS
     classes = values - first
-    row = gpu.blockIdx.x
-    anchor_at, class_at = gpu.blockIdx.z * TILE, gpu.blockIdx.y * TILE
+    tiles = (anchors + TILE - 1) // TILE
+    row = gpu.blockIdx.x // tiles
+    anchor_at, class_at = (gpu.blockIdx.x - row * tiles) * TILE, gpu.blockIdx.y * TILE
     start = row * anchors * values
     x, y = gpu.threadIdx.x, gpu.threadIdx.y
     for k in range(y, TILE, 8):

@@ -88,13 +88,13 @@ class HeadPart(Plain):
         head, boxes, scores = (places[name] for name in (*self.reads, *self.makes))
         launches = over_values(self._boxes, rows * anchors, head, boxes, *sizes)
         if launches and classes:
-            tiles = blocks_for(classes, kernels.TILE), blocks_for(anchors, kernels.TILE)
+            tiles = rows * blocks_for(anchors, kernels.TILE), blocks_for(classes, kernels.TILE)
             block = kernels.TILE, TILE_ROWS, 1
             arguments = head, scores, *sizes
             launches.append(
                 Launch(
                     kernel=self._scores.name,
-                    grid=(rows, *tiles),
+                    grid=(*tiles, 1),
                     block=block,
                     arguments=arguments,
                 )

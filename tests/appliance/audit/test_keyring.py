@@ -46,16 +46,17 @@ def change(old: SigningKey, new: PublicKey, **changes: object) -> KeyChange:
 def test_trust_goes_from_key_to_key() -> None:
     first, second, third = (SigningKey.generate() for _ in range(3))
     changes = [change(first, second.public), change(second, third.public)]
-    note = sign_checkpoint(9, bytes(32), third, origin=origin_of(first.public))
+    origin = origin_of(first.public)
+    note = sign_checkpoint(9, bytes(32), third, origin=origin)
 
     for key in (first, second, third):
         assert KeyRing(key.public, changes=changes).open(note).size == 9
-    assert KeyRing.for_note(note, third.public).open(note).size == 9
-    assert KeyRing.for_note(note, second.public).admit(changes[0]) is False
+    assert KeyRing(third.public, origin=origin).open(note).size == 9
+    assert KeyRing(second.public, origin=origin).admit(changes[0]) is False
     with pytest.raises(AuditBroken, match="signed by"):
         KeyRing(first.public, changes=changes[:1]).open(note)
     with pytest.raises(AuditBroken, match="signed by"):
-        KeyRing.for_note(note, SigningKey.generate().public).open(note)
+        KeyRing(SigningKey.generate().public, origin=origin).open(note)
 
 
 def test_a_key_change_that_does_not_fit_is_refused() -> None:
