@@ -15,6 +15,7 @@ from appliance.recipe import (
     YoloBoxes,
 )
 from appliance.tensors import Array, DataType, TensorSpec, datatype_of
+from runtime.gpu.program import Place
 from runtime.kernels.boxes import box_maker
 from runtime.kernels.cuda.boxes import box_part, placed_pairs
 from runtime.kernels.cuda.suppression import SuppressPart
@@ -86,6 +87,17 @@ def test_heads_are_the_same(  # noqa: PLR0917
         tensor="x", order=order, objectness=objectness, form=form, boxes="b", scores="s"
     )
     equal(on_device(step, {"x": head}), on_cpu(step, {"x": head}))
+
+
+def test_a_grid_holds_any_number_of_anchors():
+    shape = (6, 3_000_000)
+    step = YoloBoxes(tensor="x", boxes="b", scores="s")
+    part = box_part(step, {"x": TensorSpec(name="x", datatype=DataType.FP32, shape=shape)})
+    at = Place(space="arena", offset=0)
+    launches = part.launches({"x": (2, *shape)}, dict.fromkeys("xbs", at), at, at)
+    # CUDA's programming guide, "Technical specifications": 2^31 - 1 blocks along x, 65535 along y and z.
+    assert all(max(launch.grid[1:]) <= 65535 for launch in launches)
+    assert [launch.grid[0] for launch in launches][1] == 2 * 3_000_000 // 32
 
 
 @SOME
