@@ -63,9 +63,7 @@ def lying(make_onnx):
     return make
 
 
-@settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.integers(-99, 99), min_size=2, max_size=20, unique=True), st.integers(2, 9))
 def test_a_model_that_mixes_rows_is_refused(mixing, values, batch_max):
     """The golden rows are run alone too; 1 row a call, or one alone in the sample, shows nothing."""

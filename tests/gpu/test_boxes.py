@@ -21,7 +21,7 @@ from runtime.kernels.cuda.boxes import box_part, placed_pairs
 from runtime.kernels.cuda.suppression import SuppressPart
 from tests.gpu.threads import run_part
 
-SOME = settings(max_examples=10, deadline=None, print_blob=False)
+SOME = settings(max_examples=10, print_blob=False)
 MANY = settings(SOME, max_examples=60)
 THREADS = 4
 KEPT = {"output": "o", "output_scores": "os", "output_classes": "oc", "output_count": "on"}

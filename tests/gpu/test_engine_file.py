@@ -19,7 +19,7 @@ from runtime.gpu.engine_file import (
 )
 
 in_one_directory = settings(
-    max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
+    max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 TOLD = {
     "stamp": {"library": "tensorrt 10.13.0.35", "gpu": "Fake GPU"},

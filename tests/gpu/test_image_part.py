@@ -295,7 +295,7 @@ def plain_processor() -> Iterator[None]:
 
 
 @given(plan=plans())
-@settings(max_examples=300, deadline=None, suppress_health_check=[*HealthCheck], print_blob=False)
+@settings(max_examples=300, suppress_health_check=[*HealthCheck], print_blob=False)
 @pytest.mark.usefixtures("plain_processor")
 def test_any_plan(plan: tuple[Array, tuple[BeforeStep, ...]]) -> None:
     raw, steps = plan

@@ -14,7 +14,7 @@ from runtime.kernels.cuda.scores import OfRows, cast_part, score_part
 from runtime.kernels.scratch import cast_into
 from tests.gpu.threads import run_part
 
-MANY = settings(max_examples=40, deadline=None, print_blob=False)
+MANY = settings(max_examples=40, print_blob=False)
 FEW = settings(MANY, max_examples=15)
 THREADS = 4
 

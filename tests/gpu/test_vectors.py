@@ -17,7 +17,7 @@ from runtime.kernels.cuda.vectors import CellPart, ScorePart, vector_part
 from runtime.kernels.vector import DriftVector
 from tests.gpu.threads import run_part
 
-SOME = settings(max_examples=25, deadline=None, print_blob=False)
+SOME = settings(max_examples=25, print_blob=False)
 seeds = st.integers(0, 2**32 - 1)
 THREADS = 4
 

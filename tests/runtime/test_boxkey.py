@@ -100,7 +100,7 @@ def test_all_checkpoints_keep_the_name_of_the_first_key(state):
     open_checkpoint(notes[-1], new, origin=read_checkpoint(notes[0]).origin)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(cut=st.integers(0, 6))
 def test_a_change_that_is_cut_off_anywhere_goes_on_at_the_next_start(tmp_path_factory, cut):
     """Each step that touches the disk may be the last one before the power fails."""

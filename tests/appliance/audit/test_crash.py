@@ -77,7 +77,7 @@ def crashed(tmp_path_factory, key: SigningKey) -> Path:
 
 
 @given(st.data())
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 def test_a_power_cut_ends_the_log_between_two_groups(
     crashed: Path, key: SigningKey, tmp_path_factory, data
 ) -> None:

@@ -139,9 +139,7 @@ def test_the_tables_themselves_refuse_to_forget(open_log: Open, inference: Make)
 
 
 @given(st.lists(st.lists(st.integers(1, 5), max_size=6), min_size=1, max_size=4))
-@settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_groups_over_any_openings_make_one_log_that_verifies(
     tmp_path_factory, key: SigningKey, clock, inference: Make, openings: list[list[int]]
 ) -> None:

@@ -99,7 +99,7 @@ WANTED = st.sampled_from([None, *CATEGORIES])
 
 
 @given(model=MODELS, category=WANTED, count=st.integers(0, 40))
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_tail_is_the_end_of_a_plain_search(
     mixed: Path, model: str | None, category: str | None, count: int
 ) -> None:
@@ -113,7 +113,7 @@ def test_tail_is_the_end_of_a_plain_search(
 @given(
     model=MODELS, category=WANTED, since=st.integers(0, 110), span=st.integers(0, 110) | st.none()
 )
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_records_are_what_a_plain_search_finds(
     mixed: Path, model: str | None, category: str | None, since: int, span: int | None
 ) -> None:

@@ -20,7 +20,6 @@ from appliance.signing import SigningKey
 COUNT = 40
 PAGE_BYTES = 4096
 RECORDS = st.integers(0, COUNT - 1)
-UNHURRIED = settings(deadline=None)
 SECOND_NOTE_TWICE = (
     "UPDATE checkpoint SET note = (SELECT note FROM checkpoint WHERE size = 10) WHERE size = 20"
 )
@@ -32,7 +31,6 @@ def body_of(path: Path, sequence: int) -> bytes:
 
 
 @given(RECORDS, st.data())
-@UNHURRIED
 def test_any_changed_byte_of_a_record_is_found(
     changed: Callable[..., Path], whole: Path, key: SigningKey, sequence: int, data
 ) -> None:
@@ -47,7 +45,6 @@ def test_any_changed_byte_of_a_record_is_found(
 
 
 @given(RECORDS, st.data())
-@UNHURRIED
 def test_any_changed_byte_of_a_leaf_is_found(
     changed: Callable[..., Path], whole: Path, key: SigningKey, sequence: int, data
 ) -> None:
@@ -86,7 +83,6 @@ def test_a_changed_column_is_found_and_named(
 
 
 @given(RECORDS)
-@UNHURRIED
 def test_a_record_replaced_with_care_is_found_at_the_next_checkpoint(
     changed: Callable[..., Path], whole: Path, key: SigningKey, sequence: int
 ) -> None:
@@ -122,7 +118,6 @@ def test_bytes_that_are_no_record_are_found_even_with_a_fitting_leaf(
 
 
 @given(RECORDS)
-@UNHURRIED
 def test_a_deleted_record_is_found(
     changed: Callable[..., Path], key: SigningKey, sequence: int
 ) -> None:
@@ -131,7 +126,6 @@ def test_a_deleted_record_is_found(
 
 
 @given(RECORDS)
-@UNHURRIED
 def test_a_log_cut_short_is_found(
     changed: Callable[..., Path], key: SigningKey, sequence: int
 ) -> None:
@@ -143,7 +137,6 @@ def test_a_log_cut_short_is_found(
 
 
 @given(st.lists(RECORDS, min_size=2, max_size=2, unique=True))
-@UNHURRIED
 def test_two_swapped_records_are_found(
     changed: Callable[..., Path], key: SigningKey, pair: list[int]
 ) -> None:
@@ -205,7 +198,7 @@ def test_the_first_broken_place_is_named(changed: Callable[..., Path], key: Sign
 
 
 @given(st.data())
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 def test_any_byte_of_the_file_is_harmless_or_found(
     whole: Path, key: SigningKey, tmp_path_factory, data
 ) -> None:

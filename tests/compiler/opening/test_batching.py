@@ -173,7 +173,7 @@ def test_shapes_of_other_things_are_not_suspected(make_onnx):
     assert edges(source_of(make_onnx(nodes, constants=constants))).hard_coded == ()
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(rows=st.integers(2, 9), batch_max=st.integers(2, 5))
 def test_an_opened_model_answers_rows_as_the_original_does(exported_for_one_model, rows, batch_max):
     source = source_of(exported_for_one_model)

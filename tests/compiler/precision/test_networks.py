@@ -52,9 +52,7 @@ def networks(draw):
     return [*nodes, helper.make_node("MatMul", [x, "w"], ["scores"])], constants, width
 
 
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(case=st.tuples(networks(), st.integers(0, 2**16)))
 def test_any_network_computes_the_same_within_the_bound(
     make_onnx, make_source, run_source, ranges_of, case

@@ -74,7 +74,7 @@ def run(ours, script, tickets):
                 ours.batcher.check()
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     script=st.lists(step, max_size=30),
     rows_max=st.integers(1, 8),
@@ -118,7 +118,7 @@ def test_each_caller_gets_exactly_its_own_rows_once(
     assert served <= len(ran)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     counts=st.lists(st.integers(1, 12), min_size=2, max_size=4),
     lanes=st.integers(1, 3),

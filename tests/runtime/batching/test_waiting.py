@@ -135,7 +135,7 @@ class AnyInterleaving(RuleBasedStateMachine):
 
 
 TestAnyInterleaving = AnyInterleaving.TestCase
-TestAnyInterleaving.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestAnyInterleaving.settings = settings(max_examples=150, stateful_step_count=40)
 
 
 def test_clients_take_turns_whatever_one_of_them_sends():

@@ -151,7 +151,7 @@ def by_protobuf(message: bytes):
     return request.id, list(request.raw_input_contents), rest
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 @given(st.one_of(messages(), st.binary(max_size=40)))
 @example(b"")
 @example(b"\x1a\x00\x1a\x01a")
@@ -169,7 +169,7 @@ def test_what_the_hand_parser_takes_is_what_protobuf_sees(message):
     assert (sent_id, raws, header) == by_protobuf(message)
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 @given(st.one_of(messages(), st.binary(max_size=40)))
 def test_a_request_is_the_same_by_either_way(message):
     with pytest.MonkeyPatch.context() as patch:

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import scipy.special
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -29,7 +29,6 @@ SIGMOID = Sigmoid(tensor="scores", output="p")
 ARGMAX = ArgMax(tensor="scores", output="class")
 SCORES = st.floats(-50, 50, width=32) | st.integers(-2, 2).map(float)
 WITH_NAN = SCORES | st.just(float("nan")) | st.just(-math.inf)
-QUICK = settings(deadline=None)
 LABELS = ("ant", "bee", "cat", "dog", "élan")
 
 
@@ -57,7 +56,6 @@ def best_first(row: Array) -> list[int]:
 
 
 @given(scores=scores_of(SCORES, 7))
-@QUICK
 def test_softmax_is_right_to_the_last_place(scores: Array) -> None:
     made = chain_of(SOFTMAX, shape=(7,)).after({"scores": scores})["p"]
     powers = np.exp(scores.astype(np.float64) - scores.max(axis=1, keepdims=True))
@@ -67,7 +65,6 @@ def test_softmax_is_right_to_the_last_place(scores: Array) -> None:
 
 
 @given(scores=scores_of(WITH_NAN, 5))
-@QUICK
 def test_argmax(scores: Array) -> None:
     made = chain_of(ARGMAX).after({"scores": scores})["class"]
     assert made.dtype == np.int64
@@ -75,7 +72,6 @@ def test_argmax(scores: Array) -> None:
 
 
 @given(scores=scores_of(WITH_NAN, 5), k=st.integers(1, 5))
-@QUICK
 def test_top_k(scores: Array, k: int) -> None:
     step = TopK(tensor="scores", k=k, output="top")
     made = chain_of(step).after({"scores": scores})["top"]
@@ -108,7 +104,6 @@ def test_labels_are_utf8_and_best_first() -> None:
 
 
 @given(scores=scores_of(WITH_NAN | st.floats(-200, 200, width=32), 5))
-@QUICK
 def test_sigmoid_is_right_to_the_last_place(scores: Array) -> None:
     made = chain_of(SIGMOID).after({"scores": scores})["p"]
     wanted = scipy.special.expit(scores.astype(np.float64))
@@ -119,7 +114,6 @@ def test_sigmoid_is_right_to_the_last_place(scores: Array) -> None:
 
 
 @given(scores=scores_of(SCORES, 7))
-@QUICK
 def test_softmax_is_scipys(scores: Array) -> None:
     made = chain_of(SOFTMAX, shape=(7,)).after({"scores": scores})["p"]
     wanted = scipy.special.softmax(scores.astype(np.float64), axis=1)
@@ -127,7 +121,6 @@ def test_softmax_is_scipys(scores: Array) -> None:
 
 
 @given(scores=scores_of(WITH_NAN, 5), at=st.sampled_from([-1.0, 0.0, 0.1, 2.0]))
-@QUICK
 def test_threshold(scores: Array, at: float) -> None:
     step = Threshold(tensor="scores", at=at, output="on", labels="names")
     answers = chain_of(step).after({"scores": scores})

@@ -35,9 +35,7 @@ from runtime.kernels.chain import Chain
 
 pytestmark = pytest.mark.usefixtures("plain_kernels")
 
-MANY = settings(
-    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=False
-)
+MANY = settings(max_examples=80, suppress_health_check=[HealthCheck.too_slow], print_blob=False)
 STEPS_MOST = 6
 
 sides = st.sampled_from([1, 2, 3, 5, 8])

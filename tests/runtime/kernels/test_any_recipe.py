@@ -49,9 +49,7 @@ from appliance.recipe import (
 from appliance.tensors import Array, DataType, Interface, TensorSpec
 from runtime.kernels.chain import Chain
 
-MANY = settings(
-    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=False
-)
+MANY = settings(max_examples=80, suppress_health_check=[HealthCheck.too_slow], print_blob=False)
 STEPS_MOST = 6
 
 pytestmark = pytest.mark.usefixtures("plain_kernels")

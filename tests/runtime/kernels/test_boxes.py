@@ -26,7 +26,7 @@ from appliance.recipe import (
 from appliance.tensors import Array, DataType, Interface, TensorSpec
 from runtime.kernels.chain import Chain
 
-QUICK = settings(deadline=None, max_examples=60)
+QUICK = settings(max_examples=60)
 SEEDS = st.integers(0, 2**32 - 1)
 PLACED = {"x": np.array([[1.5, -3.0, 2.0, 4.0, 60.0, 40.0], [1.0, 0.0, 1.0, 0.0, 9.0, 9.0]])}
 IMAGE = InputRecipe(

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.errors import RequestError
@@ -82,7 +82,6 @@ CHAIN = chain_of(*STEPS)
         max_size=6,
     )
 )
-@settings(deadline=None)
 def test_numbers_and_texts_together(
     rows: list[tuple[float, str, int, str]],
 ) -> None:

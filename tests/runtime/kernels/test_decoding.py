@@ -257,7 +257,7 @@ class TestBadFiles:
 
 
 @given(seed=st.integers(0, 2**32 - 1), source=st.sampled_from([PNG, JPEG]))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_mutated_files_give_a_picture_or_a_refusal(seed: int, source: bytes) -> None:
     rng = np.random.default_rng(seed)
     data = bytearray(source)

@@ -29,7 +29,7 @@ U = 2.0**-24
 RNG = np.random.default_rng(6)
 PIXELS = RNG.integers(0, 256, (2, 12, 17, 3), dtype=np.uint8)
 FLOATS = RNG.uniform(-100, 300, (2, 12, 17, 3)).astype(np.float32)
-SIZED = settings(max_examples=40, deadline=None)
+SIZED = settings(max_examples=40)
 
 
 class TestColour:
@@ -224,7 +224,7 @@ def chains(draw: st.DrawFn) -> list[BeforeStep]:
 
 
 @given(steps=chains(), as_bytes=st.booleans())
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_a_chain_is_its_steps_one_by_one(
     through: THROUGH, steps: list[BeforeStep], as_bytes: bool
 ) -> None:

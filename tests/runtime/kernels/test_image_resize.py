@@ -29,7 +29,7 @@ OPENCV = {
     "area": cv2.INTER_AREA,
 }
 SUPPORT = {"bilinear": 1.0, "bicubic": 2.0, "lanczos": 3.0}
-SIZED = settings(max_examples=25, deadline=None)
+SIZED = settings(max_examples=25)
 
 
 @st.composite

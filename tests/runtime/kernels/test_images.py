@@ -22,7 +22,7 @@ from runtime.kernels.chain import Chain
 U = 2.0**-24
 UNDERFLOW = 2.0**-120  # some of FP32's smallest normal numbers
 SIDES = st.integers(min_value=1, max_value=20)
-SIZED = settings(max_examples=80, deadline=None)
+SIZED = settings(max_examples=80)
 
 
 def chain_for(raw: Array, *steps: BeforeStep) -> tuple[Chain, tuple[int, ...]]:

@@ -102,7 +102,7 @@ def geometries(draw: st.DrawFn) -> list[Crop | Pad | Resize]:
 
 
 @given(size=st.tuples(SMALL, SMALL), steps=geometries())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_pixels_come_from_where_placed_says(
     placed: object, through: object, size: tuple[int, int], steps: list[Crop | Pad | Resize]
 ) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.signal
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from appliance.errors import RequestError
@@ -47,7 +47,6 @@ MELS = st.builds(
     scale=st.sampled_from(["slaney", "htk"]),
     norm=st.sampled_from(["slaney", "none"]),
 )
-QUICK = settings(deadline=None)
 
 
 def chain_of(shape: tuple[int, ...], datatype: DataType, *steps: BeforeStep) -> Chain:
@@ -128,7 +127,6 @@ def close(made: Array, wanted: Array, *, scale: float | None = None) -> None:
 
 
 @given(step=FRAMES, extra=st.integers(0, 130), seed=st.integers(0, 99))
-@QUICK
 def test_frames(step: Frame, extra: int, seed: int) -> None:
     raw = noise(step.samples_min + extra, seed=seed)
     made = prepared(raw, step)
@@ -142,7 +140,6 @@ def test_frames(step: Frame, extra: int, seed: int) -> None:
     kind=st.sampled_from(["power", "magnitude"]),
     seed=st.integers(0, 99),
 )
-@QUICK
 def test_spectra(step: Frame, more: int, kind: Any, seed: int) -> None:
     raw, size = noise(90, seed=seed), step.length + more
     frames = framed(raw[0].astype(np.float64), step)
@@ -164,7 +161,6 @@ def test_a_spectrum_is_scipys_short_time_transform() -> None:
 
 
 @given(step=MELS, size=st.sampled_from([200, 256, 401]), seed=st.integers(0, 99))
-@QUICK
 def test_mels(step: Mel, size: int, seed: int) -> None:
     raw, frame = noise(600, seed=seed), Frame(length=size, hop=100)
     power = np.abs(np.fft.rfft(framed(raw[0].astype(np.float64), frame))) ** 2

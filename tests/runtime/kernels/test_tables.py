@@ -158,13 +158,12 @@ def tables(draw: st.DrawFn) -> Array:
 
 
 @given(raw=tables(), steps=programs())
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 def test_any_order_of_steps(raw: Array, steps: list[BeforeStep]) -> None:
     np.testing.assert_array_equal(prepared(raw, *steps), expected(raw, *steps))
 
 
 @given(raw=tables(), mean=VALUES, std=SPREADS)
-@settings(deadline=None)
 def test_standardise_is_close_to_fp64(raw: Array, mean: float, std: float) -> None:
     step = Standardise(columns=COLUMNS, mean=(mean,) * 4, std=(std,) * 4)
     made = prepared(raw, Cast(), step)

@@ -110,5 +110,5 @@ class Sequencing(RuleBasedStateMachine):
         assert self.bench.version.count == 1
 
 
-Sequencing.TestCase.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
+Sequencing.TestCase.settings = settings(max_examples=150, stateful_step_count=30)
 TestSequencing = Sequencing.TestCase
