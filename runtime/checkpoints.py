@@ -48,7 +48,9 @@ class Publisher:
         self._note = ""  # the newest checkpoint
         self._words: dict[str, str] = {}  # its cosignatures, by witness
         self._left: dict[str, str] = {}  # what left last, by way
-        self.blocked: Mapping[str, Exception] = {}  # why, by way or witness; never changed in place
+        self.blocked: Mapping[
+            str, ApplianceError
+        ] = {}  # why, by way or witness; never changed in place
         self._publishing = threading.Lock()
 
     async def keep_publishing(self) -> None:
@@ -107,13 +109,13 @@ class Publisher:
         if len(self._words) > before:
             write_file(self._state.cosigned, self._told().encode())
 
-    def _settle(self, name: str, error: Exception | None) -> None:
+    def _settle(self, name: str, error: ApplianceError | None) -> None:
         """Tell the journal when a way is blocked, or blocked otherwise, and when it is free again."""
         before = self.blocked.get(name)
         others = {way: kept for way, kept in self.blocked.items() if way != name}
         self.blocked = others if error is None else {**others, name: error}
         if error is not None:
-            if type(error) is not type(before):  # the words may tell how many records there are now
+            if _kind(error) != _kind(before):
                 journal.failure("checkpoint.undelivered", error, way=name)
         elif before is not None:
             journal.event("checkpoint.delivered", way=name)
@@ -125,13 +127,22 @@ def open_publisher(config: Config, clock: Clock) -> Publisher:
     return Publisher(config.checkpoints, config.state, witnesses, clock)
 
 
-def _sent(way: Way, note: str) -> Exception | None:
+def _sent(way: Way, note: str) -> ApplianceError | None:
     """Send `note` that way; what kept it from leaving, None when it left."""
     try:
         way.send(note)
-    except (ApplianceError, OSError) as error:
+    except ApplianceError as error:
         return error
+    except OSError as error:
+        told = StateError(str(error), remedy=f"make {way.name} take what is sent there")
+        told.__cause__ = error
+        return told
     return None
+
+
+def _kind(error: ApplianceError | None) -> tuple[type, object]:
+    """What tells two troubles of one way apart; their words may change with the log."""
+    return type(error), getattr(error and error.__cause__, "errno", None)
 
 
 def ways_out(config: CheckpointsConfig, clock: Clock) -> list[Way]:

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
+from appliance.errors import ApplianceError
+
 if TYPE_CHECKING:
     from runtime.gpu.standing import Standing as Owner
     from runtime.gpu.telemetry import Reading
@@ -290,7 +292,7 @@ class Metrics:
     calls: Callable[[], int] = int
     calls_refused: Callable[[], int] = int
     certificates: Callable[[], Iterable[Expiring]] = tuple
-    checkpoints_blocked: Callable[[], Mapping[str, Exception]] = dict
+    checkpoints_blocked: Callable[[], Mapping[str, ApplianceError]] = dict
     payloads: Callable[[], Payloads] = Payloads
     gpus: Callable[[], Iterable["Reading"]] = tuple
     gpu_owners: Callable[[], Iterable["Owner"]] = tuple

@@ -212,14 +212,16 @@ class StatusReply(_message.Message):
     def __init__(self, release: _Optional[str] = ..., address: _Optional[str] = ..., metrics_address: _Optional[str] = ..., wall_ns: _Optional[int] = ..., started_wall_ns: _Optional[int] = ..., draining: _Optional[bool] = ..., audit_records: _Optional[int] = ..., audit_queue: _Optional[int] = ..., audit_failure: _Optional[str] = ..., models: _Optional[_Iterable[_Union[ModelStatus, _Mapping]]] = ..., certificates: _Optional[_Iterable[_Union[Certificate, _Mapping]]] = ..., certificates_failure: _Optional[str] = ..., gpus: _Optional[_Iterable[_Union[Gpu, _Mapping]]] = ..., checkpoints_blocked: _Optional[_Iterable[_Union[BlockedWay, _Mapping]]] = ...) -> None: ...
 
 class BlockedWay(_message.Message):
-    __slots__ = ("way", "trouble", "code")
+    __slots__ = ("way", "trouble", "code", "remedy")
     WAY_FIELD_NUMBER: _ClassVar[int]
     TROUBLE_FIELD_NUMBER: _ClassVar[int]
     CODE_FIELD_NUMBER: _ClassVar[int]
+    REMEDY_FIELD_NUMBER: _ClassVar[int]
     way: str
     trouble: str
     code: str
-    def __init__(self, way: _Optional[str] = ..., trouble: _Optional[str] = ..., code: _Optional[str] = ...) -> None: ...
+    remedy: str
+    def __init__(self, way: _Optional[str] = ..., trouble: _Optional[str] = ..., code: _Optional[str] = ..., remedy: _Optional[str] = ...) -> None: ...
 
 class Gpu(_message.Message):
     __slots__ = ("device", "name", "state", "trouble", "restarts", "engines", "memory_free_bytes", "memory_bytes", "busy", "celsius", "watts", "throttled", "ecc_uncorrected")

@@ -177,7 +177,7 @@ class ControlService(stubs.ControlServicer):
             certificates_failure=self._certificates.trouble,
             gpus=gpus,
             checkpoints_blocked=[
-                wire.BlockedWay(way=way, trouble=str(error), code=getattr(error, "code", ""))
+                wire.BlockedWay(way=way, trouble=str(error), code=error.code, remedy=error.remedy)
                 for way, error in self._metrics.checkpoints_blocked().items()
             ],
             models=[self._model_status(item, queued) for item in self._table.deployments()],

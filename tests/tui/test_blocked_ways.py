@@ -31,7 +31,7 @@ def test_a_witness_that_refuses_is_an_alarm_that_comes_before_what_is_only_away(
 
 def test_status_tells_every_way():
     now = snapshot(box=box(checkpoints_blocked=(AWAY, REFUSED)))
-    told = [text for name, text in _box_lines("serving", now.box) if name == "Checkpoints"]
+    told = [text for name, text in _box_lines("serving", now.box) if name == "Checkpoint"]
     assert told == [
         "not to /mnt/stick: there is no directory",
         f"ALARM, not to {REFUSED.way}: {REFUSED.trouble}",
@@ -49,7 +49,10 @@ def test_what_the_runtime_sends_is_what_is_shown():
 def test_doctor_tells_why_and_how_bad_it_is(tmp_path):
     config = Config(state=StateConfig(directory=str(tmp_path)))
     server = ControlServer(config.state.control_socket)
-    ways = [wire.BlockedWay(way=at.way, trouble=at.trouble, code=at.code) for at in (AWAY, REFUSED)]
+    ways = [
+        wire.BlockedWay(way=at.way, trouble=at.trouble, code=at.code, remedy=f"see to {at.way}")
+        for at in (AWAY, REFUSED)
+    ]
     server.control.Status = lambda *_: wire.StatusReply(checkpoints_blocked=ways)
     server.start()
     try:
@@ -59,3 +62,4 @@ def test_doctor_tells_why_and_how_bad_it_is(tmp_path):
     assert [item.verdict for item in found] == [Verdict.WARNING, Verdict.TROUBLE]
     assert AWAY.trouble in found[0].told
     assert REFUSED.way in found[1].told
+    assert [item.remedy for item in found] == [f"see to {at.way}" for at in (AWAY, REFUSED)]

@@ -18,7 +18,15 @@ from tui import wording
 from tui.commands.auditstate import forecast
 from tui.gateway import RuntimeGateway
 from tui.printing import cell, out, print_json, table
-from tui.snapshot import Box, GpuLine, ModelLine, Snapshot, VersionLine, acceptance
+from tui.snapshot import (
+    BlockedWay,
+    Box,
+    GpuLine,
+    ModelLine,
+    Snapshot,
+    VersionLine,
+    acceptance,
+)
 
 
 def status(config: Config, *, as_json: bool) -> None:
@@ -143,16 +151,14 @@ def _box_lines(link: str, box: Box) -> list[tuple[str, str]]:
         ("Inference", box.address),
         ("Metrics", f"http://{box.metrics_address}/metrics" if box.metrics_address else "off"),
         ("Audit log", f"takes no records: {box.audit_failure}" if box.audit_failure else audit),
-        *[
-            (
-                "Checkpoints",
-                f"{'ALARM, ' if item.alarming else ''}not to {item.way}: {item.trouble}",
-            )
-            for item in box.checkpoints_blocked
-        ],
+        *[("Checkpoint", _blocked(item)) for item in box.checkpoints_blocked],
         *_certificate_lines(box),
         *[("GPU", _gpu(gpu)) for gpu in box.gpus],
     ]
+
+
+def _blocked(item: BlockedWay) -> str:
+    return f"{'ALARM, ' if item.alarming else ''}not to {item.way}: {item.trouble}"
 
 
 def _gpu(gpu: GpuLine) -> str:

@@ -182,7 +182,7 @@ def _runtime(config: Config) -> Iterator[Finding]:
     for item in status.checkpoints_blocked:
         finding = trouble if item.code == WitnessRefused.code else warning
         told = f"the newest checkpoint did not get to {item.way}: {item.trouble}"
-        yield finding("checkpoints", told, "see `checkpoint.undelivered` in its journal")
+        yield finding("checkpoints", told, item.remedy)
     for gpu in status.gpus:
         if gpu.state != "ready" or gpu.trouble:
             told = f"{gpu.device} is {gpu.state} in the runtime: {gpu.trouble}".rstrip(": ")
