@@ -8,6 +8,7 @@ file's owner, not by the file. Leaves to others: writing it down (`runtime.notes
 import os
 import pwd
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeAlias
 
@@ -59,8 +60,10 @@ def left(state: StateConfig) -> list[Path]:
     try:
         if not directory.is_dir():
             return []
-        found = [path for path in directory.iterdir() if path.suffix in (SUFFIX, TAKEN_SUFFIX)]
-        return sorted(found, key=lambda path: (path.lstat().st_mtime_ns, path.name))
+        while True:
+            found = [path for path in directory.iterdir() if path.suffix in (SUFFIX, TAKEN_SUFFIX)]
+            with suppress(FileNotFoundError):  # one was taken up meanwhile: look again
+                return sorted(found, key=lambda path: (path.lstat().st_mtime_ns, path.name))
     except OSError as error:
         raise unwritable(directory, error) from error
 

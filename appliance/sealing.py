@@ -18,6 +18,10 @@ from appliance.signing import SigningKey
 STORE = Path("/etc/credstore.encrypted")
 TOOL = "systemd-creds"
 SECONDS_MAX = 60
+REMEDIES = {
+    "encrypt": "act as root; `holdfast key seal --with host` needs no TPM",
+    "decrypt": "act as root, on the machine that the key was sealed to",
+}
 
 
 def seal(key: SigningKey, path: Path, sealer: str = "auto") -> None:
@@ -78,6 +82,6 @@ def _run(arguments: list[str], given: bytes) -> bytes:
         told = done.stderr.decode(errors="replace").strip().splitlines()
         raise KeyFileError(
             f"{TOOL} {arguments[0]} failed: {told[-1] if told else done.returncode}",
-            remedy="act as root, on the machine that the key was sealed to",
+            remedy=REMEDIES[arguments[0]],
         )
     return done.stdout

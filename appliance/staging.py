@@ -92,7 +92,11 @@ def _taken(handle: int) -> bool:
 def _hold(directory: Path) -> int:
     """Lock a staging directory for as long as the returned handle is open: this process lives."""
     handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(handle)
+        raise
     return handle
 
 

@@ -57,8 +57,15 @@ def _may_return_to(nice: int) -> bool:
 
 
 def _return_to(nice: int) -> None:
-    for task in TASKS.iterdir():
-        number = int(task.name)
-        with suppress(ProcessLookupError):  # it ended meanwhile
-            if os.getpriority(os.PRIO_PROCESS, number) == NICE:
-                os.setpriority(os.PRIO_PROCESS, number, nice)
+    # Again after each that was found: it may have started another, as low as itself, behind the list.
+    while sum(_returned(int(task.name), nice) for task in TASKS.iterdir()):
+        pass
+
+
+def _returned(number: int, nice: int) -> bool:
+    """Whether the thread was low and got its priority back."""
+    with suppress(ProcessLookupError):  # it ended meanwhile
+        if os.getpriority(os.PRIO_PROCESS, number) == NICE:
+            os.setpriority(os.PRIO_PROCESS, number, nice)
+            return True
+    return False

@@ -125,14 +125,17 @@ class Certificates:
             try:
                 changed |= load()
             except ApplianceError as error:
-                journal.failure("certificates.unusable", error)
-                troubles.append(str(error))
-        self.trouble = "; ".join(troubles)
+                troubles.append(error)
+        self.trouble = "; ".join(map(str, troubles))
+        if changed:
+            for then in self._then:
+                then()
+        # Told last: what the journal says of them holds by then.
+        for trouble in troubles:
+            journal.failure("certificates.unusable", trouble)
         if changed:
             shown = {item.what: item.name for item in self.shown()}
             journal.event("certificates.changed", **shown, denied=self._denylist.size)
-            for then in self._then:
-                then()
 
     def _load_denylist(self) -> bool:
         """Whether others are denied than before. Raises CertificateError."""

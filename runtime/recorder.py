@@ -216,20 +216,25 @@ class Recorder:
             return results + [(then, self._missed(record, told)) for then, record in built]
         if omissions is not None and due:
             omissions.written()
-        self._sign()
+        self._sign(wrote=bool(numbers))
         own = numbers[len(due) :]
         return results + [(then, number) for (then, _), number in zip(built, own, strict=True)]
 
-    def _sign(self) -> None:
-        """Sign a checkpoint if one is due; what was appended stays durable when that fails, and is told so."""
+    def _sign(self, *, wrote: bool) -> None:
+        """Sign a checkpoint if one is due; what was appended stays durable when that fails, and is told so.
+
+        What was wrong is over once something was written: an idle log says nothing of its disk.
+        """
         try:
             if self._log.checkpoint_due or self._sign_asked:
                 self._sign_asked = False
                 self._log.checkpoint()
+                wrote = True
         except Exception as error:  # noqa: BLE001 - the thread must outlive any fault of the log
             self._note(error if isinstance(error, ApplianceError) else _unwritable(error))
         else:
-            self.failure = ""
+            if wrote:
+                self.failure = ""
 
     def _missed(self, record: AnyRecord, error: ApplianceError) -> int | ApplianceError:
         """What whoever waits for `record` is told: the error, unless answers go on without a record."""

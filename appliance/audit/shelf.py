@@ -26,7 +26,7 @@ from appliance.audit.segments import (
     sealed_segments,
 )
 from appliance.database import SQLITE_ERRORS, Database
-from appliance.errors import StateError
+from appliance.errors import AuditBroken, StateError
 
 TRIES = 100
 # Sealed files that stay open for the next question: a year of a box that seals one a month.
@@ -134,27 +134,37 @@ class Shelf:
     def _look(self) -> None:
         # Not closed here: whoever is in the midst of it has it still, and the last to let go of it closes it.
         self._live = None
+        first = end = 0
         for _ in range(TRIES):
             seen = self._stands()
-            self._sealed = sealed_segments(self._live_path)
-            end = self._sealed[-1].end if self._sealed else 0
-            database = self._read_live()
-            first = end
-            if database is not None and self._sealed:
-                first = self._begins(database, end)
-            if self._stands() == seen and first == end:
-                there = {segment.path for segment in self._sealed}
-                self._open = {path: one for path, one in self._open.items() if path in there}
-                self._seen = seen
-                self._looks += 1
-                if database is not None:
-                    self._live = Opened(
-                        database=database, first=first, end=AFTER_ALL, removed=False
-                    )
-                return
+            database: Database | None = None
+            try:
+                self._sealed = sealed_segments(self._live_path)
+                first = end = self._sealed[-1].end if self._sealed else 0
+                database = self._read_live()
+                if database is not None and self._sealed:
+                    first = self._begins(database, end)
+            except (StateError, AuditBroken):
+                if self._stands() == seen:
+                    raise
+                # Something was sealed or removed meanwhile: what seemed missing or damaged has moved.
+            else:
+                if self._stands() == seen and first == end:
+                    self._keep(database, first, seen)
+                    return
             if database is not None:
                 database.close()
         raise broken(end, f"the growing file begins with record {first}")
+
+    def _keep(self, live: Database | None, first: int, seen: tuple[int, int]) -> None:
+        """Go on with what was found as the files stood at `seen`."""
+        there = {segment.path for segment in self._sealed}
+        self._open = {path: one for path, one in self._open.items() if path in there}
+        if seen != self._seen or live is not None:
+            self._looks += 1  # nothing new while no file follows the sealed one
+        self._seen = seen
+        if live is not None:
+            self._live = Opened(database=live, first=first, end=AFTER_ALL, removed=False)
 
     def _stands(self) -> tuple[int, int]:
         """What changes when a file is sealed or removed."""

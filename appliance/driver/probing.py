@@ -23,7 +23,7 @@ from appliance.errors import GpuUnusable
 
 CAPABILITY_MIN = (7, 5)  # what our kernels are compiled for, and TensorRT 10 supports, at least
 SECONDS_MAX = 30.0  # a driver without persistence mode takes a few to wake a GPU up
-_REAPING_SECONDS = 1.0
+_REAPING_SECONDS = 5.0
 _INSTANCE = "MIG-"
 
 

@@ -104,6 +104,8 @@ class Door:
         self._named = {principal.name: principal for principal in config.principals}
         self._known: dict[bytes, Principal] = {}
         self._allowances: dict[str, Allowance] = {}
+        # Certificates come on the wire's thread and tokens on another.
+        self._sharing = Lock()
 
     def admit(self, arrival: Arrival) -> Principal | Refusal:
         """Who calls, or what the caller is told instead; a call let in ends with `allowance.leave`."""
@@ -222,7 +224,9 @@ class Door:
                 remedy="send the metadata authorization: Bearer TOKEN, or connect with a certificate",
             )
         pem = certificates[0]
-        return self._known.get(pem) or self._by_certificate(pem, shown)
+        known = self._known.get(pem)
+        # Whom a denial has just felled is asked about anew.
+        return known if known and known.standing else self._by_certificate(pem, shown)
 
     def _by_certificate(self, pem: bytes, shown: Shown) -> Principal:
         """The principal of a certificate that is new here."""
@@ -239,8 +243,8 @@ class Door:
                 "or show one with a URI spiffe://SITE/ROLE/NAME",
             )
         if len(self._known) >= KNOWN_MAX:
-            # Those with open calls stay known, so that a denial ends their streams.
-            self._known = {p: known for p, known in self._known.items() if _is_busy(known)}
+            # Those with open calls stay known, so that a denial ends their streams; it may come meanwhile.
+            self._known = {p: known for p, known in self._known.copy().items() if _is_busy(known)}
         # Known first and asked about second: a denial meanwhile finds it in one place or the other.
         self._known[pem] = principal
         if why := self._denied(pem, name):
@@ -265,15 +269,16 @@ class Door:
 
     def _allowance(self, name: str, own: PrincipalConfig | None) -> Allowance:
         """What `name` may take, one for all that it shows."""
-        found = self._allowances.get(name)
-        if found is None:
-            if len(self._allowances) >= KNOWN_MAX:
-                # Those that hold nothing now lose nothing by beginning anew.
-                self._allowances = {
-                    n: a for n, a in self._allowances.items() if a.calls or a.requests
-                }
-            found = self._allowances[name] = Allowance(**self._limits(own))
-        return found
+        with self._sharing:
+            found = self._allowances.get(name)
+            if found is None:
+                if len(self._allowances) >= KNOWN_MAX:
+                    # Those that hold nothing now lose nothing by beginning anew.
+                    self._allowances = {
+                        n: a for n, a in self._allowances.items() if a.calls or a.requests
+                    }
+                found = self._allowances[name] = Allowance(**self._limits(own))
+            return found
 
     def _limits(self, own: PrincipalConfig | None) -> dict[str, int]:
         """The limits by name: its own where the configuration has them."""

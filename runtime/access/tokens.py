@@ -76,11 +76,14 @@ class Tokens:
     def _fill(self, listed: tuple[Token, ...]) -> None:
         """Put `listed` in place of what is known; the principal of an entry that stays is kept."""
         before, known = self._known, dict[str, tuple[Token, Principal]]()
+        now = self._clock.wall_ns()
         for token in listed:
             stays = before.get(token.sha256)
             principal = stays[1] if stays else self._principal(token)
             if principal is not None:
                 known[token.sha256] = (token, principal)
+                if not token.holds(now):
+                    principal.fall()  # first: whose calls are refused has no open stream either
         for sha256, (_, principal) in before.items():
             if sha256 not in known:
                 principal.fall()

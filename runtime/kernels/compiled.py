@@ -95,9 +95,12 @@ def _edition() -> str:
 
 
 def _compile(kernel: Kernel, signature: NumbaType, *, keep: bool) -> Kernel:
-    machine_code: Kernel = numba.njit(signature, nogil=True, error_model="numpy", cache=keep)(
-        kernel
-    )
+    made: Any = numba.njit(signature, nogil=True, error_model="numpy", cache=keep)(kernel)
+    # numba numbers what it keeps of a kernel without a lock: of two processes that keep it for different
+    # types at once, one may write the index and the other the code that it names.
+    if signature.args not in made.overloads:
+        raise LookupError("the kept machine code is for other types")
+    machine_code: Kernel = made
     return machine_code
 
 

@@ -298,7 +298,8 @@ async def _write(stream: PublicStream, receiver: Receiver, context: Any) -> Refu
             await context.write(stream.queue[0])
             stream.queue.popleft()
             _tell(stream, receiver.sent)
-        if stream.ending is not None:
+        # Another thread may have sent and finished since the queue was looked at.
+        if stream.ending is not None and not stream.queue:
             break
     refused, trailing = stream.ending
     if refused or (refused := _unfit(trailing)):

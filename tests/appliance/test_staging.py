@@ -1,6 +1,8 @@
 """Directories to prepare in, and the lock that lets one build at a time."""
 
+import os
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +14,14 @@ def test_what_is_staged_is_gone_afterwards(tmp_path):
     with staging(tmp_path / "work") as directory:
         (directory / "half").write_bytes(b"x")
     assert [path.name for path in (tmp_path / "work").iterdir()] == ["lock"]
+
+
+def test_looking_at_what_another_holds_keeps_no_handle_of_it(tmp_path):
+    with staging(tmp_path) as held:
+        with staging(tmp_path):
+            pass
+        handles = [os.path.realpath(handle) for handle in Path("/proc/self/fd").iterdir()]
+    assert handles.count(os.path.realpath(held)) == 1
 
 
 def test_one_holds_and_the_next_is_told_and_waits(tmp_path):

@@ -194,7 +194,7 @@ def test_what_a_killed_build_left_is_swept_by_the_next_and_a_live_one_is_not(sto
         ready = context.Event()
         child = context.Process(target=_stage_and_wait, args=(store.root, ready))
         child.start()
-        assert ready.wait(60)
+        assert ready.wait(150)
         children.append(child)
     assert len(staged(store)) == 2
     children[0].kill()
@@ -267,14 +267,16 @@ def test_a_disk_that_fails_while_replacing_leaves_the_old_or_the_new(
 
 def test_a_reader_finds_a_version_whole_while_it_is_replaced(store, add, contents, record):
     add()
-    stop, seen = threading.Event(), []
+    stop, begun, seen = threading.Event(), threading.Event(), []
 
     def read():
         while not stop.is_set():
             seen.append(store.describe("tiny", 1).record.warnings)
+            begun.set()
 
     reader = threading.Thread(target=read)
     reader.start()
+    assert begun.wait(150)
     for at in range(20):
         stored = store.describe("tiny", 1)
         with store.stage() as directory:

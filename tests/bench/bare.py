@@ -104,7 +104,7 @@ def main(store: str, model: str, threads: str) -> None:
     stored = Store(Path(store)).describe(model, 1)
     entry, interface = stored.record.engine, stored.manifest.engine
     engine = load_engine(
-        entry.kind, stored.engine_path, precision=entry.precision, interface=interface,
+        entry.kind, stored.directory / entry.file, precision=entry.precision, interface=interface,
         threads=int(threads),
     )  # fmt: skip
     random = np.random.default_rng(1)

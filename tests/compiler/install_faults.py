@@ -31,7 +31,7 @@ from compiler.targets.onnxruntime_cpu import OnnxRuntimeTarget
 
 POINTS = ("received", "verified", "building", "compiled", "proven", "published", "filed")
 FAULTS = ("killed", "failing", "hanging")
-HUNG, SECONDS_MAX = "hung", 60.0
+HUNG, SECONDS_MAX = "hung", 150.0
 TARGETS = (OnnxRuntimeTarget(),)  # loaded before the forks; one is enough to have an engine
 
 

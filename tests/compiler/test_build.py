@@ -119,7 +119,8 @@ def test_a_bundle_built_before_keeps_its_number(packed, store):
 
 
 def test_a_damaged_version_is_mended_by_building_again(packed, store):
-    packed.build().version.engine_path.write_bytes(b"damaged")
+    version = packed.build().version
+    (version.directory / version.record.engine.file).write_bytes(b"damaged")
     again = packed.build()
     assert (again.new, again.version.number) == (True, 2)
     assert store.find("tiny", again.version.record.bundle_sha256) == 2
@@ -285,7 +286,7 @@ def test_a_build_killed_in_the_middle_leaves_no_version_and_is_swept_by_the_next
     begun = context.Event()
     child = context.Process(target=_build_for_ever, args=(packed.bundle, packed.config, begun))
     child.start()
-    assert begun.wait(60)
+    assert begun.wait(150)
     child.kill()
     child.join()
     assert store.models() == []

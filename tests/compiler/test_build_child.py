@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -16,11 +17,18 @@ from appliance import errors
 from appliance.manifest import CALIBRATION_FILE
 from appliance.store import Store
 
+# What the parent itself says before its child says anything: two stages.
+OWN_WORDS = 2
 BUILD = """
 import os, signal, sys
+from functools import partial
 from pathlib import Path
 from appliance.config import Config, EngineConfig, StateConfig
+from compiler import staged
 from compiler.build import build
+from halting_acts import Halting
+
+staged.Compile = partial(Halting, words=int(sys.argv[3]) + 1 - int(sys.argv[4]))
 
 class Killing:
     left = int(sys.argv[3])
@@ -41,6 +49,17 @@ def packed(workshop):
     """A workshop with its bundle packed."""
     workshop.pack()
     return workshop
+
+
+@pytest.fixture
+def halting(monkeypatch):
+    """The act of a child that stops at a word of its own and there waits to be killed, or it might be done before."""
+    here = str(Path(__file__).parent / "child")
+    monkeypatch.syspath_prepend(here)
+    monkeypatch.setenv("PYTHONPATH", here)
+    from halting_acts import Halting
+
+    return Halting
 
 
 def test_a_bundle_sealed_in_a_child_is_the_same_bundle(packed):
@@ -136,7 +155,7 @@ def test_memory_that_a_build_may_not_have_is_a_limit(packed, make_onnx):
 
 
 @pytest.mark.parametrize("calls", [3, 7])
-def test_a_worker_killed_at_any_point_leaves_nothing(packed, calls):
+def test_a_worker_killed_at_any_point_leaves_nothing(packed, calls, halting, monkeypatch):
     class Killing:
         left = calls
 
@@ -148,18 +167,21 @@ def test_a_worker_killed_at_any_point_leaves_nothing(packed, calls):
                 kill_children()
             self.left -= 1
 
-    with pytest.raises(errors.BuildLimit, match="killed"):
-        packed.build(in_process=False, progress=Killing())
+    act = partial(halting, words=calls + 1 - OWN_WORDS)
+    with monkeypatch.context() as patched:
+        patched.setattr("compiler.staged.Compile", act)
+        with pytest.raises(errors.BuildLimit, match="killed"):
+            packed.build(in_process=False, progress=Killing())
     assert packed.left_behind() == []
     assert packed.build(again=True).version.number == 1
 
 
 @pytest.mark.parametrize("calls", [0, 4, 8])
+@pytest.mark.usefixtures("halting")
 def test_a_parent_killed_at_any_point_leaves_the_old_or_the_new(packed, calls):
     state = str(packed.config.state.root)
-    done = subprocess.run(
-        [sys.executable, "-c", BUILD, packed.bundle, state, str(calls)], check=False
-    )
+    arguments = [packed.bundle, state, str(calls), str(OWN_WORDS)]
+    done = subprocess.run([sys.executable, "-c", BUILD, *arguments], check=False)
     assert done.returncode == -signal.SIGKILL
     store = Store(packed.config.state.store)
     assert store.models() == []

@@ -5,6 +5,7 @@ The matrix is run by `install_faults` as real processes; here each of its cases 
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -17,9 +18,27 @@ FAULTS = ("killed", "failing", "hanging")
 ENDED = {"filed", "refused", "failed", "interrupted"}
 
 
+class Cases:
+    """Every case's outcome by its name, each waited for when it is asked for.
+
+    All together take minutes on a busy machine, more than one test has.
+    """
+
+    def __init__(self, process, said):
+        self._process, self._said, self._told = process, said, {}
+
+    def __getitem__(self, name):
+        while name not in self._told:
+            line = self._process.stdout.readline()
+            assert line, self._said.read_text()
+            case = json.loads(line)
+            self._told[case["point"], case.get("fault")] = case
+        return self._told[name]
+
+
 @pytest.fixture(scope="module")
 def cases(tmp_path_factory, make_workshop):
-    """Every case's outcome by its name."""
+    """The matrix under way."""
     directory = tmp_path_factory.mktemp("faults")
     workshop = make_workshop(directory)
     workshop.pack()
@@ -28,16 +47,20 @@ def cases(tmp_path_factory, make_workshop):
     workshop.pack()
     arguments = [workshop.config.state.root, workshop.bundle, directory / "cases"]
     environment = os.environ | {"PYTHONPATH": str(HERE.parents[1])}
-    done = subprocess.run(
-        [sys.executable, HERE / "install_faults.py", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=environment,
-    )
-    assert done.returncode == 0, done.stderr
-    told = [json.loads(line) for line in done.stdout.splitlines()]
-    return {(case["point"], case.get("fault")): case for case in told}
+    said = directory / "said"
+    with (
+        said.open("wb") as errors,
+        subprocess.Popen(
+            [sys.executable, HERE / "install_faults.py", *arguments],
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            env=environment,
+            start_new_session=True,
+        ) as process,
+    ):
+        yield Cases(process, said)
+        # With its own children, where not every case was asked for; it was not waited for yet.
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 @pytest.mark.parametrize("fault", FAULTS)

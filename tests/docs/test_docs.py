@@ -118,12 +118,14 @@ def run(blocks_of_commands: list[str], directory: Path) -> None:
         assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
 
 
+@pytest.mark.timeout(600)  # a process for each command
 def test_commands_marked_for_running_run(tmp_path: Path) -> None:
     """In a directory that looks like a checkout."""
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     run(blocks(OPERATIONS, "console run"), tmp_path)
 
 
+@pytest.mark.timeout(600)
 def test_commands_marked_live_run_beside_a_runtime(
     start_runtime: Callable[..., Any], state: Path, tmp_path: Path
 ) -> None:

@@ -1,7 +1,8 @@
 """What tests of GPU owners share: an owner over the fake, programs for the stand-in."""
 
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,12 @@ def owner(**settings: Any) -> Iterator[Owner]:
 def owner_here(**settings: Any) -> OwnerHere:
     """The same in this process."""
     return OwnerHere(executions=EXECUTIONS, devices=DEVICES, settings=GpuConfig(**settings))
+
+
+def until(holds: Callable[[], bool]) -> None:
+    """Wait until `holds` is true; what never is, the limit of the test ends."""
+    while not holds():
+        time.sleep(0.005)
 
 
 def engine_file(path: Path, **plan: Any) -> Path:

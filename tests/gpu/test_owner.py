@@ -6,7 +6,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import pytest
 from appliance.errors import EngineError, EngineLoad, GpuError, GpuLost, GpuMemory, GpuUnusable
 from runtime.gpu.owner import Owner
 from runtime.gpu.program import Launch, Program
+from runtime.gpu.standing import State
 from tests.gpu.owned import (
     BROKEN,
     DEVICES,
@@ -27,6 +27,7 @@ from tests.gpu.owned import (
     pretend,
     program,
     some,
+    until,
 )
 from tests.gpu.pretence import Fault
 
@@ -143,37 +144,45 @@ def test_a_process_that_is_killed_or_hangs_is_started_again(
     token.touch()
     hang = Fault(call="replay", at=1, kind="hang", token=str(token))
     pretend(monkeypatch, faults=(hang,))
-    with owner(run_seconds_max=0.3) as gpu:
+    with owner(run_seconds_max=40) as gpu:
         lane = gpu.load(engine_file(tmp_path / "e")).lane()
         number = lane.install(program(1))
         for _ in range(2):
             computed(lane, number, some(1))
-        with pytest.raises(GpuLost, match=r"over 0\.3 seconds"):
+        assert lane.line is not None
+        assert lane.line.gettimeout() == 40
+        lane.line.settimeout(0.3)  # of the run that hangs: all others may take their time
+        with pytest.raises(GpuLost, match="over 40 seconds"):
             computed(lane, number, some(1))
         assert np.array_equal(computed(lane, number, some(1)), some(1) * 2 + 1)
         os.kill(gpu.standing().pid, signal.SIGKILL)
-        deadline = time.monotonic() + 20
-        while gpu.standing().restarts < 2 and time.monotonic() < deadline:
-            time.sleep(0.01)
+        until(lambda: gpu.standing().restarts >= 2)
         assert np.array_equal(computed(lane, number, some(1)), some(1) * 2 + 1)
 
 
-def test_one_that_breaks_too_often_rests_and_says_so(tmp_path: Path) -> None:
-    with owner(restarts_max=0, rest_seconds=0.5) as gpu:
+def test_one_that_breaks_too_often_rests_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    resting: list[tuple[str, bool, GpuLost]] = []
+    becomes = Owner._become
+    with owner(restarts_max=0, rest_seconds=0.05) as gpu:
         lane = gpu.load(engine_file(tmp_path / "e")).lane()
         number = lane.install(program(1))
-        bad = np.full((1, 4), BROKEN, np.float32)
+
+        def become(self: Owner, state: State) -> None:
+            becomes(self, state)
+            if state is State.FAILED:  # its rest begins when this is over
+                with pytest.raises(GpuLost, match="was lost") as refused:
+                    lane.run(number)
+                resting.append((gpu.standing().state, lane.resting, refused.value))
+
+        monkeypatch.setattr(Owner, "_become", become)
         with pytest.raises(GpuLost):
-            computed(lane, number, bad)
-        deadline = time.monotonic() + 20
-        while gpu.standing().state != "failed" and time.monotonic() < deadline:
-            time.sleep(0.005)
-        with pytest.raises(GpuLost, match="was lost") as refused:
-            lane.run(number)
-        assert lane.resting
-        assert "starts anew by itself" in refused.value.remedy
-        while gpu.standing().state != "ready" and time.monotonic() < deadline:
-            time.sleep(0.01)
+            computed(lane, number, np.full((1, 4), BROKEN, np.float32))
+        until(lambda: gpu.standing().state == "ready")
+        ((state, rests, refused),) = resting
+        assert (state, rests) == ("failed", True)
+        assert "starts anew by itself" in refused.remedy
         assert np.array_equal(computed(lane, number, some(1)), some(1) * 2 + 1)
 
 
@@ -272,9 +281,7 @@ def test_shared_memory_is_read_and_written_within_its_bounds(tmp_path: Path) -> 
             with pytest.raises(GpuError, match="a handle of 3 bytes"):
                 gpu.share(b"abc", 1)
             os.kill(gpu.standing().pid, signal.SIGKILL)
-            deadline = time.monotonic() + 20
-            while gpu.standing().restarts < 1 and time.monotonic() < deadline:
-                time.sleep(0.01)
+            until(lambda: gpu.standing().restarts >= 1)
             assert shared.read(0, 2) == b"\0\1"  # opened again by itself
             shared.close()
             with pytest.raises(GpuError, match="not open"):

@@ -3,7 +3,6 @@
 import os
 import signal
 import socket
-import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -13,12 +12,11 @@ import msgspec
 import numpy as np
 import pytest
 
-from appliance.config import GpuConfig
 from appliance.errors import EngineLoad, GpuLost, GpuMemory
 from runtime.gpu.owner import Owner
 from runtime.gpu.tracks import Need, Track
 from tests.gpu.fakes import FakeDevice
-from tests.gpu.owned import DEVICES, computed, engine_file, owner, pretend, program, some
+from tests.gpu.owned import DEVICES, computed, engine_file, owner, pretend, program, some, until
 from tests.gpu.pretence import Fault, Pretence
 from tests.gpu.standin import open_execution
 
@@ -26,7 +24,7 @@ from tests.gpu.standin import open_execution
 def test_a_line_that_ends_costs_a_run_one_error_and_the_process_starts_again(
     tmp_path: Path,
 ) -> None:
-    with owner(load_seconds_max=20) as gpu:
+    with owner() as gpu:
         lane = gpu.load(engine_file(tmp_path / "e")).lane()
         number = lane.install(program(1))
         assert lane.line is not None
@@ -37,7 +35,7 @@ def test_a_line_that_ends_costs_a_run_one_error_and_the_process_starts_again(
 
 
 def test_an_engine_that_does_not_come_back_is_told_until_it_is_closed(tmp_path: Path) -> None:
-    with owner(load_seconds_max=20) as gpu:
+    with owner() as gpu:
         kept = gpu.load(engine_file(tmp_path / "kept")).lane()
         number = kept.install(program(1))
         engine = gpu.load(engine_file(tmp_path / "gone"))
@@ -60,17 +58,15 @@ def test_an_engine_that_found_no_memory_is_brought_back_when_there_is_some(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     token = tmp_path / "token"
-    with owner(load_seconds_max=20, rest_seconds=0.05) as gpu:
+    with owner(rest_seconds=0.05) as gpu:
         resting, lane = (gpu.load(engine_file(tmp_path / name)) for name in ("idle", "served"))
         lane = lane.lane()
         number = lane.install(program(1))
         token.touch()
         pretend(monkeypatch, faults=(Fault(call="allocate", kind="memory", token=str(token)),))
         os.kill(gpu.standing().pid, signal.SIGKILL)
-        deadline = time.monotonic() + 20
-        while (token.exists() or gpu.ill) and time.monotonic() < deadline:
-            time.sleep(0.005)
-        assert not token.exists(), "its memory was refused once"
+        until(lambda: not token.exists())  # its memory was refused once
+        until(lambda: not gpu.ill)
         assert not lane.resting
         assert np.array_equal(computed(lane, number, some(1)), some(1) * 2 + 1)
         assert not resting.evicted
@@ -100,11 +96,7 @@ def test_runs_wait_for_an_engine_that_is_loaded(
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     monkeypatch.setenv("HELD_UP", str(pipe))
-    gpu = Owner(
-        executions="tests.gpu.test_owner_steady:open_held_up",
-        devices=DEVICES,
-        settings=GpuConfig(run_seconds_max=0.1, load_seconds_max=60),
-    )
+    gpu = Owner(executions="tests.gpu.test_owner_steady:open_held_up", devices=DEVICES)
     try:
         lane = gpu.load(engine_file(tmp_path / "e")).lane()
         number = lane.install(program(1))
@@ -112,12 +104,15 @@ def test_runs_wait_for_an_engine_that_is_loaded(
         with ThreadPoolExecutor(2) as pool:
             loading = pool.submit(gpu.load, engine_file(tmp_path / "f", resident=1 << 10))
             writing = os.open(pipe, os.O_WRONLY)  # comes back when the process reads
+            assert lane.line is not None
+            lane.line.settimeout(0.05)
             running = pool.submit(lane.run, number)
             with pytest.raises(TimeoutError):
                 running.result(0.5)
+            lane.line.settimeout(60)  # once nothing is loaded it may take its time again
             os.close(writing)
-            running.result(20)
-            loading.result(20)
+            running.result(60)
+            loading.result(60)
         assert gpu.standing().restarts == 0
     finally:
         gpu.close()

@@ -107,7 +107,7 @@ def test_a_version_for_a_gpu_is_built_proven_and_told(workshop, fake):
     lines = dict(report_lines(version.manifest, record))
     assert "convolutions and matrix products: 1 in" in lines["inside"]
     assert "TensorRT 11.4" in (version.directory / "report.html").read_text()
-    file = EngineFile(version.engine_path)
+    file = EngineFile(version.directory / record.engine.file)
     assert file.header.inspection["precisions"] == {"fp16": 1}
     assert file.header.kernels == ()
     file.close()

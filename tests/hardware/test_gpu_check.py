@@ -104,7 +104,7 @@ def test_a_section_that_takes_too_long_or_dies_has_failed(monkeypatch: pytest.Mo
     assert (over.state, over.about[:8]) == ("not run", "a run of")
     assert "`--only graphs` runs it" in over.why
     monkeypatch.setattr(gpu_check, "__file__", "/dev/null/none")
-    dead = gpu_check._in_child("graphs", "0", 20, fake=True)
+    dead = gpu_check._in_child("graphs", "0", 120, fake=True)
     assert (dead.state, dead.why) == ("failed", "its process ended with status 2")
 
 
@@ -114,7 +114,7 @@ def test_what_a_section_found_and_nobody_can_read_is_told_as_failed(
     unreadable = tmp_path / "section.py"
     unreadable.write_text("import sys\nopen(sys.argv[-2], 'w').write('{')\n")
     monkeypatch.setattr(gpu_check, "__file__", str(unreadable))
-    found = gpu_check._in_child("graphs", "0", 20, fake=True)
+    found = gpu_check._in_child("graphs", "0", 120, fake=True)
     assert found.state == "failed"
     assert found.why.startswith("what it found cannot be read: ")
 

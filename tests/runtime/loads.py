@@ -40,9 +40,10 @@ class Load:
             thread.join()
 
     def wait_for(self, more):
-        """Wait until `more` further requests have been answered."""
+        """Wait until `more` further requests have been answered; fails when nobody asks any more."""
         for _ in range(more):
-            assert self._some.acquire(timeout=30), self.failed
+            while not self._some.acquire(timeout=0.1):
+                assert any(thread.is_alive() for thread in self._threads), self.failed
 
     def _ask(self, address, number, mean_seconds):
         random, count = np.random.default_rng(number), 0

@@ -1,6 +1,7 @@
 """The edge: errors to status codes, words to systemd."""
 
 import json
+import os
 import socket
 
 import grpc
@@ -49,10 +50,10 @@ def test_without_systemd_nothing_is_said(monkeypatch):
     assert watchdog_seconds() is None
 
 
-def test_systemd_is_told_also_on_an_abstract_socket(monkeypatch, tmp_path):
+def test_systemd_is_told_also_on_an_abstract_socket(monkeypatch):
     monkeypatch.setenv("WATCHDOG_USEC", "3000000")
     assert watchdog_seconds() == 1.5
-    name = f"holdfast-{tmp_path.name}"
+    name = f"holdfast-{os.getpid()}"  # no directory keeps it apart from another run's
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(f"\0{name}")
         monkeypatch.setenv("NOTIFY_SOCKET", f"@{name}")

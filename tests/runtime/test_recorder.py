@@ -136,10 +136,17 @@ async def test_records_that_nobody_waits_for_are_gathered_until_somebody_does(mo
     monkeypatch.setattr("runtime.recorder.GATHER_SECONDS", 30.0)
     log = FakeLog()
     recorder = Recorder(log, queue_records_max=10)
-    for number in (1, 2, 3):
+    log.gate.clear()
+    first = asyncio.ensure_future(recorder.appended(gap(0)))
+    await asyncio.to_thread(log.entered.wait)
+    for number in (1, 2, 3):  # while it commits: one that just falls asleep may take a few alone
         recorder.append(gap(number), unheard)
-    assert await recorder.appended(gap(4)) == 3
-    assert log.groups == [[1, 2, 3, 4]]
+    log.gate.set()
+    await first
+    while not recorder._gathering:
+        await asyncio.sleep(0.001)
+    assert await recorder.appended(gap(4)) == 4
+    assert log.groups == [[0], [1, 2, 3, 4]]
     await asyncio.to_thread(recorder.close)
 
 

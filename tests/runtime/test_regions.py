@@ -2,6 +2,7 @@
 
 import gc
 import os
+from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 
@@ -46,7 +47,10 @@ def regions(make):
 def held_open(directory):
     """Files of `directory` that this process holds open."""
     gc.collect()
-    links = [link.readlink() for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    links = []
+    for link in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # another thread's, closed meanwhile
+            links.append(link.readlink())
     return [link for link in links if link.is_relative_to(directory)]
 
 

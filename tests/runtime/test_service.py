@@ -93,7 +93,7 @@ def test_the_asynchronous_client_is_answered(client, held_out):
             [image_input(held_out["image"][row : row + 1])],
             callback=lambda result, error: results.put((result, error)),
         )
-    assert all(results.get(timeout=30)[1] is None for _ in range(4))
+    assert all(results.get()[1] is None for _ in range(4))
 
 
 def test_every_answer_is_in_the_log_before_it_arrives(client, runtime, held_out):
@@ -175,7 +175,7 @@ def test_a_refusal_tells_code_and_remedy_and_long_names_do_not_break_it(runtime)
 def test_prometheus_reads_counters(client, control, held_out):
     client.infer("digits", [image_input(held_out["image"][:1])])
     url = f"http://{control.status().metrics_address}/metrics"
-    with urllib.request.urlopen(url, timeout=10) as reply:
+    with urllib.request.urlopen(url) as reply:
         text = reply.read().decode()
     (line,) = [
         line

@@ -78,6 +78,20 @@ def test_what_is_no_note_is_put_aside(log, state):
         read_note(notes_directory(state) / "gone.note")
 
 
+def test_a_note_that_is_taken_while_they_are_looked_at_is_passed_over(state, monkeypatch):
+    leave(state, NOTE)
+    leave(state, NOTE)
+    stays, goes = left(state)
+    look = Path.lstat
+
+    def look_too_late(path):
+        goes.unlink(missing_ok=True)
+        return look(path)
+
+    monkeypatch.setattr(Path, "lstat", look_too_late)
+    assert left(state) == [stays]
+
+
 def test_a_note_that_may_not_be_removed_is_not_recorded_again_and_again(log, state, monkeypatch):
     leave(state, NOTE)
     size = log.size

@@ -29,7 +29,7 @@ from runtime.client import ControlClient, InferenceClient, Retry
 THREADS = 4
 # While the runtime starts, and under load.
 STARTING_SECONDS, SERVING_SECONDS = 3.0, 1.2
-PATIENCE_SECONDS = 60  # for the first answer of a life
+PATIENCE_SECONDS = 120  # for the first answer of a life
 STARTS = 0.2  # share of kills that come while it starts
 
 

@@ -26,6 +26,8 @@ from tests.simulation.tracing import scratch
 
 RECORDS = 600
 GROUP = 20
+# How what is found begins, when it names its place.
+PLACES = ("record ", "checkpoint ", "the checkpoints cannot", "the log has no", "tile", "subtree")
 DETECTED, REFUSED, HARMLESS = "named by its place", "not opened", "not evidence: the same records"
 Act = Callable[[sqlite.Connection, random.Random], None]
 
@@ -174,9 +176,7 @@ def _judge(
         word = REFUSED
     except AuditBroken as error:
         word = DETECTED
-        if not str(error).startswith(
-            ("record ", "checkpoint ", "the log has no", "tile", "subtree")
-        ):
+        if not str(error).startswith(PLACES):
             outcome.broken.append(f"{act}: no place is named: {error}")
     except ApplianceError as error:
         word = error.code

@@ -17,6 +17,7 @@ from appliance.errors import ApplianceError, UnknownModel
 from runtime.client import CODE_KEY, REMEDY_KEY
 from runtime.protocol import control_pb2 as wire
 from runtime.protocol import control_pb2_grpc as stubs
+from tests.tui.settling import make_pilots_patient
 from tui.preview import Order
 from tui.snapshot import (
     Box,
@@ -32,6 +33,7 @@ from tui.snapshot import (
 
 # The plugin names its pictures .raw under the current syrupy; a browser wants .svg.
 SVGImageExtension.file_extension = "svg"
+make_pilots_patient()
 
 NOW_NS = 1_790_000_000_000_000_000
 HOUR_NS = 3_600_000_000_000
@@ -175,9 +177,7 @@ class FakeControl(stubs.ControlServicer):
         self.listing_error: ApplianceError | None = None
         self.draining = self.hide = False
         self.audit_failure, self.metrics_address = "", "127.0.0.1:9464"
-        self.answered = 0
-        self.listings = 0
-        self.wall_ns = NOW_NS
+        self.answered, self.listings, self.wall_ns = 0, 0, NOW_NS
 
     def List(self, request: wire.ListRequest, context: grpc.ServicerContext) -> wire.ListReply:
         self.listings += 1

@@ -17,6 +17,7 @@ async def console(
 ) -> AsyncIterator[tuple[ConsoleApp, Pilot[None]]]:
     """A running console that has looked once."""
     app = ConsoleApp(gateway, actor="alice", tick_seconds=tick_seconds)
+    app.NOTIFICATION_TIMEOUT = 3600  # what is told stays until the test has read it
     async with app.run_test(size=(80, 24), notifications=True) as pilot:
         await until(pilot, lambda: app.snapshot is gateway.now)
         yield app, pilot

@@ -188,8 +188,7 @@ class TestLooking:
             models = app.serving.query_one(ModelTable)
             assert len(models.columns) == 8
             await pilot.resize_terminal(120, 40)
-            await pilot.pause()
-            assert len(models.columns) == 11
+            await until(pilot, lambda: len(models.columns) == 11)
 
 
 class TestLeaving:
@@ -226,5 +225,9 @@ class SlowGateway(FakeGateway):
 
     def decide(self, order: Order) -> tuple[str, ModelLine]:
         self.orders.append(order)
-        assert self.go_on.wait(30)
+        self.go_on.wait()
         return "d-0002", digits()
+
+    def close(self) -> None:
+        super().close()
+        self.go_on.set()  # a console that is left does not wait for it

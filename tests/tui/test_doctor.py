@@ -3,6 +3,8 @@
 import json
 import socket
 import ssl
+import struct
+import threading
 
 import pytest
 from typer.testing import CliRunner
@@ -238,6 +240,32 @@ def test_files_of_this_side_that_are_none(tmp_path):
     assert "files of this side" in found.told
     (found,) = walk("8001")
     assert found.verdict is Verdict.TROUBLE
+
+
+def test_a_server_that_resets_after_the_handshake_refuses_the_certificate(tmp_path):
+    """What a server has not read when it hangs up makes the end a reset, by chance."""
+    issued = Authority.create(tmp_path / "ca", site="plant", clock=SystemClock()).issue(
+        "server", "box", ["127.0.0.1"]
+    )
+    (tmp_path / "box.pem").write_bytes(issued.certificate.pem())
+    (tmp_path / "box.key").write_bytes(issued.key_pem)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(tmp_path / "box.pem", tmp_path / "box.key")
+
+    def serve(listener):
+        listener.accept()[0].close()  # the connection that only asks whether anybody listens
+        with context.wrap_socket(listener.accept()[0], server_side=True) as secure:
+            # Linux's struct linger: on, for no time; closing resets then.
+            secure.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = threading.Thread(target=serve, args=(listener,))
+        server.start()
+        address = f"127.0.0.1:{listener.getsockname()[1]}"
+        _, found = walk(address, root=tmp_path / "ca" / "authority.pem")
+        server.join()
+    assert found.subject == "client certificate"
+    assert "none was shown" in found.told
 
 
 def test_options_that_do_not_go_together(tmp_path):

@@ -6,13 +6,18 @@ look at every picture in tests/tui/__snapshots__.
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import pytest
+from textual.pilot import Pilot
+from textual.widgets import Input
 
 from appliance.deployment import Tuning
 from appliance.errors import EngineLoad, Unreachable
 from tests.tui.conftest import FakeGateway, accompanied, box, digits, snapshot, version_line, wine
+from tests.tui.piloting import until
 from tui.app import ConsoleApp
+from tui.screens.trouble import TroubleScreen
 from tui.snapshot import CONNECTING, Link, Snapshot, Traffic, unreachable
 
 Compare = Callable[..., bool]
@@ -24,6 +29,29 @@ AWAY = unreachable(
     )
 )
 SIZES = pytest.mark.parametrize("size", [(80, 24), (120, 40)], ids=["80x24", "120x40"])
+
+
+@pytest.fixture
+def snap_compare(snap_compare: Compare, monkeypatch: pytest.MonkeyPatch) -> Compare:
+    """The plugin's; keys and picture come after the console's first look, and no cursor blinks."""
+    monkeypatch.setattr(Input, "_toggle_cursor", lambda _: None)
+    return partial(snap_compare, run_before=looked)
+
+
+async def looked(pilot: Pilot[None]) -> None:
+    """Wait for the first look."""
+    app = pilot.app
+    assert isinstance(app, ConsoleApp)
+    assert isinstance(app.gateway, FakeGateway)
+    now = app.gateway.now
+    await until(pilot, lambda: app.snapshot is now)
+
+
+async def refused(pilot: Pilot[None]) -> None:
+    """Give an order and wait for the runtime's refusal."""
+    await looked(pilot)
+    await pilot.press("b", "x", "enter")
+    await until(pilot, lambda: isinstance(pilot.app.screen, TroubleScreen))
 
 
 def console(now: Snapshot) -> ConsoleApp:
@@ -100,7 +128,7 @@ def test_a_refused_decision(snap_compare: Compare) -> None:
         "version 2 of 'digits': the engine could not be loaded: not enough memory",
         remedy="free memory on this box, then decide again",
     )
-    assert snap_compare(app, press=["b", "x", "enter", "_"])
+    assert snap_compare(app, run_before=refused)
 
 
 def test_help(snap_compare: Compare) -> None:

@@ -115,10 +115,8 @@ def _handshake(
             visit.open() as plain,
             context.wrap_socket(plain, server_hostname=visit.host) as secure,
         ):
-            version = secure.version()
-            secure.sendall(OPENING)
-            if secure.recv(9):
-                return well("handshake", f"{version}; both sides trust each other")
+            if _goes_on(secure):
+                return well("handshake", f"{secure.version()}; both sides trust each other")
     except ssl.SSLCertVerificationError as error:
         return _unverified(visit, error, clock)
     except ssl.SSLEOFError:
@@ -130,6 +128,15 @@ def _handshake(
             "handshake", f"it was cut off: {error}", "see the box's journal, or try again"
         )
     return _turned_away(own, visit)
+
+
+def _goes_on(secure: ssl.SSLSocket) -> bool:
+    """Whether the server answers after the handshake; one that hangs up with our opening unread resets."""
+    try:
+        secure.sendall(OPENING)
+        return bool(secure.recv(9))
+    except ConnectionError:
+        return False
 
 
 def _unverified(visit: Visit, error: ssl.SSLCertVerificationError, clock: Clock) -> Finding:

@@ -18,7 +18,7 @@ from appliance.signing import SigningKey
 
 GROUP = 3
 WRITER = """
-import sys
+import signal, sys
 from pathlib import Path
 from appliance.audit.log import AuditLog
 from appliance.audit.kinds import Gap
@@ -27,17 +27,22 @@ from appliance.signing import SigningKey
 
 key = SigningKey.load(Path(sys.argv[2]))
 log = AuditLog.open(Path(sys.argv[1]), key=key, clock=SystemClock(), checkpoint_records=20)
-while True:
+left = int(sys.argv[3])
+while left:
+    left -= 1
     written = log.append([Gap(count=each, reason="x" * 100) for each in range(3)])
     print(written.stop, flush=True)
+signal.pause()
 """
 
 
-def killed(path: Path, key_file: Path, after: int) -> int:
-    """Let a child append until it has acknowledged `after` groups, kill it, return what it last said."""
-    with subprocess.Popen(
-        [sys.executable, "-c", WRITER, path, key_file], stdout=subprocess.PIPE, text=True
-    ) as child:
+def killed(path: Path, key_file: Path, after: int, most: int = -1) -> int:
+    """Let a child append until it has acknowledged `after` groups, kill it, return what it last said.
+
+    It writes on until it dies, but no more than `most` groups.
+    """
+    command = [sys.executable, "-c", WRITER, path, key_file, str(most)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         said = [child.stdout.readline() for _ in range(after)]
         child.send_signal(signal.SIGKILL)
@@ -72,7 +77,8 @@ def crashed(tmp_path_factory, key: SigningKey) -> Path:
     """A log whose writer was killed: all of it is still in SQLite's write-ahead log."""
     directory = tmp_path_factory.mktemp("crashed")
     key.save(directory / "box.pem")
-    killed(directory / "log.db", directory / "box.pem", 15)
+    # No more, or SQLite begins to move its pages into the file while the journal goes on.
+    killed(directory / "log.db", directory / "box.pem", 15, most=15)
     return directory
 
 

@@ -46,7 +46,8 @@ def test_only_what_changed_is_compiled(built, counting):
 
 
 def test_a_damaged_engine_is_not_used_again(built, counting):
-    path = Store(built.config.state.store).describe("tiny", 1).engine_path
+    version = Store(built.config.state.store).describe("tiny", 1)
+    path = version.directory / version.record.engine.file
     path.write_bytes(b"damaged")
     built.build(targets=[counting])
     assert counting.compiled == 2

@@ -57,7 +57,7 @@ def test_both_engines_are_tried_and_the_table_is_kept(packed):
         assert trial.error_p99 <= trial.error_max < 1e-5
     kept = found[version.record.engine.kind, FP32]
     assert (kept.verdict, kept.metric) == (KEPT, 1.0)
-    assert kept.bytes == version.engine_path.stat().st_size
+    assert kept.bytes == (version.directory / version.record.engine.file).stat().st_size
 
 
 @pytest.mark.parametrize(

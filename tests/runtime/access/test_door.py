@@ -266,6 +266,23 @@ def test_a_denial_ends_open_streams_however_often_the_list_changed_before(site, 
     assert not principal.standing
 
 
+def test_whom_a_denial_is_felling_is_not_let_in_meanwhile(site, arrive):
+    door = site.door()
+    shown = arrive(pem=b"1", peer_uri=[LINE_3])
+    told_meanwhile = []
+
+    class Asks:
+        def fell(self):
+            told_meanwhile.append(told(door.admit(shown)))
+
+    asks = Asks()
+    door.admit(shown).follow(asks)
+    site.denied.add(b"1")
+    door.forget()
+    assert told_meanwhile == ["access.unidentified"]
+    assert told(door.admit(shown)) == "access.unidentified"
+
+
 def test_a_denial_finds_an_open_stream_though_many_others_came(site, arrive, monkeypatch):
     monkeypatch.setattr("runtime.access.door.KNOWN_MAX", 2)
     door = site.door(certificate_role="client")

@@ -170,6 +170,18 @@ def test_a_change_of_the_list_keeps_who_stays(listed, site):
     assert not tokens.any
 
 
+def test_whose_token_is_refused_has_no_open_stream_either(listed, site, monkeypatch):
+    secret, _ = listed()
+    tokens = open_tokens(listed, site)
+    principal, standing = tokens.find(f"Bearer {secret}"), []
+    revoke_tokens(listed.path, "line-3", now_ns=site.clock.wall)
+    monkeypatch.setattr(
+        "runtime.access.tokens.journal.event", lambda *_, **__: standing.append(principal.standing)
+    )
+    tokens.look()  # which says so as soon as the new list is used
+    assert standing == [False]
+
+
 def test_a_list_that_cannot_be_read_leaves_the_last_one_standing(listed, site):
     secret, _ = listed()
     tokens = open_tokens(listed, site)

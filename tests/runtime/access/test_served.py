@@ -132,7 +132,9 @@ def test_an_auditor_of_some_models_gets_no_receipts_of_others(box):
             return code(lambda: asking(wanted, metadata=tuple(box.bearer(name).items())))
 
         for name, told in (("digits", "OK"), ("others", "NOT_FOUND")):
-            until(lambda: asked(f"audits-{name}") is not grpc.StatusCode.UNAUTHENTICATED)  # noqa: B023
+            # Not known to the door yet, and the record not covered yet.
+            passing = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.UNAVAILABLE)
+            until(lambda: asked(f"audits-{name}") not in passing)  # noqa: B023
             assert asked(f"audits-{name}") is grpc.StatusCode[told]
 
 
@@ -225,5 +227,5 @@ def test_an_address_of_the_network_without_tls_keeps_the_runtime_from_starting(
     state, start_runtime
 ):
     runtime = start_runtime(state, '[server]\naddress = "0.0.0.0:0"\n', wait=False)
-    assert runtime.process.wait(60) == 10
+    assert runtime.process.wait() == 10
     assert "there is no TLS" in runtime.journal.read_text()

@@ -56,10 +56,10 @@ class Caller:
         if self.fault:
             raise self.fault
 
-    async def ask(self, request=None):
-        """What one request got."""
+    async def ask(self, request=None, **given):
+        """What one request got; the rest as for the data plane's `infer`."""
         self._heard.clear()
-        self.dataplane.infer(request or Asked(), self.then)
+        self.dataplane.infer(request or Asked(), self.then, **given)
         self.dataplane.settle()
         await self._heard.wait()
         return self.told[-1]

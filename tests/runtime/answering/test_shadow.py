@@ -12,6 +12,7 @@ from runtime import shadowing
 from runtime.router import in_canary
 from tests.runtime.answering.conftest import (
     CALL,
+    NOTE,
     Asked,
     Queue,
     broken,
@@ -79,6 +80,7 @@ async def test_a_shadow_that_is_busy_is_left_alone(served, caller):
     one.batcher = Queue()
     one.batcher.queued = 1
     assert (await caller.ask()).version == 1
+    await served.recorder.appended(lambda: NOTE)  # a shadow follows before the next commit
     check_nothing_held(served)
     assert one.batcher.tickets == []
 

@@ -137,10 +137,7 @@ async def test_who_asks_is_recorded(served, caller, records, monkeypatch):
     for refused in (False, True):
         if refused:
             monkeypatch.setattr(Asked, "arrays", broken)
-        surgery = Principal("surgery-2", Role.CLIENT)
-        served.dataplane.infer(Asked(), caller.then, principal=surgery)
-        served.dataplane.settle()
-    await records(Failure)
+        await caller.ask(principal=Principal("surgery-2", Role.CLIENT))
     assert [record.principal for record in await records(Inference)] == ["surgery-2"]
     assert (await records(Failure))[0].principal == "surgery-2"
 

@@ -132,12 +132,13 @@ def test_so_it_is_while_the_others_are_busy(bench, after):
 def test_lanes_that_come_and_go_while_it_closes_leave_nothing_unanswered(bench):
     ours = bench(lanes=2, rows_max=1)
     ours.occupy()
+    ours.settle()
     (away,), (busy,) = ours.batcher._idle, [x for x in ours.batcher._lanes.working if x.batch]
     away.runner.resting = True
     ours.callers.send(1)
     closing = threading.Thread(target=ours.batcher.close)
     closing.start()
-    assert away.over.wait(30)
+    away.over.wait()
     away.runner.resting, busy.runner.resting = False, True
     ours.engine.let_go()
     assert isinstance(ours.callers.wait(0)[0], Served)
@@ -147,11 +148,16 @@ def test_lanes_that_come_and_go_while_it_closes_leave_nothing_unanswered(bench):
 def test_closing_while_one_rests_and_the_other_hangs_tells_everybody(bench):
     ours = bench(lanes=2, rows_max=1, engine_seconds_max=0.01)
     ours.occupy()
+    ours.settle()
     ours.engine.lanes_left = 0
-    ours.batcher._idle[0].runner.resting = True
+    (away,) = ours.batcher._idle
+    away.runner.resting = True
     ours.callers.send(1)
+    closing = threading.Thread(target=ours.batcher.close)
+    closing.start()
+    away.over.wait()  # else it may be the last one left, and takes the request
     ours.clock.now += SECOND
-    ours.batcher.close()
+    closing.join()
     assert isinstance(ours.callers.wait(0)[0], EngineError)
 
 

@@ -9,7 +9,7 @@ from appliance import errors
 from runtime.client import BFloat16, ControlClient, Retry
 from runtime.client.failures import _by_code
 from runtime.protocol import CODE_KEY, REMEDY_KEY
-from tests.runtime.client.conftest import Refused
+from tests.runtime.client.conftest import Refused, echo
 
 X = {"x": np.arange(3, dtype=np.float32)}
 UNAVAILABLE = Refused(grpc.StatusCode.UNAVAILABLE)
@@ -75,17 +75,18 @@ def test_the_wait_that_the_server_asks_for_is_kept(client, script, steps):
 
 def test_tries_and_waits_share_one_deadline(connect, script, address, steps):
     script.answers += [UNAVAILABLE] * 9
-    client = connect(address, retry=Retry(attempts_max=9, first_wait_seconds=4.0))
+    retry = Retry(attempts_max=9, first_wait_seconds=400.0, wait_seconds_max=500.0)
     with pytest.raises(errors.Unreachable):
-        client.infer("m", X, deadline_seconds=8.0)
-    assert steps.slept == [3.0, 3.75]
-    assert [round(left) for left in script.deadlines] == [8, 5, 1]
+        connect(address, retry=retry).infer("m", X, deadline_seconds=800.0)
+    assert steps.slept == [300.0, 375.0]
+    # A call is on its way for some time of its own.
+    assert [round(left, -2) for left in script.deadlines] == [800, 500, 100]
 
 
 def test_an_answer_that_is_late_is_given_up(client, script):
     def hang(request):
         script.left.wait()
-        return oip.ModelInferResponse()
+        return echo(request)  # the next request's, where the first one was given up before it came
 
     script.answers.append(hang)
     with pytest.raises(errors.DeadlinePassed, match="did not answer in time"):

@@ -27,7 +27,7 @@ from runtime.transport import listen
 X = TensorSpec(name="x", datatype=DataType.FP32, shape=(1,))
 INTERFACE = Interface(inputs=(X,), outputs=(X,), batch_max=4)
 INFER = "/inference.GRPCInferenceService/ModelInfer"
-PATIENCE_SECONDS = 30  # of a test for a thread: a bound, not a wait
+PATIENCE_SECONDS = 120  # of a test for a thread: a bound, not a wait
 
 
 class SteppingClock:
@@ -35,10 +35,16 @@ class SteppingClock:
 
     def __init__(self):
         self._real = SystemClock()
+        self._stopped_ns = None
         self.ahead_ns = self.wall_ahead_ns = 0
 
+    def stop(self):
+        """From now on no time passes but what the test lets pass."""
+        self._stopped_ns = self._real.monotonic_ns()
+
     def monotonic_ns(self):
-        return self._real.monotonic_ns() + self.ahead_ns
+        stopped_ns = self._stopped_ns
+        return (self._real.monotonic_ns() if stopped_ns is None else stopped_ns) + self.ahead_ns
 
     def wall_ns(self):
         return self._real.wall_ns() + self.wall_ahead_ns
@@ -106,6 +112,8 @@ class Steered:
     def __init__(self, log):
         self._log = log
         self.fault = None
+        self.writing = False
+        self.idle = 0  # commits of nothing
         self.gate = threading.Event()
         self.gate.set()
 
@@ -114,9 +122,12 @@ class Steered:
 
     def append(self, records):
         if records:
+            self.writing = True
             assert self.gate.wait(PATIENCE_SECONDS)
+            self.writing = False
             if self.fault:
                 raise self.fault
+        self.idle += not records
         return self._log.append(records)
 
     def checkpoint(self):

@@ -64,6 +64,11 @@ def test_swaps_with_failed_candidates_among_them_cost_no_request(state, start_ru
     assert {r.request_id: r.version for r in records if isinstance(r, Inference)} == load.answered
 
 
+def running(name):
+    """Threads of that name."""
+    return sum(thread.name == name for thread in threading.enumerate())
+
+
 async def test_what_swaps_replace_is_freed(box):
     for number in range(SWAPS):
         act = StartShadow(version=2) if number % 2 == 0 else EndShadow()
@@ -73,11 +78,10 @@ async def test_what_swaps_replace_is_freed(box):
     assert [servable.closed for servable in box.loaded] == [False] + [True] * (SWAPS // 2)
     freed = [weakref.ref(servable) for servable in box.loaded[1:]]
     del box.loaded[1:]
-    # A lane's thread says that it is over a moment before its last frame is gone.
+    # A lane's thread says that it is over a moment before its last frame and it are gone.
     await box.until(lambda: gc.collect() >= 0 and not any(one() for one in freed))
-    names = [thread.name for thread in threading.enumerate()]
-    assert names.count("engine digits/2") == 0
-    assert names.count("engine digits/1") == 1
+    await box.until(lambda: not running("engine digits/2"))
+    assert running("engine digits/1") == 1
 
 
 async def test_a_version_whose_requests_never_end_is_let_go_when_its_time_is_over(start, caplog):

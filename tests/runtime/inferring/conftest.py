@@ -23,7 +23,7 @@ from runtime.services.infer import InferCalls
 from runtime.transport import listen
 from tests.runtime.conftest import World
 
-PATIENCE_SECONDS = 30  # of a test for a thread: a bound, not a wait
+PATIENCE_SECONDS = 120  # of a test for a thread: a bound, not a wait
 X = TensorSpec(name="x", datatype=DataType.FP32, shape=(1,))
 INTERFACE = Interface(inputs=(X,), outputs=(X,), batch_max=4)
 

@@ -13,9 +13,9 @@ from runtime.kernels.output_steps import argmax
 TYPES = (reads(np.float32, 2), writes(np.int64, 2))
 
 
-def compiled_anew() -> Any:
+def compiled_anew(*types: Any) -> Any:
     """As a new process would: past the memory of this one."""
-    return compiled.__wrapped__(argmax, *TYPES)
+    return compiled.__wrapped__(argmax, *(types or TYPES))
 
 
 def largest(kernel: Kernel) -> int:
@@ -65,4 +65,19 @@ class TestKept:
         assert "kernels.cache" in caplog.text
         assert not list(directory.rglob("*.nb?"))
         compiled_anew()
+        assert largest(compiled_anew()) == 1
+
+    def test_what_two_processes_kept_in_one_file_is_dropped_and_told(
+        self, directory: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Each found the first number free: the index is of the one, the machine code of the other."""
+        compiled_anew(reads(np.float64, 2), writes(np.int64, 2))
+        (index,), (code,) = directory.rglob("*.nbi"), directory.rglob("*.nbc")
+        others = code.read_bytes()
+        index.unlink()
+        compiled_anew()
+        code.write_bytes(others)
+        with caplog.at_level(logging.WARNING, logger="holdfast"):
+            assert largest(compiled_anew()) == 1
+        assert "for other types" in caplog.text
         assert largest(compiled_anew()) == 1

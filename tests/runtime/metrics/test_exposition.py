@@ -18,7 +18,7 @@ def read(metrics):
     """Every sample of the endpoint, as {(name, labels): value}, labels being sorted (key, value) pairs."""
     server = serve_metrics(metrics, "127.0.0.1:0")
     try:
-        with urllib.request.urlopen(f"http://{server.address}/metrics", timeout=10) as reply:
+        with urllib.request.urlopen(f"http://{server.address}/metrics", timeout=120) as reply:
             text = reply.read().decode()
     finally:
         server.close()

@@ -312,7 +312,7 @@ def test_a_fault_of_our_own_reaches_whoever_waits_and_the_thread_lives_on(
     with monkeypatch.context() as patch:
         patch.setattr(ours.writer, "erase", lambda _id: 1 / 0)
         with pytest.raises(ZeroDivisionError):
-            ours.keeper.erase("r").result(30)
+            ours.keeper.erase("r").result()
     ours.settle()
 
 

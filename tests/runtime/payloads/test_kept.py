@@ -40,17 +40,13 @@ def ask(runtime: Any, images: np.ndarray, names: list[str]) -> None:
 
 def wait_for_payload(state: Path, request_id: str) -> None:
     """Wait until the inputs of a request, and of all before it, are written: nobody else waits for that."""
-    until = time.monotonic() + 30
     while holdfast(state, "audit", "show", request_id, "--payload", "--json").exit_code:
-        assert time.monotonic() < until
         time.sleep(0.02)
 
 
 def wait_for_notes(state: Path) -> None:
     """Wait until the runtime has recorded what commands left for it."""
-    until = time.monotonic() + 30
     while left(StateConfig(directory=str(state))):
-        assert time.monotonic() < until
         time.sleep(0.02)
 
 

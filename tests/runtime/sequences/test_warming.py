@@ -8,6 +8,7 @@ import tritonclient.grpc as triton
 
 from appliance import journal
 from appliance.config import Config, PayloadsConfig, StateConfig
+from runtime import replaying
 from runtime.replaying import Replaying, warm_with_payloads
 from tests.runtime.sequences.accumulator import activate, value_of
 
@@ -28,8 +29,9 @@ class Watched:
 
 
 @pytest.fixture
-def kept(start_runtime, sequence_state, tmp_path):
-    """The state directory of a box that kept the steps of two sequences, side by side."""
+def kept(start_runtime, sequence_state, tmp_path, monkeypatch):
+    """The state directory of a box that kept the steps of two sequences, side by side; warming may take long."""
+    monkeypatch.setattr(replaying, "WARM_SECONDS_MAX", 3600.0)
     state = Path(shutil.copytree(sequence_state, tmp_path / "state"))
     running = start_runtime(state, '[payloads]\nkeep = "all"\n')
     activate(running.socket, 1)

@@ -14,6 +14,13 @@ pytest.importorskip("opentelemetry.sdk", reason="the extra 'otel' is not install
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 CALLER = (("traceparent", f"00-{TRACE}-b7ad6b7169203331-01"),)
 ID_KEY = "holdfast-request-id"
+# The runtime, with time to send its last spans also where the processor is shared.
+PATIENT = """
+from runtime.traces import spans
+spans.EXPORT_SECONDS_MAX = spans.CLOSE_SECONDS_MAX = 50.0
+from runtime.entry import main
+main()
+"""
 
 
 def request(model="digits", **other):
@@ -31,6 +38,7 @@ def test_a_request_is_found_by_one_id_everywhere(state, start_runtime, collector
         state,
         f'[server]\naddress = "127.0.0.1:0"\ntransport = "{transport}"\n'
         f'[traces]\nendpoint = "{endpoint}"\nshare_per_mille = 0\n',
+        code=PATIENT,
     )
     runtime.decide("activate", 1)
     with grpc.insecure_channel(runtime.address) as channel:

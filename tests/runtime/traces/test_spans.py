@@ -160,7 +160,9 @@ def test_an_endpoint_that_does_not_answer_holds_up_nobody(monkeypatch, lines):
     assert told["message"]
 
 
-def test_spans_reach_a_collector(lines, collector):
+def test_spans_reach_a_collector(lines, collector, monkeypatch):
+    for limit in ("EXPORT_SECONDS_MAX", "CLOSE_SECONDS_MAX"):
+        monkeypatch.setattr(room, limit, 120.0)
     endpoint, spans = collector
     traces = open_traces(TracesConfig(endpoint=endpoint, share_per_mille=1000), service="box-7")
     traces.ended("m", CALLER, 0, lambda: ANSWERED)

@@ -106,7 +106,8 @@ async def test_a_client_that_cancels_everything_leaves_nothing(wire, until):
     await until(lambda: not wire.transport.in_flight)
     assert await wire.ask("Echo", b"still here") == b"still here"
     await until(lambda: not wire.transport.in_flight)
-    assert len(wire.held.gone) == len(wire.held.exchanges)
+    # A call is counted out before it is told.
+    await until(lambda: len(wire.held.gone) == len(wire.held.exchanges))
 
 
 async def test_replies_to_callers_that_leave_meanwhile_are_harmless(wire, until):
@@ -140,7 +141,7 @@ async def test_killed_clients_leave_no_call_thread_or_file(serve, until):
         exchange.reply(b"nobody listens")
     assert await wire.ask("Echo", b"still here") == b"still here"
     await until(lambda: _open_files() <= files)
-    assert threading.active_count() <= threads
+    await until(lambda: threading.active_count() <= threads)  # asyncio had some for the clients
 
 
 async def _client(address, calls):
@@ -169,7 +170,7 @@ def _until_closed(address, sent):
             connection.sendall(sent)
             while connection.recv(65536):
                 pass
-        except ConnectionResetError:
+        except ConnectionError:
             pass
         return True
 

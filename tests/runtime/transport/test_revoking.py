@@ -96,6 +96,7 @@ def test_what_a_message_began_while_its_caller_fell_is_over_too():
 async def test_streams_that_are_over_are_not_kept(watched, until):
     watch, reflection = opened(watched)
     await watch.read()
+    await until(lambda: len(watched.principal._followers) == 2)
     watch.cancel()
     reflection.cancel()
     await until(lambda: not watched.transport.in_flight)

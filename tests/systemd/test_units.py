@@ -11,7 +11,7 @@ import pytest
 from appliance.config import ServerConfig, StateConfig
 from appliance.keys import CREDENTIAL, NEXT_CREDENTIAL
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 UNITS = ROOT / "systemd"
 BINARIES = "/usr/lib/holdfast/bin"
 SECURITY = "systemd-analyze security --no-pager --offline=true"
