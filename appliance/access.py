@@ -8,13 +8,10 @@ A slow hash (scrypt, argon2) guards what people choose, which can be guessed. 25
 any hash (2^255 tries on average), and a slow one would cost every request tens of milliseconds.
 """
 
-import fcntl
 import hashlib
-import os
 import re
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -22,7 +19,8 @@ from typing import Annotated
 import msgspec
 
 from appliance.errors import StateError, TokenError
-from appliance.files import make_directory, unwritable, write_file
+from appliance.files import make_directory, write_file
+from appliance.staging import locked
 from appliance.tables import from_json
 
 PREFIX = "holdfast_"
@@ -155,16 +153,6 @@ def _write(path: Path, tokens: tuple[Token, ...]) -> None:
     write_file(path, msgspec.json.format(msgspec.json.encode(Listed(tokens=tokens))), mode=0o644)
 
 
-@contextmanager
-def _changing(path: Path) -> Iterator[None]:
+def _changing(path: Path) -> AbstractContextManager[None]:
     """One change of the file at a time, whichever process makes it."""
-    lock = make_directory(path.parent, mode=0o755) / f".{path.name}.lock"
-    try:
-        handle = os.open(lock, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        raise unwritable(lock, error) from error
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
+    return locked(make_directory(path.parent, mode=0o755) / f".{path.name}.lock")

@@ -48,7 +48,8 @@ def write_file(path: Path, *parts: bytes | bytearray | memoryview, mode: int = 0
 def make_directory(path: Path, *, mode: int = 0o755) -> Path:
     """Create `path` and its parents if missing and return it; StateError when it cannot be.
 
-    A `path` made here has `mode`, whatever this process's umask.
+    A `path` made here has `mode`, whatever this process's umask. What root makes belongs to whom the directory above
+    belongs: on a box root and the box's user act by turns.
     """
     try:
         known = path.is_dir()
@@ -70,10 +71,26 @@ def _make_durable(path: Path) -> None:
     if path.is_dir() and path not in _unsynced:
         return
     _make_durable(path.parent)
-    path.mkdir(exist_ok=True)
+    try:
+        path.mkdir()
+        if os.geteuid() == 0:
+            _hand_over(path)
+    except FileExistsError:
+        if not path.is_dir():
+            raise
     _unsynced.add(path)
     sync_directory(path.parent)
     _unsynced.discard(path)
+
+
+def _hand_over(made: Path) -> None:
+    """Give a directory to the owner of the one above, who could put a link in its place: none is followed."""
+    above = made.parent.stat()
+    handle = os.open(made, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        os.fchown(handle, above.st_uid, above.st_gid)
+    finally:
+        os.close(handle)
 
 
 def publish_directory(staged: Path, final: Path) -> None:

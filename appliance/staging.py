@@ -44,12 +44,8 @@ def staging(parent: Path) -> Iterator[Path]:
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold the lock file `path` for a moment, after whoever holds it now; StateError when the disk refuses."""
-    try:
-        file = path.open("wb")
-    except OSError as error:
-        raise unwritable(path, error) from error
-    with file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with _lock_file(path) as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 
 
@@ -62,13 +58,9 @@ def one_at_a_time(
     Raises BuildBusy when they still have it after `wait_seconds_max`, StateError when the disk refuses.
     """
     until = time.monotonic() + wait_seconds_max
-    try:
-        file = path.open("wb")
-    except OSError as error:
-        raise unwritable(path, error) from error
-    with file:
+    with _lock_file(path) as handle:
         told = False
-        while not _taken(file.fileno()):
+        while not _taken(handle):
             if not told:
                 waiting()
                 told = True
@@ -79,6 +71,19 @@ def one_at_a_time(
                 )
             time.sleep(_POLL_SECONDS)
         yield
+
+
+@contextmanager
+def _lock_file(path: Path) -> Iterator[int]:
+    """The open lock file. It is only read, so that whoever made it, another user can lock it too."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise unwritable(path, error) from error
+    try:
+        yield handle
+    finally:
+        os.close(handle)
 
 
 def _taken(handle: int) -> bool:

@@ -5,13 +5,12 @@ never the caller; root and the runtime's own user steer; everybody else has the 
 configuration gives to one of their groups, or none. Leaves to others: the socket (`runtime.transport.control`).
 """
 
+import ctypes
 import grp
 import os
 import pwd
 import socket
 import struct
-from collections.abc import Sequence
-from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 
@@ -21,7 +20,7 @@ from appliance.errors import Unidentified
 from runtime.access.methods import CONTROL_METHODS, check_role
 
 SO_PEERGROUPS = 59  # asm-generic/socket.h; Python has no name for it
-GROUPS_MAX = 1024
+GROUPS_MAX = 65_536  # NGROUPS_MAX of linux/limits.h
 _CREDENTIALS = struct.Struct("iII")
 
 
@@ -61,11 +60,23 @@ def person_behind(connection: socket.socket) -> Person:
     """Who connected to a Unix socket. Raises OSError."""
     told = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     pid, uid, gid = _CREDENTIALS.unpack(told)
-    listed: Sequence[int] = ()
-    with suppress(OSError):  # a kernel before 4.13
-        raw = connection.getsockopt(socket.SOL_SOCKET, SO_PEERGROUPS, 4 * GROUPS_MAX)
-        listed = struct.unpack(f"{len(raw) // 4}I", raw)
-    return Person(uid=uid, pid=pid, groups=(gid, *listed))
+    return Person(uid=uid, pid=pid, groups=(gid, *_groups_behind(connection)))
+
+
+def _groups_behind(connection: socket.socket) -> list[int]:
+    """The further groups of who connected. Raises OSError.
+
+    By the C library, for Python's own getsockopt holds 1024 bytes: 256 groups, and a domain's users may have more.
+    """
+    groups = (ctypes.c_uint32 * GROUPS_MAX)()
+    size = ctypes.c_uint32(ctypes.sizeof(groups))
+    library = ctypes.CDLL(None, use_errno=True)
+    if library.getsockopt(
+        connection.fileno(), socket.SOL_SOCKET, SO_PEERGROUPS, groups, ctypes.byref(size)
+    ):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return groups[: size.value // ctypes.sizeof(ctypes.c_uint32)]
 
 
 class Roster:

@@ -165,3 +165,16 @@ def test_a_directory_whose_name_could_not_be_synced_is_synced_before_its_next_us
     files.make_directory(tmp_path / "new")
     files.make_directory(tmp_path / "new")
     assert synced == [tmp_path]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
+def test_what_root_makes_belongs_to_whom_the_directory_above_belongs(tmp_path):
+    home = tmp_path / "home"
+    home.mkdir()
+    os.chown(home, 60_000, 60_001)
+    made = make_directory(home / "work" / "deeper")
+    for path in (made, made.parent):
+        assert (path.stat().st_uid, path.stat().st_gid) == (60_000, 60_001)
+    (home / "taken").write_text("a file")
+    with pytest.raises(StateError):
+        make_directory(home / "taken")

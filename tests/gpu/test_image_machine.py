@@ -9,8 +9,9 @@ import pytest
 from appliance.tensors import Array
 from runtime.gpu.program import Launch
 from runtime.kernels.cuda import KernelSource, Module
-from runtime.kernels.cuda.toolchain import compile_kernels, lint
+from runtime.kernels.cuda.toolchain import compile_kernels
 from tests.gpu.image_cases import SMALL, Small, on_device, part_for
+from tests.gpu.lint import lint
 from tests.gpu.ptx import run_ptx
 
 OLDEST = (7, 5)

@@ -5,8 +5,9 @@ from functools import cache, partial
 import pytest
 
 from runtime.kernels.cuda import Module
-from runtime.kernels.cuda.toolchain import compile_kernels, lint
+from runtime.kernels.cuda.toolchain import compile_kernels
 from tests.gpu.catalogue import parts, tensors_of
+from tests.gpu.lint import lint
 from tests.gpu.ptx import run_ptx
 from tests.gpu.threads import run_part
 

@@ -14,6 +14,7 @@ from appliance.errors import GpuUnusable
 from runtime.kernels.cuda import KernelSource, gpu, symbol, toolchain
 from runtime.kernels.cuda.pairs import two_product
 from tests.gpu.catalogue import sources
+from tests.gpu.lint import lint
 from tests.gpu.threads import run
 
 CAPABILITIES = ((7, 5), (8, 0), (8, 6), (8, 9), (9, 0), (10, 0), (12, 0))
@@ -81,7 +82,7 @@ def test_kernels_of_one_module_keep_their_names_and_their_own_memory():
     assert text.startswith(".version 9.0\n.target sm_90\n")
     assert text.endswith("\0")
     assert module.cubin[:4] == b"\x7fELF"
-    assert toolchain.lint(module) == []
+    assert lint(module) == []
 
 
 @pytest.mark.parametrize("capability", CAPABILITIES, ids=lambda c: f"sm_{c[0]}{c[1]}")
@@ -89,7 +90,7 @@ def test_kernels_for_every_gpu(capability):
     module = toolchain.compile_kernels([DOUBLED, SHARED, sources()[0]], capability=capability)
     assert module.capability == capability
     assert f".target sm_{capability[0]}{capability[1]}" in module.ptx.decode()
-    assert toolchain.lint(module) == []
+    assert lint(module) == []
 
 
 def test_lint_finds_what_is_slow_or_rounds_otherwise():
@@ -100,7 +101,7 @@ def test_lint_finds_what_is_slow_or_rounds_otherwise():
         source(fused, *floats),
     ]
     module = toolchain.compile_kernels([*planted, DOUBLED], capability=(9, 0))
-    found = toolchain.lint(module)
+    found = lint(module)
     assert "FP64 in slipped" in found
     assert "a fused operation in fused" in found
     assert any(re.fullmatch(r"256 bytes of local memory in hungry", each) for each in found)
@@ -121,7 +122,7 @@ def test_lint_finds_what_the_assembler_may_change(planted, told):
     changed = msgspec.structs.replace(
         module, ptx=module.ptx.replace(b"add.rn.f32", planted.encode())
     )
-    assert f"{told} in doubled" in toolchain.lint(changed)
+    assert f"{told} in doubled" in lint(changed)
 
 
 def test_products_are_not_fused_with_sums():

@@ -17,7 +17,7 @@ import numpy as np
 
 from runtime.gpu.program import Launch, Layout, Long, Place, Single, Whole
 from runtime.kernels.cuda import KernelSource, Part
-from runtime.kernels.cuda.toolchain import bound
+from runtime.kernels.cuda.binding import bound
 
 NUMBERS = {Whole: "int32", Long: "int64", Single: "float32"}
 Size3 = tuple[int, int, int]

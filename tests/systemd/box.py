@@ -65,7 +65,9 @@ class Box:
     def run(self, command: str, *, fails: bool = False) -> str:
         """What a shell command prints, run in the box as root; whether it `fails` is checked."""
         done = self._entered(command)
-        assert (done.returncode != 0) == fails, f"{command}: {done.returncode}\n{done.stdout}"
+        if (done.returncode != 0) != fails:
+            journal = self._entered("journalctl --output=cat --lines=12").stdout
+            raise AssertionError(f"{command}: {done.returncode}\n{done.stdout}\n{journal}")
         return done.stdout
 
     def shown(self, unit: str, name: str) -> str:

@@ -3,34 +3,26 @@
 Knows: numba-cuda, its NVVM, and nvJitLink. Rules: a kernel's parameters are plain C types; multiplications and additions are
 never fused, divisions and roots are rounded right, subnormal numbers are kept; all kernels of an engine are one text of PTX, which
 is linked into one cubin, so that what is shipped as PTX has been read by the assembler. Nothing of this runs while a model is served. Leaves
-to others: the kernels (their rooms), launching them (`runtime.gpu`), keeping the module (`runtime.gpu.engine_file`).
+to others: the kernels (their rooms), what they see (`binding`), launching them (`runtime.gpu`), keeping the module (`runtime.gpu.engine_file`).
 
 Sources: numba-cuda's compile_cuda, which the public numba.cuda.compile wraps without a way to switch fusing off; PTX ISA 9.0,
 chapters 5 (state spaces) and 9.7 (rounding); nvJitLink's reference.
 """
 
-import builtins
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from types import CellType, FunctionType
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple
 
 from appliance.errors import GpuUnusable
-from runtime.kernels.cuda import KernelSource, Module, Parameter, gpu
+from runtime.kernels.cuda import KernelSource, Module, Parameter
+from runtime.kernels.cuda.binding import Callees, bound
 
 PTX_NEWEST: Final = (9, 0)  # what the oldest supported driver, of CUDA 13.0, reads
-REGISTERS_MOST: Final = (
-    80  # then three blocks of 256 threads fit on every multiprocessor since sm_75
-)
-KERNELS_OF: Final = "runtime.kernels"  # functions of these rooms become device functions
-
-Callees: TypeAlias = dict[tuple[FunctionType, tuple[tuple[str, int | float], ...]], Any]
-
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 HEADER = re.compile(r"^\.version (\d+)\.(\d+)\n\.target \w+\n\.address_size 64$", re.MULTILINE)
 DEFINED = re.compile(
@@ -78,35 +70,6 @@ def compile_kernels(sources: Sequence[KernelSource], *, capability: tuple[int, i
     )
 
 
-def lint(module: Module) -> list[str]:
-    """What is wrong with compiled kernels, in words; empty when nothing is.
-
-    Looked for: numbers of 64 bits with a fraction (a slip: numba makes them of an integer and an FP32 number, and most GPUs
-    have few units for them), operations that are fused, that the assembler may fuse or that are not rounded right, more registers than REGISTERS_MOST, local memory, functions of another
-    module, a newer PTX than PTX_NEWEST.
-    """
-    text = module.ptx.decode()
-    found = []
-    for what, pattern in (
-        ("FP64", r"\.f64\b"),
-        ("a fused operation", r"\b(?:fma|mad)\.(?:r[nzmp]|f\d\d)"),
-        ("an operation that may be fused", r"\b(?:add|sub|mul)\.(?:ftz\.|sat\.)?f32"),
-        ("an operation that is not exact", r"\.(?:approx|full|ftz)\b"),
-        ("local memory", r"^\s*\.local\b"),
-        ("a function of another module", r"^\.extern\b"),
-    ):
-        places = [_kernel_at(text, hit.start()) for hit in re.finditer(pattern, text, re.MULTILINE)]
-        found += [f"{what} in {name}" for name in dict.fromkeys(places)]
-    for name in module.names:
-        if module.registers[name] > REGISTERS_MOST:
-            found.append(f"{module.registers[name]} registers in {name}")
-        if module.local_bytes[name]:
-            found.append(f"{module.local_bytes[name]} bytes of local memory in {name}")
-    if version_of(text) > PTX_NEWEST:
-        found.append(f"PTX {version_of(text)}")
-    return found
-
-
 @cache
 def edition() -> str:
     """A digest of the sources of all kernels and of what launches them, 16 hexadecimal digits."""
@@ -143,17 +106,6 @@ def ptx_of(
     return text
 
 
-def bound(
-    source: KernelSource,
-    device: Any,
-    device_function: Callable[[FunctionType], Any],
-    callees: Callees | None = None,
-) -> FunctionType:
-    """The kernel with `gpu` bound to `device`, its constants in place, and its callees as device functions."""
-    binding = Binding(device, device_function, source.constants, {} if callees is None else callees)
-    return binding.copy_of(_plain(source.function))
-
-
 def version_of(ptx: str) -> tuple[int, int]:
     """The version of the PTX ISA that a text is written in."""
     found = HEADER.search(ptx)
@@ -186,51 +138,6 @@ def _lowered(
             raise RuntimeError(f"NVVM refused them ({cause})") from cause
 
 
-class Binding:
-    """Copies of functions that see what a kernel sees; callees made under the same constants are made once."""
-
-    def __init__(
-        self,
-        device: Any,
-        device_function: Callable[[FunctionType], Any],
-        constants: Mapping[str, int | float],
-        callees: Callees,
-    ) -> None:
-        self._device, self._device_function = device, device_function
-        self._constants, self._callees = constants, callees
-        self._key = tuple(sorted(constants.items()))
-
-    def copy_of(self, function: FunctionType) -> FunctionType:
-        """A copy of `function` with its globals and its closure as a kernel sees them."""
-        code = function.__code__
-        known = [name for name in code.co_names if name in function.__globals__]
-        names = {name: self._seen(name, function.__globals__[name]) for name in known}
-        cells = zip(code.co_freevars, function.__closure__ or (), strict=True)
-        closure = tuple(CellType(self._seen(name, cell.cell_contents)) for name, cell in cells)
-        names |= {"__name__": function.__module__, "__builtins__": builtins}
-        copy = FunctionType(code, names, function.__name__, function.__defaults__, closure)
-        copy.__module__ = function.__module__
-        return copy
-
-    def _seen(self, name: str, value: Any) -> Any:
-        if name in self._constants:
-            return self._constants[name]
-        if value is gpu:
-            return self._device
-        callee = _plain(value)
-        if not isinstance(callee, FunctionType) or not callee.__module__.startswith(KERNELS_OF):
-            return value
-        key = callee, self._key
-        if key not in self._callees:
-            self._callees[key] = self._device_function(self.copy_of(callee))
-        return self._callees[key]
-
-
-def _plain(value: Any) -> Any:
-    """The Python function behind a compiled one."""
-    return getattr(value, "py_func", value)
-
-
 def _by_name(sources: Sequence[KernelSource]) -> dict[str, KernelSource]:
     named: dict[str, KernelSource] = {}
     for source in sources:
@@ -261,12 +168,6 @@ def _split_header(ptx: str) -> tuple[str, str]:
 def _short(name: str) -> str:
     """What a symbol of ours is called behind its kernel's name."""
     return hashlib.sha256(name.encode()).hexdigest()[:8]
-
-
-def _kernel_at(text: str, at: int) -> str:
-    """The kernel whose text holds position `at`: the last entry before it, or the module itself."""
-    entries = re.findall(r"\.entry (\w+)\(", text[:at])
-    return entries[-1] if entries else "the module"
 
 
 def _libraries() -> tuple[Any, Any, Any]:

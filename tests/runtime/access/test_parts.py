@@ -4,6 +4,8 @@ import grp
 import os
 import pwd
 import socket
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given
@@ -254,6 +256,22 @@ def test_the_kernel_says_who_connected():
     assert set(os.getgroups()) <= set(person.groups)
     assert person.name == pwd.getpwuid(os.geteuid()).pw_name
     assert person.peer == f"unix:uid={os.geteuid()},pid={os.getpid()}"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can be somebody else")
+@pytest.mark.parametrize("count", [0, 3, 1000])
+def test_the_kernel_says_all_groups_of_who_connected(tmp_path, count):
+    connect = "import socket, sys; socket.socket(socket.AF_UNIX).connect(sys.argv[1])"
+    groups = [70_000 + number for number in range(count)]
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(f"{tmp_path}/s")
+        listener.listen()
+        command = [sys.executable, "-c", connect, f"{tmp_path}/s"]
+        subprocess.run(command, group=60_000, extra_groups=groups, check=True)
+        connection, _ = listener.accept()
+        with connection:
+            person = person_behind(connection)
+    assert set(person.groups) == {60_000, *groups}
 
 
 def person(uid, *groups):
