@@ -172,9 +172,9 @@ def test_what_root_makes_belongs_to_whom_the_directory_above_belongs(tmp_path):
     home = tmp_path / "home"
     home.mkdir()
     os.chown(home, 60_000, 60_001)
-    made = make_directory(home / "work" / "deeper")
+    made = files.make_directory(home / "work" / "deeper")
     for path in (made, made.parent):
         assert (path.stat().st_uid, path.stat().st_gid) == (60_000, 60_001)
     (home / "taken").write_text("a file")
     with pytest.raises(StateError):
-        make_directory(home / "taken")
+        files.make_directory(home / "taken")
