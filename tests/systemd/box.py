@@ -17,6 +17,7 @@ BOOT = Path(__file__).with_name("boot.sh")
 SOURCE = Path(__file__).resolve().parents[2]
 HOME = "/usr/lib/holdfast"
 NAMESPACES = ("--pid", "--mount", "--cgroup", "--uts", "--ipc", "--net")
+INSIDE = ("--all", "--root", "--wd")
 NEEDED = ("unshare", "nsenter", "systemctl", "systemd-sysusers", "ip", "pivot_root")
 SECONDS_MAX = 120.0
 ENVIRONMENT = {
@@ -93,16 +94,7 @@ class Box:
 
     def _entered(self, command: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [
-                "nsenter",
-                f"--target={self._manager}",
-                "--all",
-                "--root",
-                "--wd",
-                "sh",
-                "-c",
-                command,
-            ],
+            ["nsenter", f"--target={self._manager}", *INSIDE, "sh", "-c", command],
             env=ENVIRONMENT,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
