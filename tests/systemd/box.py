@@ -10,6 +10,7 @@ import shutil
 import site
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -42,8 +43,7 @@ class Box:
         _check_machine()
         memory = log.parent / "memory"
         memory.mkdir()
-        self._group = _own_group() / f"holdfast-test-{os.getpid()}"
-        self._group.mkdir()
+        self._group = Path(tempfile.mkdtemp(prefix="holdfast-test-", dir=_own_group()))
         programs, packages = Path(sys.executable).parent, site.getsitepackages()[0]
         with log.open("wb") as out:
             self._began = subprocess.Popen(
