@@ -11,6 +11,7 @@ import os
 import stat
 import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
@@ -55,7 +56,8 @@ def make_directory(path: Path, *, mode: int = 0o755) -> Path:
         known = path.is_dir()
         _make_durable(path)
         if not known:
-            path.chmod(mode)
+            with _made(path) as handle:
+                os.fchmod(handle, mode)
     except OSError as error:
         raise unwritable(path, error) from error
     if not os.access(path, os.W_OK | os.X_OK):
@@ -74,7 +76,9 @@ def _make_durable(path: Path) -> None:
     try:
         path.mkdir()
         if os.geteuid() == 0:
-            _hand_over(path)
+            above = path.parent.stat()
+            with _made(path) as handle:
+                os.fchown(handle, above.st_uid, above.st_gid)
     except FileExistsError:
         if not path.is_dir():
             raise
@@ -83,12 +87,12 @@ def _make_durable(path: Path) -> None:
     _unsynced.discard(path)
 
 
-def _hand_over(made: Path) -> None:
-    """Give a directory to the owner of the one above, who could put a link in its place: none is followed."""
-    above = made.parent.stat()
-    handle = os.open(made, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+@contextmanager
+def _made(path: Path) -> Iterator[int]:
+    """A directory that was just made. Whoever owns the one above could put a link in its place: none is followed."""
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
-        os.fchown(handle, above.st_uid, above.st_gid)
+        yield handle
     finally:
         os.close(handle)
 

@@ -48,9 +48,8 @@ class Publisher:
         self._note = ""  # the newest checkpoint
         self._words: dict[str, str] = {}  # its cosignatures, by witness
         self._left: dict[str, str] = {}  # what left last, by way
-        self.blocked: Mapping[
-            str, ApplianceError
-        ] = {}  # why, by way or witness; never changed in place
+        # Read by other threads, so it is never changed in place.
+        self.blocked: Mapping[str, ApplianceError] = {}
         self._publishing = threading.Lock()
 
     async def keep_publishing(self) -> None:

@@ -45,10 +45,17 @@ def box_from_wire(status: wire.StatusReply) -> Box:
         ),
         certificates_failure=printable(status.certificates_failure),
         gpus=tuple(map(_gpu_from_wire, status.gpus)),
-        checkpoints_blocked=tuple(
-            BlockedWay(way=printable(item.way), trouble=printable(item.trouble), code=item.code)
-            for item in status.checkpoints_blocked
-        ),
+        checkpoints_blocked=tuple(map(blocked_from_wire, status.checkpoints_blocked)),
+    )
+
+
+def blocked_from_wire(way: wire.BlockedWay) -> BlockedWay:
+    """Where a checkpoint did not get to, as `way` tells."""
+    return BlockedWay(
+        way=printable(way.way),
+        trouble=printable(way.trouble),
+        code=way.code,
+        remedy=printable(way.remedy),
     )
 
 

@@ -186,6 +186,7 @@ class BlockedWay:
     way: str
     trouble: str
     code: str = ""
+    remedy: str = ""
 
     @property
     def alarming(self) -> bool:

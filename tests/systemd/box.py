@@ -56,12 +56,12 @@ class Box:
                 stderr=out,
             )
         try:
-            self._manager = self._booted()
-        except BaseException as error:
+            self._manager = self._booted(log)
+            self.run("systemd-sysusers")
+            self.run("systemd-tmpfiles --create /usr/lib/tmpfiles.d/holdfast.conf")
+        except BaseException:
             self.close()
-            raise NotHere(f"{error}: {log.read_text()[-2000:]}") from error
-        self.run("systemd-sysusers")
-        self.run("systemd-tmpfiles --create /usr/lib/tmpfiles.d/holdfast.conf")
+            raise
 
     def run(self, command: str, *, fails: bool = False) -> str:
         """What a shell command prints, run in the box as root; whether it `fails` is checked."""
@@ -103,19 +103,21 @@ class Box:
             check=False,
         )
 
-    def _booted(self) -> int:
+    def _booted(self, log: Path) -> int:
         """The process that is the box's first, once it is up. Raises NotHere."""
         children = Path(f"/proc/{self._began.pid}/task/{self._began.pid}/children")
         until = time.monotonic() + SECONDS_MAX
         while time.monotonic() < until:
             if self._began.poll() is not None:
-                raise NotHere("systemd does not start in namespaces here")
+                raise NotHere(
+                    f"systemd does not start in namespaces here: {log.read_text()[-2000:]}"
+                )
             for self._manager in map(int, children.read_text().split()):
                 state = self._entered("systemctl is-active basic.target").stdout.strip()
                 if state == "active":
                     return self._manager
             time.sleep(0.1)
-        raise NotHere("systemd has not come up")
+        raise NotHere(f"systemd has not come up: {log.read_text()[-2000:]}")
 
 
 def _own_group() -> Path:

@@ -16,13 +16,7 @@ from appliance.audit.checkpoint import open_checkpoint, read_checkpoint
 from appliance.audit.reader import AuditReader
 from appliance.clock import Clock, timestamp
 from appliance.config import Config, StateConfig, split_address
-from appliance.errors import (
-    ApplianceError,
-    AuditBroken,
-    StateError,
-    Unreachable,
-    WitnessRefused,
-)
+from appliance.errors import ApplianceError, AuditBroken, StateError, Unreachable
 from appliance.keys import BoxKeys
 from appliance.sealing import is_sealed_here
 from runtime.client import ControlClient
@@ -32,6 +26,7 @@ from tui.doctor.gpu import examine_gpus
 from tui.doctor.timekeeping import examine_clock
 from tui.doctor.witnesses import examine_witnesses
 from tui.entry import check_entry
+from tui.replies import blocked_from_wire
 
 FREE_BYTES_MIN, FREE_SHARE_MIN = 256 << 20, 0.05
 OTHERS = stat.S_IRWXO
@@ -179,10 +174,10 @@ def _runtime(config: Config) -> Iterator[Finding]:
         yield trouble("runtime", told, "put files there that belong together")
     else:
         yield well("runtime", f"release {status.release} serves on {status.address}")
-    for item in status.checkpoints_blocked:
-        finding = trouble if item.code == WitnessRefused.code else warning
-        told = f"the newest checkpoint did not get to {item.way}: {item.trouble}"
-        yield finding("checkpoints", told, item.remedy)
+    for way in map(blocked_from_wire, status.checkpoints_blocked):
+        finding = trouble if way.alarming else warning
+        told = f"the newest checkpoint did not get to {way.way}: {way.trouble}"
+        yield finding("checkpoints", told, way.remedy)
     for gpu in status.gpus:
         if gpu.state != "ready" or gpu.trouble:
             told = f"{gpu.device} is {gpu.state} in the runtime: {gpu.trouble}".rstrip(": ")

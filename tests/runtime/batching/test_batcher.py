@@ -168,8 +168,12 @@ def test_a_request_alone_is_not_held_whatever_the_delay(bench):
     assert [len(batch) for batch in ours.engine.batches] == [1, 1]
 
 
-def test_a_lane_that_comes_back_to_a_queue_waits_for_enough(bench):
-    ours = bench(rows_max=3, delay_us_max=60_000_000)
+@pytest.mark.parametrize("resting", [0, 1])
+def test_a_lane_that_comes_back_to_a_queue_waits_for_enough(bench, resting):
+    """Also beside a lane whose device is away."""
+    ours = bench(lanes=1 + resting, rows_max=3, delay_us_max=60_000_000)
+    for runner in ours.runners[1:]:
+        runner.resting = True
     ours.occupy()
     ours.callers.send(1)
     ours.clock.now += 1

@@ -161,20 +161,6 @@ def test_closing_while_one_rests_and_the_other_hangs_tells_everybody(bench):
     assert isinstance(ours.callers.wait(0)[0], EngineError)
 
 
-def test_a_lane_waits_for_more_although_another_rests(bench):
-    ours = bench(lanes=2, rows_max=3, delay_us_max=60_000_000)
-    ours.runners[1].resting = True
-    ours.occupy()
-    ours.callers.send(1)
-    ours.clock.now += 1
-    ours.engine.let_go()
-    ours.until(lambda: ours.batcher._holding)
-    ours.callers.send(2)
-    ours.callers.send(3)
-    ours.callers.wait(0, 1, 2)
-    assert ours.engine.batches == [[[1], [2], [3]]]
-
-
 def test_a_lane_that_rests_does_not_wait_for_more(bench):
     ours = bench(lanes=2, rows_max=3, delay_us_max=60_000_000)
     ours.occupy(lanes=2)
