@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 DECIDE_SECONDS_MAX = 600.0
 CALL_SECONDS_MAX = 10.0
+# By default gRPC's channels to one address share a connection with its backoff: a client made anew
+# would be told at once that no runtime answers, from an attempt before the runtime was started.
+OPTIONS = (("grpc.use_local_subchannel_pool", 1),)
 
 
 class ControlClient:
@@ -34,7 +37,7 @@ class ControlClient:
 
     def __init__(self, socket: Path) -> None:
         self._socket = socket
-        self._channel = grpc.insecure_channel(f"unix:{socket}")
+        self._channel = grpc.insecure_channel(f"unix:{socket}", options=OPTIONS)
         self._stub = stubs.ControlStub(self._channel)
 
     def __enter__(self) -> Self:

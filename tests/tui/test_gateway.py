@@ -7,6 +7,7 @@ import pytest
 
 from appliance.deployment import Act, Activate, RollBack, StartCanary
 from appliance.errors import DecisionError, UnknownModel, Unreachable
+from runtime.client import ControlClient
 from tests.tui.conftest import ControlServer, FakeControl
 from tui.gateway import LIST_SECONDS, RuntimeGateway
 from tui.preview import Order
@@ -86,6 +87,17 @@ def test_an_unreachable_runtime_is_a_state_and_comes_back(control_server: Contro
         assert gateway.look().link is Link.UNREACHABLE
         control_server.start()
         assert gateway.look().link is Link.SERVING
+
+
+def test_a_client_made_anew_does_not_share_the_old_ones_failed_attempt(
+    control_server: ControlServer,
+) -> None:
+    with ControlClient(control_server.socket) as backing_off:
+        with pytest.raises(Unreachable):
+            backing_off.status()
+        control_server.start()
+        with ControlClient(control_server.socket) as anew:
+            assert anew.status().models[0].name == "digits"
 
 
 def test_another_error_of_the_runtime_is_shown_too(control: FakeControl, box_state: Path) -> None:
