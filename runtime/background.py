@@ -13,11 +13,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from threading import get_native_id
+from threading import Event, get_native_id
 
 TURN_SECONDS = 0.0001  # a thread that wants the lock waits so long, instead of Python's 5 ms
 NICE = 10  # on Linux a tenth of the share of a thread at 0
 TASKS = Path("/proc/self/task")
+
+_at_work = Event()
 
 
 @contextmanager
@@ -28,6 +30,7 @@ def giving_way() -> Iterator[None]:
     """
     usual, nice = sys.getswitchinterval(), os.getpriority(os.PRIO_PROCESS, 0)
     lowered = _may_return_to(nice)
+    _at_work.set()
     sys.setswitchinterval(TURN_SECONDS)
     if lowered:
         os.setpriority(os.PRIO_PROCESS, get_native_id(), NICE)
@@ -37,6 +40,12 @@ def giving_way() -> Iterator[None]:
         sys.setswitchinterval(usual)
         if lowered:
             _return_to(nice)
+        _at_work.clear()
+
+
+def at_work() -> bool:
+    """Whether a thread is giving way now."""
+    return _at_work.is_set()
 
 
 @cache

@@ -7,7 +7,7 @@ loading and switching (`runtime.swap`).
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Literal
 
 from appliance import journal
@@ -28,7 +28,7 @@ from appliance.deployment import (
 from appliance.errors import ApplianceError, DecisionError, Draining
 from appliance.store import Store, StoredVersion
 from runtime.recorder import Recorder
-from runtime.swap import ServedTable
+from runtime.swap import ByVersion, ServedTable
 
 ACTOR_CHARACTERS_MAX = 128
 REASON_CHARACTERS_MAX = 2000
@@ -46,7 +46,7 @@ class ControlPlane:
         self._recorder = recorder
         self._new_id = new_id
         self._one_at_a_time = asyncio.Lock()
-        self._settled = False
+        self._stopping = asyncio.Event()
 
     async def decide(
         self, model: str, act: Act, *, actor: str, reason: str, claimed: str = ""
@@ -56,12 +56,13 @@ class ControlPlane:
         `actor` is who decides as the box knows it, `claimed` the name that they gave themselves, if another.
         The decision's version is the one that the act is about, whether it names it or its role.
         Raises DecisionError, UnknownModel or UnknownVersion before anything is recorded; what kept
-        the version from loading after the failed outcome is recorded; AuditUnwritable.
+        the version from loading after the failed outcome is recorded; Draining when the runtime stops
+        before it is loaded; AuditUnwritable.
         """
         _check_words(actor, reason, claimed)
         async with self._one_at_a_time:
-            if self._settled:
-                raise Draining("the runtime is stopping", remedy="decide again when it is back")
+            if self._stopping.is_set():
+                raise _stopping()
             return await self._carry_out(model, act, actor, reason, claimed)
 
     async def _carry_out(self, model: str, act: Act, actor: str, reason: str, claimed: str) -> str:
@@ -82,9 +83,10 @@ class ControlPlane:
         )
         await self._record(decision)
         try:
-            fresh = await self._table.prepare(after, about=None if _lets_go(act) else version)
+            about = None if _lets_go(act) else version
+            fresh = await self._unless_stopping(self._table.prepare(after, about=about))
         except ApplianceError as error:
-            await self._record(_outcome(decision, "failed", before, str(error)))
+            await self._record(_undone(decision, error))
             journal.failure("decision.failed", error, model=model, act=decision.act)
             raise
         try:
@@ -98,9 +100,14 @@ class ControlPlane:
         return decision.decision_id
 
     async def settle(self) -> None:
-        """Take no more decisions and wait until the running one has its outcome."""
+        """Take no more decisions and wait until the running one has its outcome.
+
+        It is interrupted if its version is still loading, which takes as long as it likes: what is loaded
+        then is left to the end of the process.
+        """
+        self._stopping.set()
         async with self._one_at_a_time:
-            self._settled = True
+            pass
 
     async def resume(
         self, completed: Mapping[str, Deployment], interrupted: Iterable[Decision]
@@ -126,7 +133,7 @@ class ControlPlane:
         No decision: number, bundle and proof are the same, and every record names the engine.
         """
         async with self._one_at_a_time:
-            if self._settled or (model, version) not in self._table.waiting_for_engine():
+            if self._stopping.is_set() or (model, version) not in self._table.waiting_for_engine():
                 return
             try:
                 await self._table.renew(model, version)
@@ -149,8 +156,23 @@ class ControlPlane:
                 remedy="compare the versions on recorded data, or start a canary",
             )
 
+    async def _unless_stopping(self, preparing: Coroutine[None, None, ByVersion]) -> ByVersion:
+        """What `preparing` returns or raises; Draining once the runtime stops."""
+        prepared = asyncio.create_task(preparing)
+        stopping = asyncio.create_task(self._stopping.wait())
+        await asyncio.wait({prepared, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if prepared.done():
+            return prepared.result()
+        prepared.cancel()
+        raise _stopping()
+
     async def _record(self, record: AnyRecord) -> None:
         await self._recorder.appended(lambda: record)
+
+
+def _stopping() -> Draining:
+    return Draining("the runtime is stopping", remedy="decide again when it is back")
 
 
 def _lets_go(act: Act) -> bool:
@@ -192,6 +214,13 @@ def _check_proven(stored: StoredVersion) -> None:
             f"version {stored.number} of '{stored.manifest.model}' is not proven: {told}",
             remedy="build a version that reaches its acceptance thresholds",
         )
+
+
+def _undone(decision: Decision, error: ApplianceError) -> Outcome:
+    result: Literal["failed", "interrupted"] = "failed"
+    if isinstance(error, Draining):
+        result = "interrupted"
+    return _outcome(decision, result, decision.before, str(error))
 
 
 def _outcome(

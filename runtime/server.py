@@ -7,6 +7,7 @@ is to start (`runtime.parts`), and all the work.
 
 import asyncio
 import gc
+import os
 import signal
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
@@ -16,8 +17,10 @@ from typing import NamedTuple
 from appliance import journal
 from appliance.audit.reader import AuditReader
 from appliance.config import Config, use_kernel_cache
+from appliance.exits import OK
 from appliance.files import make_directory
 from runtime.access import Door
+from runtime.background import at_work
 from runtime.controlplane import ControlPlane
 from runtime.gpu import current
 from runtime.health import SelfCheck
@@ -46,7 +49,10 @@ def run(config: Config) -> None:
     make_directory(config.state.root, mode=STATE_MODE)
     use_kernel_cache(config.state.kernel_cache)
     current.use(config.gpu)
-    asyncio.run(serve(config))
+    with asyncio.Runner() as runner:
+        runner.run(serve(config))
+        if at_work():  # everything is closed, but for a version still loading that nobody waits for
+            os._exit(OK)
 
 
 async def serve(config: Config) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import threading
 from types import MappingProxyType
 
 import msgspec
@@ -96,6 +97,7 @@ class World:
 
     def __init__(self, state, log):
         self.broken = set()
+        self.loading, self.holding = threading.Event(), None
         self.loaded = {}
         self.store = Store(state / "store")
         self.recorder = Recorder(log, queue_records_max=100)
@@ -116,6 +118,9 @@ class World:
     def _load(self, stored, tuning):
         if stored.number in self.broken:
             raise EngineLoad("it does not load", remedy="build it again")
+        if self.holding:
+            self.loading.set()
+            self.holding.wait()
         self.loaded[stored.number] = Echo()
         return [self.loaded[stored.number]]
 

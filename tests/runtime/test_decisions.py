@@ -3,6 +3,7 @@
 import asyncio
 import json
 import shutil
+import threading
 
 import pytest
 
@@ -17,6 +18,7 @@ from appliance.errors import (
     UnknownVersion,
     VersionNotServed,
 )
+from runtime.background import at_work
 
 
 def records(tmp_path, kind):
@@ -252,6 +254,22 @@ async def test_nothing_is_decided_while_stopping(world):
     await world.control.settle()
     with pytest.raises(Draining):
         await world.decide(Activate(version=1))
+
+
+async def test_a_decision_whose_version_is_still_loading_is_interrupted_by_a_stop(world, tmp_path):
+    await world.decide(Activate(version=1))
+    world.holding = threading.Event()
+    deciding = asyncio.create_task(world.decide(Activate(version=2)))
+    await asyncio.to_thread(world.loading.wait)
+    await world.control.settle()
+    with pytest.raises(Draining):
+        await deciding
+    outcome = records(tmp_path, Outcome)[-1]
+    assert (outcome.result, outcome.message) == ("interrupted", "the runtime is stopping")
+    assert outcome.deployment == Deployment(model="digits", active=1)
+    assert (await world.ask()).version == 1
+    assert at_work()
+    world.holding.set()
 
 
 async def test_long_words_are_refused(world):

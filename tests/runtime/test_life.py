@@ -4,6 +4,7 @@ import contextlib
 import signal
 import socket
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 import numpy as np
@@ -15,7 +16,7 @@ from tritonclient.utils import InferenceServerException
 from appliance.audit.kinds import Boot, Inference, Outcome, Stop
 from appliance.audit.reader import AuditReader
 from appliance.audit.verify import verify
-from appliance.errors import StoreError
+from appliance.errors import Draining, StoreError
 from appliance.signing import PublicKey
 from appliance.store import Store
 from runtime.client import ControlClient
@@ -216,6 +217,45 @@ def test_an_interrupt_while_starting_ends_quietly(state, start_runtime):
     runtime.wait_for("runtime.starting")
     assert runtime.stop(signal.SIGINT) == 0
     assert "Traceback" not in runtime.journal.read_text()
+
+
+LOADING_FOR_EVER = """
+import threading
+from appliance import journal
+from runtime import loading
+from runtime.entry import main
+def hold(stored):
+    journal.event("version.held")
+    threading.Event().wait()
+loading.check_room = hold
+main()
+"""
+
+
+def test_a_version_that_is_loading_does_not_hold_up_a_stop_at_the_start(state, start_runtime):
+    first = start_runtime(state)
+    first.decide("activate", 1)
+    first.stop()
+    again = start_runtime(state, wait=False, code=LOADING_FOR_EVER)
+    again.wait_for("version.held")
+    assert again.stop() == 0
+    again.wait_for("runtime.stopped")
+    assert isinstance(logged(state)[-1], Stop)
+
+
+def test_a_version_that_is_loading_does_not_hold_up_a_stop_later(state, start_runtime):
+    runtime = start_runtime(state, code=LOADING_FOR_EVER)
+    with ThreadPoolExecutor() as pool:
+        deciding = pool.submit(runtime.decide, "activate", 1)
+        runtime.wait_for("version.held")
+        assert runtime.stop() == 0
+        with pytest.raises(Draining):
+            deciding.result()
+    runtime.wait_for("runtime.stopped")
+    *_, outcome, last = logged(state)
+    assert isinstance(outcome, Outcome)
+    assert outcome.result == "interrupted"
+    assert isinstance(last, Stop)
 
 
 def test_a_second_runtime_on_the_same_state_is_refused(state, start_runtime):
