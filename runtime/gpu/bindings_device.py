@@ -6,7 +6,8 @@ address (`driver_calls`).
 """
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from appliance.errors import GpuUnusable
@@ -40,6 +41,16 @@ class BindingsDevice(ByDriver):
         self._context = self._do("cuDevicePrimaryCtxRetain", self._device, doing=doing)
         self._do("cuCtxPushCurrent", self._context, doing=doing)
         self._closed = False
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """Inside, this thread may use the device too."""
+        doing = "entering its context"
+        self._do("cuCtxPushCurrent", self._context, doing=doing)
+        try:
+            yield
+        finally:
+            self._do("cuCtxPopCurrent", doing=doing)
 
     def room(self) -> Room:
         """Its memory now."""

@@ -1,8 +1,8 @@
 """The process that owns one GPU.
 
-Knows: its life: begin, answer, end. Rules: one thread does everything, so nothing of CUDA is ever shared; while nothing runs it
-sleeps, while something runs it asks the device in short turns, so that a run's reply waits for nobody; a broken GPU ends
-the process at once, after every run on its way was told; it ends with the runtime. It imports neither numba nor grpc.
+Knows: its life: begin, answer, end. Rules: one thread does everything, but for loading engines, which another does meanwhile;
+while nothing runs it sleeps, while something runs it asks the device in short turns, so that a run's reply waits for nobody; a
+broken GPU ends the process at once, after every run on its way was told; it ends with the runtime. It imports neither numba nor grpc.
 Leaves to others: what is held (`holding`), starting it again (`owner`).
 
 Run as `python -P -m runtime.gpu.child DESCRIPTOR`, whose socket speaks `link`.
@@ -16,6 +16,8 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from importlib import import_module
 from typing import Any
 
@@ -30,6 +32,7 @@ from runtime.gpu.link import (
     Begin,
     Done,
     End,
+    Load,
     Reply,
     receive_request,
     refusal_bytes,
@@ -43,6 +46,7 @@ EXIT_LOST = 70
 EAGER_SECONDS = 0.0003
 PAUSE_SHARE = 0.02
 PAUSE_SECONDS_MIN, PAUSE_SECONDS_MAX = 0.00002, 0.001
+TURN_SECONDS = 0.0001  # runs wait so long for Python's lock while an engine is loaded, instead of Python's 5 ms
 _PR_SET_PDEATHSIG, _PR_SET_TIMERSLACK = 1, 29  # prctl(2)
 
 
@@ -65,6 +69,7 @@ def main() -> int:
         send(control, refused(error))
         return 1
     send(control, Done())
+    sys.setswitchinterval(TURN_SECONDS)
     Serving(control, holding).run()
     return 0
 
@@ -87,11 +92,17 @@ def named(place: str) -> Any:
 
 
 class Serving:
-    """Requests from `control` and runs from each lane's own socket, until either side ends."""
+    """Requests from `control` and runs from each lane's own socket, until either side ends.
+
+    While an engine is loaded no other request is answered, but runs are.
+    """
 
     def __init__(self, control: socket.socket, holding: Holding) -> None:
         self._control, self._holding = control, holding
         self._begun = 0.0  # when the latest run was
+        self._loader = ThreadPoolExecutor(1, "loader")
+        self._loading: Future[Reply] | None = None
+        self._loaded = os.eventfd(0)
 
     def run(self) -> None:
         """Until the end."""
@@ -102,7 +113,8 @@ class Serving:
                 for number, opened in self._holding.lanes.items()
                 if opened.connection is not None
             }
-            readers = [self._control.fileno(), *lines]
+            asking = self._loaded if self._loading else self._control.fileno()
+            readers = [asking, *lines]
             ready, _, _ = select.select(readers, (), (), self._pause() if running else None)
             try:
                 for descriptor in ready:
@@ -110,7 +122,11 @@ class Serving:
                         self._begin(*lines[descriptor])
                 for opened in self._running():
                     self._look(opened)
-                if readers[0] in ready and not self._answer():
+                if asking not in ready:
+                    continue
+                if self._loading:
+                    self._finish_load(self._loading)
+                elif not self._answer():
                     return
             except OVER as lost:
                 self._lost(lost)
@@ -171,8 +187,27 @@ class Serving:
             self._holding.close()
             send(self._control, Done())
             return False
+        if isinstance(request, Load):
+            self._loading = self._loader.submit(self._load, request)
+            self._loading.add_done_callback(lambda _: os.eventfd_write(self._loaded, 1))
+        else:
+            self._reply(lambda: self._holding.answer(request, descriptors))
+        return True
+
+    def _load(self, request: Load) -> Reply:
+        """On the loader's thread."""
+        with self._holding.device.entered():
+            return self._holding.answer(request, ())
+
+    def _finish_load(self, loading: Future[Reply]) -> None:
+        os.eventfd_read(self._loaded)
+        self._loading = None
+        self._reply(loading.result)
+
+    def _reply(self, answer: Callable[[], Reply]) -> None:
+        """Send what `answer` gives, or the error that it raises; GpuLost goes on."""
         try:
-            reply: Reply = self._holding.answer(request, descriptors)
+            reply = answer()
         except GpuLost as lost:  # what is unusable may be a library, or a client's memory
             send(self._control, refused(lost))
             raise
@@ -180,7 +215,6 @@ class Serving:
             reply = refused(error)
         evicted = self._holding.take_evicted()
         send(self._control, msgspec.structs.replace(reply, evicted=evicted) if evicted else reply)
-        return True
 
     def _lost(self, lost: ApplianceError) -> None:
         """Tell every run on its way, and end without touching CUDA again: after a sticky error it may hang."""

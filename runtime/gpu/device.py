@@ -1,7 +1,7 @@
 """What the GPU path asks of a CUDA device: one small interface, with pycuda or cuda-bindings behind it.
 
-Knows: the Device protocol. Rules: a device is used by the one thread that opened it, in the device's primary
-context, which TensorRT shares; pointers, streams and graphs are the driver's own handles as integers, events, modules
+Knows: the Device protocol. Rules: a device is used by the thread that opened it, and by another one that has
+entered it, in the device's primary context, which TensorRT shares; pointers, streams and graphs are the driver's own handles as integers, events, modules
 and kernels numbers of the device's; every failure is a GpuError, and one after which the context can do nothing more
 is GpuLost. Leaves to others: the libraries (`pycuda_device`, `bindings_device`), whether
 there is a driver at all (`appliance.driver`).
@@ -65,6 +65,9 @@ class Device(Protocol):
     @property
     def capability(self) -> tuple[int, int]:
         """Its compute capability, such as (9, 0)."""
+
+    def entered(self) -> AbstractContextManager[None]:
+        """Inside, this thread may use the device too, beside the one that opened it. Raises GpuError."""
 
     def room(self) -> Room:
         """Its memory now."""

@@ -1,11 +1,11 @@
 """Running an engine's plan on a device: what the owner's lanes ask of it, and TensorRT behind that.
 
 Knows: how a plan is loaded, what memory a run wants, and in which order a context takes shapes, memory and addresses.
-Rules: everything here runs on the device's one thread; a context serves one lane and one set of input shapes for its
-life, because a CUDA graph that was captured from it holds for those only; activations lie in memory that the lane
-lends, so that contexts which never run at the same time share it; a plan that TensorRT refuses is an error with
-TensorRT's own words. Leaves to others: streams, memory and graphs (`lane`), what the file says (`engine_file`), the
-library (`tensorrt_library`).
+Rules: a plan may be loaded on a thread that has entered the device, all else is its own thread's; a context serves one
+lane and one set of input shapes for its life, because a CUDA graph that was captured from it holds for those only;
+activations lie in memory that the lane lends, so that contexts which never run at the same time share it; a plan that
+TensorRT refuses is an error with TensorRT's own words. Leaves to others: streams, memory and graphs (`lane`), what the
+file says (`engine_file`), the library (`tensorrt_library`).
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What the owner of a GPU holds: engines, lanes, shared memory; one thread's.
+"""What the owner of a GPU holds: engines, lanes, shared memory.
 
 Knows: how each request is answered. Rules: memory is checked before it is taken, and room is made by engines without a lane,
 the one whose last lane was opened longest ago first; an engine's lanes are closed before it; what fails leaves everything
@@ -55,11 +55,11 @@ class OpenedLane(NamedTuple):
 
 
 class Holding:
-    """Everything on one device. Used by the thread that opened the device."""
+    """Everything on one device. Used by the thread that opened it; a Load may be answered on another meanwhile."""
 
     def __init__(self, device: Device, opener: Opener, begin: Begin) -> None:
         """Hold `device`, whose plans `opener` runs. Raises GpuError."""
-        self._device, self._opener, self._begin = device, opener, begin
+        self.device, self._opener, self._begin = device, opener, begin
         self._engines: dict[int, HeldEngine] = {}
         self.lanes: dict[int, OpenedLane] = {}
         self._tracks = [Track(device) for _ in range(begin.streams)]
@@ -118,8 +118,8 @@ class Holding:
             return
         opened.lane.wait()
         del self.lanes[number]
-        opened.lane.engine.lanes.discard(number)
         opened.lane.close()
+        opened.lane.engine.lanes.discard(number)  # from now on a load may evict the engine
         if opened.connection is not None:
             opened.connection.close()
 
@@ -130,16 +130,16 @@ class Holding:
         self._shared.close_all()
         for track in self._tracks:
             track.close()
-        self._device.close()
+        self.device.close()
 
     def _load(self, number: int, path: Path) -> Loaded:
         file = EngineFile(path)
         try:
             doing = f"loading {path.parent.name}/{path.name}"
             share = self._begin.memory_share
-            admit(file.header.plan.size, self._device.room, share, self._evict, doing)
+            admit(file.header.plan.size, self.device.room, share, self._evict, doing)
             self._engines[number] = self._with_room(
-                lambda: HeldEngine(self._device, path, file, self._opener)
+                lambda: HeldEngine(self.device, path, file, self._opener)
             )
             self._touch(self._engines[number])
             header = msgspec.msgpack.encode(file.header)
@@ -163,7 +163,7 @@ class Holding:
             engine = self._engine(number)
             track = least_used(self._tracks)
             graphs = self._begin.graphs
-            opened = Lane(self._device, engine, track, slot, number=lane, graphs=graphs)
+            opened = Lane(self.device, engine, track, slot, number=lane, graphs=graphs)
         except BaseException:
             slot.close()
             if connection is not None:
@@ -179,7 +179,7 @@ class Holding:
 
         def room_for(size: int) -> None:
             share = self._begin.memory_share
-            admit(size, self._device.room, share, self._evict, "a batch of this size")
+            admit(size, self.device.room, share, self._evict, "a batch of this size")
 
         number, program, slot_bytes = request.number, request.program, request.slot_bytes
         self._with_room(lambda: lane.install(number, program, slot_bytes, room_for))
@@ -223,11 +223,11 @@ class Holding:
         return opened.lane
 
     def _surveyed(self) -> Surveyed:
-        room = self._device.room()
+        room = self.device.room()
         lanes = [opened.lane for opened in self.lanes.values()]
         return Surveyed(
-            name=self._device.name,
-            capability=self._device.capability,
+            name=self.device.name,
+            capability=self.device.capability,
             free_bytes=room.free,
             total_bytes=room.total,
             graphs=sum(lane.graphs for lane in lanes),

@@ -211,7 +211,7 @@ class Owner:
         self._belongings.forget(thing)  # if it was brought back meanwhile
 
     def _awaited(self, line: socket.socket) -> bytes:
-        """The answer to a run. Raises TimeoutError when none came in time; while an engine is loaded, runs wait for that."""
+        """The answer to a run. Raises TimeoutError when none came in time; a load may hold runs up."""
         while True:
             loads = self._loads
             try:

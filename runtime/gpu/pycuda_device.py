@@ -8,8 +8,8 @@ the errors mean (`failures`), graphs, pinning and copies by address (`driver_cal
 """
 
 import atexit
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from itertools import count
 from typing import Any
 
@@ -48,6 +48,16 @@ class PycudaDevice(ByDriver):
         self._context = self._do(doing, device.retain_primary_context)
         self._do(doing, self._context.push)
         atexit.register(self._leave)  # pycuda aborts a process that ends within a context
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """Inside, this thread may use the device too."""
+        doing = "entering its context"
+        self._do(doing, self._context.push)
+        try:
+            yield
+        finally:
+            self._do(doing, self._context.pop)
 
     def room(self) -> Room:
         """Its memory now."""

@@ -96,29 +96,33 @@ def _keep(texts: list[str], text: str) -> None:
 
 
 class Log:
-    """The process's one logger of TensorRT, and who listens to it. Any thread."""
+    """The process's one logger of TensorRT, and who listens to it. Any thread.
+
+    Threads that listen hear each their own lines; those of TensorRT's own threads all of them hear.
+    """
 
     def __init__(self) -> None:
         self.logger: Any = None  # what TensorRT is given
-        self._listeners: list[Heard] = []
+        self._listeners: list[tuple[int, Heard]] = []  # by thread
         self._lock = threading.Lock()
 
     @contextmanager
     def heard(self) -> Iterator[Heard]:
-        """What is logged inside, by any thread."""
-        heard = Heard()
+        """What is logged inside, but for what other threads that listen have logged."""
+        listener = threading.get_ident(), Heard()
         with self._lock:
-            self._listeners.append(heard)
+            self._listeners.append(listener)
         try:
-            yield heard
+            yield listener[1]
         finally:
             with self._lock:
-                self._listeners.remove(heard)
+                self._listeners.remove(listener)
 
     def said(self, severity: str, text: str) -> None:
         """Pass a line on."""
         with self._lock:
-            for heard in self._listeners:
+            own = [heard for thread, heard in self._listeners if thread == threading.get_ident()]
+            for heard in own or [heard for _, heard in self._listeners]:
                 heard.take(severity, text)
 
 

@@ -9,6 +9,7 @@ Leaves to others: what only one library does.
 
 import mmap
 import struct
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
@@ -272,6 +273,27 @@ def test_a_capture_that_fails_leaves_the_stream_usable(device):
         device.copy_out(host, to, 256, stream)
         device.synchronise(stream)
         assert view[:256] == b"\x02" * 256
+    device.free(to)
+
+
+def test_another_thread_uses_it_while_it_has_entered(device, image):
+    def beside():
+        with device.entered():
+            module, to = device.load(image), device.allocate(4096)
+            with streaming(device) as stream:
+                device.fill(to, 3, 4096, stream)
+                device.synchronise(stream)
+            return module, to
+
+    with ThreadPoolExecutor(1) as pool, streaming(device) as stream, pinned(device) as (view, host):
+        module, to = pool.submit(beside).result()
+        pool.submit(beside).result()
+        device.copy_out(host, to, 4096, stream)
+        device.synchronise(stream)
+        assert view[:4096] == b"\x03" * 4096
+        with pytest.raises((GpuError, AssertionError)):
+            pool.submit(device.allocate, 256).result()
+    device.unload(module)
     device.free(to)
 
 

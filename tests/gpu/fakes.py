@@ -1,7 +1,7 @@
 """A GPU that is none: a Device over numpy memory, whose kernels are Python functions.
 
-Knows: what a driver promises and refuses. Rules: a bad access breaks the device for good; a call from another thread than the
-opener's is a mistake of ours; what was not given back can be asked for. Leaves to others: memory and queues
+Knows: what a driver promises and refuses. Rules: a bad access breaks the device for good; a call from a thread that neither
+opened nor entered it is a mistake of ours; what was not given back can be asked for. Leaves to others: memory and queues
 (`fake_memory`, `fake_queues`), what to pretend (`pretence`), the kernels.
 
 A module's image is made by `module_image({"symbol": "package.module:function"})`; such a function gets a `Launched`.
@@ -53,7 +53,8 @@ class FakeDevice:
         self.calls: Counter[str] = Counter()
         self.launched: Counter[str] = Counter()
         self.lost = ""
-        self._thread = threading.get_ident()
+        self._threads = {threading.get_ident()}
+        self._running = threading.RLock()
         self._addresses, self._queues = Addresses(), Queues()
         self._modules: dict[int, dict[str, str]] = {}
         self._functions: dict[int, tuple[str, Callable[[Launched], None]]] = {}
@@ -68,6 +69,14 @@ class FakeDevice:
     @property
     def capability(self) -> tuple[int, int]:
         return self.pretence.capability
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        self._threads.add(threading.get_ident())
+        try:
+            yield
+        finally:
+            self._threads.discard(threading.get_ident())
 
     def room(self) -> Room:
         self._called("room")
@@ -280,7 +289,8 @@ class FakeDevice:
 
     def _run(self, work: Callable[[], Any]) -> Any:
         try:
-            return work()
+            with self._running:
+                return work()
         except IllegalAccess as access:
             self._break(str(access))
 
@@ -294,7 +304,7 @@ class FakeDevice:
         raise GpuLost(self.lost, remedy="the GPU's owner is started again")
 
     def _called(self, name: str, *, capturing: bool = True) -> None:
-        assert threading.get_ident() == self._thread, f"{name} on a thread that owns no GPU"
+        assert threading.get_ident() in self._threads, f"{name} on a thread that owns no GPU"
         assert not self._closed, f"{name} after close"
         self.calls[name] += 1
         if self.lost:

@@ -3,8 +3,9 @@
 import os
 import signal
 import socket
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -90,32 +91,65 @@ def open_held_up(device: Any, plan: bytes, header: Any) -> Any:
     return opened
 
 
-def test_runs_wait_for_an_engine_that_is_loaded(
+@contextmanager
+def held_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+) -> Iterator[tuple[Owner, Callable[[], int]]]:
+    """An owner whose loading is held up, and what waits until it is and gives what to close then."""
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     monkeypatch.setenv("HELD_UP", str(pipe))
     gpu = Owner(executions="tests.gpu.test_owner_steady:open_held_up", devices=DEVICES)
     try:
+        yield gpu, lambda: os.open(pipe, os.O_WRONLY)
+    finally:
+        gpu.close()
+
+
+def test_runs_are_answered_while_an_engine_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with held_up(tmp_path, monkeypatch) as (gpu, let_go):
+        lane = gpu.load(engine_file(tmp_path / "e")).lane()
+        number = lane.install(program(1))
+        with ThreadPoolExecutor(1) as pool:
+            loading = pool.submit(gpu.load, engine_file(tmp_path / "f", resident=1 << 10))
+            writing = let_go()
+            for _ in range(5):  # as a graph from the third on, which is captured meanwhile
+                assert np.array_equal(computed(lane, number, some(1)), some(1) * 2 + 1)
+            assert not loading.done()
+            os.close(writing)
+            beside = loading.result().lane()
+        assert np.array_equal(
+            computed(beside, beside.install(program(1)), some(1)), some(1) * 2 + 1
+        )
+        standing = gpu.standing()
+        assert (standing.restarts, standing.graphs) == (0, 1)
+
+
+def test_a_run_may_take_longer_while_an_engine_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with held_up(tmp_path, monkeypatch) as (gpu, let_go), ThreadPoolExecutor(2) as pool:
         lane = gpu.load(engine_file(tmp_path / "e")).lane()
         number = lane.install(program(1))
         np.ndarray((1, 4), np.float32, lane.slot)[:] = some(1)
-        with ThreadPoolExecutor(2) as pool:
-            loading = pool.submit(gpu.load, engine_file(tmp_path / "f", resident=1 << 10))
-            writing = os.open(pipe, os.O_WRONLY)  # comes back when the process reads
-            assert lane.line is not None
-            lane.line.settimeout(0.05)
-            running = pool.submit(lane.run, number)
-            with pytest.raises(TimeoutError):
-                running.result(0.5)
-            lane.line.settimeout(60)  # once nothing is loaded it may take its time again
-            os.close(writing)
-            running.result(60)
-            loading.result(60)
+        pid = gpu.standing().pid
+        assert pid is not None
+        loading = pool.submit(gpu.load, engine_file(tmp_path / "f", resident=1 << 10))
+        writing = let_go()
+        os.kill(pid, signal.SIGSTOP)  # as a driver that lets nobody in while it reads the plan
+        assert lane.line is not None
+        lane.line.settimeout(0.05)
+        running = pool.submit(lane.run, number)
+        with pytest.raises(TimeoutError):
+            running.result(0.5)
+        lane.line.settimeout(60)  # once nothing is loaded it may take its time again
+        os.kill(pid, signal.SIGCONT)
+        os.close(writing)
+        running.result()
+        loading.result()
         assert gpu.standing().restarts == 0
-    finally:
-        gpu.close()
 
 
 def test_a_lane_goes_although_the_others_memory_cannot_be_had_at_once() -> None:

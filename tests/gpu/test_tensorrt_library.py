@@ -4,6 +4,7 @@ import builtins
 import gc
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
 from typing import Any
 
@@ -109,6 +110,21 @@ def test_one_logger_for_all_that_is_heard() -> None:
     assert inner.errors == ["two", "three"]
     assert outer.errors == ["two", "three"]
     assert outer.warnings == ["four"]
+
+
+def test_who_listens_hears_no_line_of_another_who_does() -> None:
+    log = room.Log()
+    with ThreadPoolExecutor(1) as pool, log.heard() as here:
+
+        def beside() -> room.Heard:
+            with log.heard() as there:
+                log.said("ERROR", "theirs")
+                return there
+
+        assert pool.submit(beside).result().errors == ["theirs"]
+        log.said("ERROR", "ours")
+        pool.submit(log.said, "ERROR", "of a thread of TensorRT's").result()
+    assert here.errors == ["ours", "of a thread of TensorRT's"]
 
 
 def test_what_a_build_says_by_the_thousand_pushes_out_no_error() -> None:

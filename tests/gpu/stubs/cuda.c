@@ -32,7 +32,8 @@ static int planned;
 static struct { char name[64]; long calls; } called[NAMES];
 static int sticky;
 static size_t taken;
-static long contexts[STACK], depth, retained;
+static __thread long contexts[STACK], depth;  // of this thread
+static long retained;
 
 static const struct { int code; const char *name, *told; } ERRORS[] = {
     {0, "CUDA_SUCCESS", "no error"},
