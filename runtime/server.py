@@ -119,10 +119,11 @@ async def startup(config: Config, life: AsyncExitStack, asked: Asked) -> Running
     parts = await open_parts(config, life)
     control = ControlTransport(config.state.control_socket, config.access, parts.door.refused)
     life.push_async_callback(control.stop, STOP_SECONDS)
-    life.push_async_callback(parts.controlplane.settle)
     inference, health = listen(config.server, parts.certificates), Health([SERVICE.full_name])
+    life.push_async_callback(inference.stop, STOP_SECONDS)  # idle streams are cut, not waited for
+    life.push_async_callback(parts.controlplane.settle)  # while who decided can still be answered
     drain = partial(parts.dataplane.drain, config.server.drain_seconds, asked.hurry)
-    life.push_async_callback(_drain, inference, health, drain)
+    life.push_async_callback(_drain, health, drain)
     exposition = show_metrics(parts, inference)
     life.push_async_callback(asyncio.to_thread, exposition.close)
     await _resume(config, parts.controlplane)
@@ -167,16 +168,10 @@ async def _resume(config: Config, controlplane: ControlPlane) -> None:
     await controlplane.resume(completed, interrupted)
 
 
-async def _drain(
-    inference: Transport, health: Health, drain: Callable[[], Awaitable[None]]
-) -> None:
-    """Refuse new requests, let running ones end, then cut what is left open.
-
-    Idle streams are cut, not waited for.
-    """
+async def _drain(health: Health, drain: Callable[[], Awaitable[None]]) -> None:
+    """Refuse new requests and let running ones end."""
     health.show_health(serving=False)
     await drain()
-    await inference.stop(STOP_SECONDS)
 
 
 async def _first(starting: asyncio.Task[Running], stop: asyncio.Event) -> bool:

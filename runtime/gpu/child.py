@@ -16,6 +16,7 @@ import signal
 import socket
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from importlib import import_module
@@ -40,7 +41,7 @@ from runtime.gpu.link import (
     send,
 )
 
-EXIT_LOST = 70
+EXIT_FAULT, EXIT_LOST = 1, 70
 # A run is asked for without a pause at first, since most are over by then; afterwards with pauses of a fiftieth of
 # what it took so far: so a run is answered late by so much at most, and a long one costs the processor little.
 EAGER_SECONDS = 0.0003
@@ -70,7 +71,11 @@ def main() -> int:
         return 1
     send(control, Done())
     sys.setswitchinterval(TURN_SECONDS)
-    Serving(control, holding).run()
+    try:
+        Serving(control, holding).run()
+    except Exception:  # noqa: BLE001 - at once: Python would wait for an engine that is being loaded, and runs for Python
+        traceback.print_exc()
+        os._exit(EXIT_FAULT)
     return 0
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 EXECUTIONS = "runtime.gpu.execution:open_execution"
 DEVICES = "runtime.gpu.opening:open_device"
+RELEASE_SECONDS_MAX = 1.0  # opening may take minutes, and a stop does not wait for it
 
 
 class Loaded(Protocol):
@@ -104,10 +105,17 @@ def gpus() -> Gpus:
 
 
 def release() -> None:
-    """Give the GPUs back; engines that are still loaded are not used afterwards."""
+    """Give the GPUs back; engines that are still loaded are not used afterwards.
+
+    Those that another thread is only opening are left to the end of this process.
+    """
     global _opened
-    with _lock:
+    if not _lock.acquire(timeout=RELEASE_SECONDS_MAX):
+        return
+    try:
         given, _opened = _opened, None
+    finally:
+        _lock.release()
     if given is not None:
         given.close()
 

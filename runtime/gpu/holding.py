@@ -118,10 +118,12 @@ class Holding:
             return
         opened.lane.wait()
         del self.lanes[number]
-        opened.lane.close()
-        opened.lane.engine.lanes.discard(number)  # from now on a load may evict the engine
-        if opened.connection is not None:
-            opened.connection.close()
+        try:
+            opened.lane.close()
+        finally:
+            opened.lane.engine.lanes.discard(number)  # from now on a load may evict the engine
+            if opened.connection is not None:
+                opened.connection.close()
 
     def close(self) -> None:
         """Give everything back, the device too."""

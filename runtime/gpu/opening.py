@@ -1,8 +1,8 @@
 """Opening a GPU by its number or UUID, through the library that is installed.
 
-Knows: which library is preferred: pycuda, and cuda-bindings where that cannot be imported. Rules: the thread that opens
-a device is the one that uses it; whether there is a driver was asked before (`appliance.driver`), since a broken one
-takes down the process that asks. Leaves to others: the devices (`pycuda_device`, `bindings_device`).
+Knows: which library is preferred: pycuda, and cuda-bindings where that cannot be imported. Rules: whether there is a
+driver was asked before (`appliance.driver`), since a broken one takes down the process that asks. Leaves to others:
+the devices (`pycuda_device`, `bindings_device`).
 """
 
 from collections.abc import Callable

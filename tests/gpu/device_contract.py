@@ -24,6 +24,7 @@ __all__ = [
     "test_a_kernel_writes_what_it_is_told",
     "test_a_module_without_kernels_is_refused",
     "test_a_stream_waits_for_anothers_mark",
+    "test_another_thread_uses_it_while_it_has_entered",
     "test_bytes_go_in_and_come_out",
     "test_extent_is_what_lies_behind_a_pointer",
     "test_handles_of_shared_memory_that_are_none",
@@ -34,6 +35,7 @@ __all__ = [
     "test_memory_is_given_and_given_back",
     "test_more_memory_than_there_is",
     "test_negative_and_large_numbers_arrive_whole",
+    "test_what_another_thread_takes_ends_no_capture",
     "test_what_is_captured_runs_only_when_replayed",
 ]
 
@@ -277,7 +279,7 @@ def test_a_capture_that_fails_leaves_the_stream_usable(device):
 
 
 def test_another_thread_uses_it_while_it_has_entered(device, image):
-    def beside():
+    def made():
         with device.entered():
             module, to = device.load(image), device.allocate(4096)
             with streaming(device) as stream:
@@ -285,15 +287,35 @@ def test_another_thread_uses_it_while_it_has_entered(device, image):
                 device.synchronise(stream)
             return module, to
 
+    def dropped(module, to):
+        with device.entered():
+            device.unload(module)
+            device.free(to)
+
     with ThreadPoolExecutor(1) as pool, streaming(device) as stream, pinned(device) as (view, host):
-        module, to = pool.submit(beside).result()
-        pool.submit(beside).result()
+        module, to = pool.submit(made).result()
         device.copy_out(host, to, 4096, stream)
         device.synchronise(stream)
         assert view[:4096] == b"\x03" * 4096
         with pytest.raises((GpuError, AssertionError)):
             pool.submit(device.allocate, 256).result()
-    device.unload(module)
+        pool.submit(dropped, module, to).result()
+        pool.submit(dropped, device.load(image), device.allocate(4096)).result()
+
+
+def test_what_another_thread_takes_ends_no_capture(device, image):
+    def beside():
+        with device.entered():
+            device.unload(device.load(image))
+            device.free(device.allocate(4096))
+
+    to = device.allocate(4096)
+    with ThreadPoolExecutor(1) as pool, streaming(device) as stream:
+        with device.captured(stream) as capture:
+            device.fill(to, 1, 4096, stream)
+            pool.submit(beside).result()
+        assert capture.graph
+        device.drop_graph(capture.graph)
     device.free(to)
 
 

@@ -35,7 +35,7 @@ class Addresses:
     @property
     def used(self) -> int:
         """The bytes that are allocated."""
-        return sum(memory.size for memory in self.owned.values())
+        return sum(memory.size for memory in list(self.owned.values()))  # another thread may add
 
     def allocate(self, size: int) -> int:
         """Fresh memory; its address."""

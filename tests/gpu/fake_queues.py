@@ -4,6 +4,7 @@ Knows: what is queued where. Rules: nothing runs before somebody waits or asks f
 bytes; what is queued while capturing is kept and not run. Leaves to others: the work itself (`tests.gpu.fakes`).
 """
 
+import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -15,9 +16,10 @@ Work: TypeAlias = Callable[[], None]
 
 @dataclass
 class Captured:
-    """A capture; see Capture of `runtime.gpu.device`."""
+    """A capture, begun by this thread; see Capture of `runtime.gpu.device`."""
 
     graph: int = 0
+    thread: int = field(default_factory=threading.get_ident)
     queued: list[Work] = field(default_factory=list)
     broken: bool = False
 

@@ -309,8 +309,10 @@ class FakeDevice:
         self.calls[name] += 1
         if self.lost:
             self._break(self.lost)
-        if not capturing and self._queues.capturing:
-            for capture in self._queues.capturing.values():
+        # What another thread captures is none of this one's business: the mode is relaxed.
+        captures = [] if capturing else list(self._queues.capturing.values())
+        if own := [each for each in captures if each.thread == threading.get_ident()]:
+            for capture in own:
                 capture.broken = True
             raise GpuError(f"{name}: not permitted while capturing", remedy="after the capture")
         for fault in self.pretence.faults:

@@ -13,11 +13,24 @@ import msgspec
 import numpy as np
 import pytest
 
-from appliance.errors import EngineLoad, GpuLost, GpuMemory
+from appliance.config import GpuConfig
+from appliance.errors import EngineLoad, GpuError, GpuLost, GpuMemory
+from runtime.gpu import current
+from runtime.gpu import owner as owner_room
 from runtime.gpu.owner import Owner
 from runtime.gpu.tracks import Need, Track
-from tests.gpu.fakes import FakeDevice
-from tests.gpu.owned import DEVICES, computed, engine_file, owner, pretend, program, some, until
+from tests.gpu.fakes import FakeDevice, open_fake
+from tests.gpu.owned import (
+    DEVICES,
+    computed,
+    engine_file,
+    owner,
+    owner_here,
+    pretend,
+    program,
+    some,
+    until,
+)
 from tests.gpu.pretence import Fault, Pretence
 from tests.gpu.standin import open_execution
 
@@ -150,6 +163,79 @@ def test_a_run_may_take_longer_while_an_engine_is_loaded(
         running.result()
         loading.result()
         assert gpu.standing().restarts == 0
+
+
+def test_an_owner_that_is_closed_waits_for_no_engine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with held_up(tmp_path, monkeypatch) as (gpu, let_go), ThreadPoolExecutor(1) as pool:
+        monkeypatch.setattr(
+            owner_room, "ANSWER_SECONDS_MAX", 3600.0
+        )  # the test's own limit is shorter
+        loading = pool.submit(gpu.load, engine_file(tmp_path / "f", resident=1 << 10))
+        writing = let_go()
+        gpu.close()
+        with pytest.raises(GpuLost):
+            loading.result()
+        os.close(writing)
+
+
+def open_device_held_up(name: str, library: str) -> FakeDevice:
+    """The fake, once somebody has written to the pipe HELD_UP."""
+    Path(os.environ["HELD_UP"]).read_bytes()
+    return open_fake(name, library)
+
+
+def test_gpus_that_are_only_being_opened_hold_up_no_release(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    monkeypatch.setenv("HELD_UP", str(tmp_path / "pipe"))
+    current.use(GpuConfig(), devices="tests.gpu.test_owner_steady:open_device_held_up")
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            opening = pool.submit(current.gpus)
+            writing = os.open(tmp_path / "pipe", os.O_WRONLY)
+            current.release()
+            assert not opening.done()
+            os.close(writing)
+            opening.result()
+    finally:
+        current.release()
+        current.use(GpuConfig(), devices=current.DEVICES)
+
+
+def test_a_process_that_fails_while_an_engine_is_loaded_ends_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = tmp_path / "token"
+    token.touch()
+    pretend(monkeypatch, faults=(Fault(call="drop_event", kind="error", token=str(token)),))
+    with held_up(tmp_path, monkeypatch) as (gpu, let_go), ThreadPoolExecutor(1) as pool:
+        engine = gpu.load(engine_file(tmp_path / "e"))
+        lane, closed = engine.lane(), engine.lane()
+        number = lane.install(program(1))
+        loading = pool.submit(gpu.load, engine_file(tmp_path / "f", resident=1 << 10))
+        writing = let_go()
+        closed.close()  # by its line, which ends, since no request is answered now
+        with pytest.raises(GpuLost):
+            loading.result()
+        os.close(writing)
+        assert np.array_equal(computed(lane, number, some(1)), some(1) * 2 + 1)
+        assert gpu.standing().restarts == 1
+
+
+def test_an_engine_goes_although_one_of_its_lanes_did_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend(monkeypatch, faults=(Fault(call="drop_event", kind="error"),))
+    gpu = owner_here()
+    engine = gpu.load(engine_file(tmp_path / "e"))
+    lane = engine.lane()
+    with pytest.raises(GpuError, match="drop_event"):
+        lane.close()
+    engine.close()
+    gpu.close()
 
 
 def test_a_lane_goes_although_the_others_memory_cannot_be_had_at_once() -> None:

@@ -184,6 +184,7 @@ def test_a_lost_log_is_not_replaced_by_a_new_one(state, start_runtime, lost):
     start_runtime(state).stop()
     log = state / "audit" / "log.db"
     log.unlink()
+    log.with_name("log.db-wal").unlink(missing_ok=True)  # left where a reader was the last one out
     if lost == "emptied":
         log.touch()
     code, told = refused_start(start_runtime, state)
@@ -256,6 +257,17 @@ def test_a_version_that_is_loading_does_not_hold_up_a_stop_later(state, start_ru
     assert isinstance(outcome, Outcome)
     assert outcome.result == "interrupted"
     assert isinstance(last, Stop)
+
+
+def test_a_client_whose_version_is_loading_hears_of_a_stop(state, start_runtime):
+    settings = '[server]\naddress = "127.0.0.1:0"\nrepository_control = true\n'
+    runtime = start_runtime(state, settings, code=LOADING_FOR_EVER)
+    with triton.InferenceServerClient(runtime.address) as client, ThreadPoolExecutor() as pool:
+        deciding = pool.submit(client.load_model, "digits")
+        runtime.wait_for("version.held")
+        assert runtime.stop() == 0
+        with pytest.raises(InferenceServerException, match="the runtime is stopping"):
+            deciding.result()
 
 
 def test_a_second_runtime_on_the_same_state_is_refused(state, start_runtime):

@@ -69,6 +69,10 @@ class LineTable(DataTable[Text]):
         """Give the stretching column what the new width leaves."""
         self._fill()
 
+    def watch_show_vertical_scrollbar(self) -> None:
+        """Give it what the scroll bar leaves: no resize tells of one that comes or goes by itself."""
+        self.call_later(self._fill)
+
     def _fill(self) -> None:
         chosen, top = self.chosen, self.scroll_y
         self.clear(columns=True)

@@ -1,6 +1,7 @@
 """Checkpoints leave the box: each way, each way blocked, and a witness that is another running Holdfast."""
 
 import json
+import shutil
 import socket
 import time
 from collections.abc import Callable
@@ -254,6 +255,17 @@ def test_another_holdfast_cosigns_and_remembers(pair: tuple[Any, Any, Path]) -> 
     assert size == read_checkpoint(note).size
 
 
+def keep(audit: Path) -> Path:
+    """A copy of the log and all beside it: a reader that was the last one out leaves a write-ahead log."""
+    return shutil.copytree(audit, audit.with_name("older"))
+
+
+def put_back(audit: Path, older: Path) -> None:
+    """What `keep` kept, in place of what there is now."""
+    shutil.rmtree(audit)
+    older.rename(audit)
+
+
 def test_a_log_that_was_put_back_is_an_alarm(
     pair: tuple[Any, Any, Path], journalled: list[tuple[str, object]]
 ) -> None:
@@ -262,8 +274,7 @@ def test_a_log_that_was_put_back_is_an_alarm(
     public = PublicKey.load(witness.state / "keys" / "witness.pub")
     wait_for((box.state / "checkpoints" / "cosigned.note").exists)
     assert box.stop() == 0
-    log = box.state / "audit" / "log.db"
-    whole = log.read_bytes()
+    log, older = box.state / "audit" / "log.db", keep(box.state / "audit")
     config = asking(witness, witness.state / "keys" / "witness.pub")
     state = StateConfig(directory=str(box.state))
     key = SigningKey.load(state.box_key)
@@ -275,7 +286,7 @@ def test_a_log_that_was_put_back_is_an_alarm(
     assert checker.cosigned_at(state.cosigned.read_text(), public.raw)
     publisher.close()
 
-    log.write_bytes(whole)
+    put_back(log.parent, older)
     publisher = Publisher(config, state, asked_witnesses(config), SystemClock())
     publisher.publish()
     assert "has seen" in str(publisher.blocked[witness.address])
@@ -319,14 +330,14 @@ def test_a_box_whose_log_was_cut_back_says_so_itself(
     pair: tuple[Any, Any, Path], start_runtime: Callable[..., Any]
 ) -> None:
     box, witness, drop = pair
-    cosigned, log = box.state / "checkpoints" / "cosigned.note", box.state / "audit" / "log.db"
+    cosigned, audit = box.state / "checkpoints" / "cosigned.note", box.state / "audit"
     wait_for(cosigned.exists)
     assert box.stop() == 0
-    older, size = log.read_bytes(), read_checkpoint((drop / "latest.note").read_text()).size
+    older, size = keep(audit), read_checkpoint((drop / "latest.note").read_text()).size
     box = start_runtime(box.state, publishing(drop, witness))
     wait_for(lambda: read_checkpoint(cosigned.read_text()).size > size)
     assert box.stop() == 0
-    log.write_bytes(older)
+    put_back(audit, older)
     box = start_runtime(box.state, publishing(drop, witness))
     with ControlClient(box.socket) as control:
         (alarm,) = wait_for(lambda: control.status().checkpoints_blocked)
