@@ -29,6 +29,7 @@ from appliance.errors import ApplianceError, DecisionError, Draining
 from appliance.store import Store, StoredVersion
 from runtime.recorder import Recorder
 from runtime.swap import ByVersion, ServedTable
+from runtime.waiting import ended_before
 
 ACTOR_CHARACTERS_MAX = 128
 REASON_CHARACTERS_MAX = 2000
@@ -159,13 +160,9 @@ class ControlPlane:
     async def _unless_stopping(self, preparing: Coroutine[None, None, ByVersion]) -> ByVersion:
         """What `preparing` returns or raises; Draining once the runtime stops."""
         prepared = asyncio.create_task(preparing)
-        stopping = asyncio.create_task(self._stopping.wait())
-        await asyncio.wait({prepared, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
-        if prepared.done():
-            return prepared.result()
-        prepared.cancel()
-        raise _stopping()
+        if not await ended_before(prepared, self._stopping):
+            raise _stopping()
+        return prepared.result()
 
     async def _record(self, record: AnyRecord) -> None:
         await self._recorder.appended(lambda: record)

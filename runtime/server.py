@@ -31,6 +31,7 @@ from runtime.services.control import Addresses
 from runtime.services.protocol import SERVICE
 from runtime.swap import ServedTable
 from runtime.transport import ControlTransport, Health, Transport, listen
+from runtime.waiting import ended_before
 
 # How long a call may still take once nothing of value is running.
 STOP_SECONDS = 2.0
@@ -63,7 +64,7 @@ async def serve(config: Config) -> None:
     asked = Asked()
     async with AsyncExitStack() as life:
         starting = asyncio.create_task(startup(config, life, asked))
-        if await _first(starting, asked.stop):
+        if await ended_before(starting, asked.stop):
             running = starting.result()
             _freeze_heap()
             notify("READY=1")
@@ -172,15 +173,3 @@ async def _drain(health: Health, drain: Callable[[], Awaitable[None]]) -> None:
     """Refuse new requests and let running ones end."""
     health.show_health(serving=False)
     await drain()
-
-
-async def _first(starting: asyncio.Task[Running], stop: asyncio.Event) -> bool:
-    """Whether `starting` ended before `stop` was asked for; it is cancelled otherwise."""
-    stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait({starting, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    if starting.done():
-        stopping.cancel()
-        return True
-    starting.cancel()
-    await asyncio.wait({starting})
-    return False

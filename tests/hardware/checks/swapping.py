@@ -18,6 +18,7 @@ from tests.hardware.checks.outcome import Told
 
 ABOUT = "50 swaps beside a lane that is served all the while, memory back to its level, admission with both numbers, eviction"
 SWAPS = 50
+ALONE = 200  # runs to compare with
 WARM = 5  # swaps until the served lane has its graph and the driver its pools
 # What the driver may keep for itself. It gives memory in pieces of 2 MiB: one that stayed at each swap would be 90 MiB.
 LEVEL_BYTES = 16 << 20
@@ -31,12 +32,14 @@ def check(ground: Ground, told: Told) -> None:
         served = owner.load(path).lane()
         number = served.install(batch(4, 64))
         before = 0
+        alone = [_timed(served, number) for _ in range(ALONE)]
         with _run_all_the_while(served, number) as seconds:
             for swap in range(SWAPS):
                 _swap(owner, path, swap)
                 if swap == WARM - 1:
                     before = owner.standing().free_bytes
         lost = before - owner.standing().free_bytes
+        told.figure("a run alone: median", float(np.median(alone)) * 1e6, "us")
         told.figure("a run beside swaps: median", float(np.median(seconds)) * 1e6, "us")
         told.figure("a run beside swaps: longest", max(seconds) * 1e3, "ms")
         told.goal(
@@ -62,6 +65,13 @@ def _swap(owner: Owner, path: Path, number: int) -> None:
     engine.close()
 
 
+def _timed(lane: Lane, number: int) -> float:
+    """One run, and the seconds that it took."""
+    begin = time.perf_counter()
+    lane.run(number)
+    return time.perf_counter() - begin
+
+
 @contextmanager
 def _run_all_the_while(lane: Lane, number: int) -> Iterator[list[float]]:
     """One run after the other on another thread, and what each took."""
@@ -70,9 +80,7 @@ def _run_all_the_while(lane: Lane, number: int) -> Iterator[list[float]]:
 
     def run() -> None:
         while not (over.is_set() and seconds):
-            begin = time.perf_counter()
-            lane.run(number)
-            seconds.append(time.perf_counter() - begin)
+            seconds.append(_timed(lane, number))
 
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(run)
